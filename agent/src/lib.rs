@@ -1,0 +1,12 @@
+//! The agent: runs this node's pods with Podman, by the hub's wishes and without the hub too.
+//!
+//! A module uses only what stands above it in this list; `run` alone knows all of them.
+
+pub mod desired;
+pub mod link;
+pub mod ledger;
+pub mod podman;
+pub mod pods;
+pub mod streams;
+pub mod node;
+pub mod run;

@@ -1,0 +1,77 @@
+//! Why a request on objects is refused. `api::status` alone turns these into Kubernetes `Status` answers.
+
+use crate::registry::FieldError;
+use crate::store::StoreError;
+
+/// A refusal, by Kubernetes' reasons.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// 404 `NotFound`.
+    #[error("{resource} {name:?} not found")]
+    NotFound {
+        /// `deployments.apps`.
+        resource: String,
+        /// Name.
+        name: String,
+    },
+    /// 409 `AlreadyExists`.
+    #[error("{resource} {name:?} already exists")]
+    AlreadyExists {
+        /// `deployments.apps`.
+        resource: String,
+        /// Name.
+        name: String,
+    },
+    /// 409 `Conflict`.
+    #[error("Operation cannot be fulfilled on {resource} {name:?}: {detail}")]
+    Conflict {
+        /// `deployments.apps`.
+        resource: String,
+        /// Name.
+        name: String,
+        /// E.g. `the object has been modified; please apply your changes to the latest version and try again`.
+        detail: String,
+    },
+    /// 422 `Invalid`.
+    #[error("{kind} {name:?} is invalid")]
+    Invalid {
+        /// `Deployment.apps`, `Pod`.
+        kind: String,
+        /// Group, empty for core.
+        group: String,
+        /// Name.
+        name: String,
+        /// At least one.
+        errors: Vec<FieldError>,
+    },
+    /// 400 `BadRequest`.
+    #[error("{0}")]
+    BadRequest(String),
+    /// 403 `Forbidden`.
+    #[error("{resource} {name:?} is forbidden: {detail}")]
+    Forbidden {
+        /// `pods`.
+        resource: String,
+        /// Name, may be empty.
+        name: String,
+        /// Why.
+        detail: String,
+    },
+    /// 405 `MethodNotAllowed`.
+    #[error("{0}")]
+    MethodNotAllowed(String),
+    /// 410 `Expired`.
+    #[error("{0}")]
+    Expired(String),
+    /// 429 `TooManyRequests`, with seconds after which to try again.
+    #[error("{detail}")]
+    TooManyRequests {
+        /// Why.
+        detail: String,
+        /// Retry-After.
+        retry_after_seconds: u32,
+    },
+    /// 500 `InternalError`.
+    #[error("the store failed")]
+    Store(#[source] StoreError),
+}

@@ -1,0 +1,185 @@
+//! The one write path. Every object that anyone writes (API, controllers, scheduler, agents) goes through [`Objects`]:
+//! uid, resourceVersion, generation, defaults, validation, admission, finalizers, preconditions and graceful
+//! deletion live here and nowhere else.
+
+pub mod error;
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+pub use error::Error;
+
+use crate::registry::{Kind, Registry};
+use crate::store::{Object, Snapshot, Store};
+
+/// Who asks.
+#[derive(Debug, Clone, Default)]
+pub struct User {
+    /// E.g. `kubernetes-admin`, `system:node:edge-1`.
+    pub name: String,
+    /// E.g. `system:masters`.
+    pub groups: Vec<String>,
+    /// May be empty.
+    pub uid: String,
+}
+
+impl User {
+    /// One of the hub's own parts, e.g. `deployment-controller` (`system:serviceaccount:kube-system:deployment-controller`).
+    pub fn component(name: &str) -> Self {
+        Self {
+            name: format!("system:serviceaccount:kube-system:{name}"),
+            groups: vec!["system:masters".into()],
+            uid: String::new(),
+        }
+    }
+}
+
+/// What a write is about.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The kind.
+    pub kind: Arc<Kind>,
+    /// Namespace; empty for cluster-scoped kinds.
+    pub namespace: String,
+    /// Name; empty for a create whose body names the object (or has `generateName`).
+    pub name: String,
+    /// `status`, `scale`, `binding`, `finalize`; empty for the object itself.
+    pub subresource: String,
+}
+
+/// Options of a write.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// Who writes.
+    pub user: User,
+    /// `dryRun=All`: everything but the commit.
+    pub dry_run: bool,
+    /// `fieldManager`.
+    pub field_manager: String,
+    /// `fieldValidation`.
+    pub field_validation: FieldValidation,
+}
+
+/// What to do about unknown and duplicate fields.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// Drop them in silence.
+    Ignore,
+    /// Drop them and say so in `Warning` headers.
+    #[default]
+    Warn,
+    /// Refuse the request (400).
+    Strict,
+}
+
+/// Options of a delete (`meta/v1.DeleteOptions`).
+#[derive(Debug, Clone, Default)]
+pub struct DeleteOptions {
+    /// `gracePeriodSeconds`.
+    pub grace_period_seconds: Option<i64>,
+    /// `preconditions.uid`.
+    pub uid: Option<String>,
+    /// `preconditions.resourceVersion`.
+    pub resource_version: Option<String>,
+    /// `propagationPolicy`.
+    pub propagation: Option<Propagation>,
+    /// `dryRun`.
+    pub dry_run: bool,
+    /// Who deletes.
+    pub user: User,
+}
+
+/// `propagationPolicy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    /// Dependents keep living, without the owner reference.
+    Orphan,
+    /// The object goes at once, dependents follow.
+    Background,
+    /// Dependents go first.
+    Foreground,
+}
+
+/// A patch body.
+#[derive(Debug, Clone)]
+pub enum Patch {
+    /// RFC 6902.
+    Json(json_patch::Patch),
+    /// RFC 7386.
+    Merge(Value),
+    /// Kubernetes' strategic merge patch.
+    Strategic(Value),
+}
+
+/// A finished write.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The object as it now is (as it would be, for a dry run; as it last was, for a removal).
+    pub object: Arc<Object>,
+    /// Texts for `Warning` headers.
+    pub warnings: Vec<String>,
+    /// For a delete: the object is gone (not only marked).
+    pub removed: bool,
+}
+
+/// The write path. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Objects {
+    store: Arc<dyn Store>,
+    registry: Arc<Registry>,
+}
+
+impl Objects {
+    /// Over a store and a table of kinds.
+    pub fn new(store: Arc<dyn Store>, registry: Arc<Registry>) -> Self {
+        Self { store, registry }
+    }
+
+    /// The table of kinds.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The store, for reads and watches.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The newest committed state.
+    pub fn snapshot(&self) -> Snapshot {
+        self.store.snapshot()
+    }
+
+    /// Creates an object from a client's body (or performs a creating subresource such as `binding`).
+    ///
+    /// # Errors
+    /// [`Error`], as Kubernetes would refuse.
+    pub async fn create(&self, _target: &Target, _body: Value, _options: &WriteOptions) -> Result<Written, Error> {
+        todo!()
+    }
+
+    /// Replaces an object, or the part that `target.subresource` names. A `resourceVersion` in the body is a precondition.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn update(&self, _target: &Target, _body: Value, _options: &WriteOptions) -> Result<Written, Error> {
+        todo!()
+    }
+
+    /// Patches an object; retried against newer states unless the patch sets `resourceVersion`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn patch(&self, _target: &Target, _patch: &Patch, _options: &WriteOptions) -> Result<Written, Error> {
+        todo!()
+    }
+
+    /// Deletes an object, gracefully where the kind has it (pods), keeping it while it has finalizers.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn delete(&self, _target: &Target, _options: &DeleteOptions) -> Result<Written, Error> {
+        todo!()
+    }
+}

@@ -1,0 +1,1 @@
+//! Wires every module together: the only one that knows all of them.
