@@ -149,7 +149,13 @@ fn parse_requirement(text: &str) -> Result<Requirement, SelectorError> {
     } else if let Some((head, list)) = text.split_once('(') {
         set_requirement(text, head, list)?
     } else {
-        let relations = [("!=", Operator::NotIn), ("==", Operator::In), ("=", Operator::In), (">", Operator::GreaterThan), ("<", Operator::LessThan)];
+        let relations = [
+            ("!=", Operator::NotIn),
+            ("==", Operator::In),
+            ("=", Operator::In),
+            (">", Operator::GreaterThan),
+            ("<", Operator::LessThan),
+        ];
         match relations.iter().find_map(|(sign, op)| text.split_once(sign).map(|(k, v)| (k, *op, v))) {
             Some((key, operator, value)) => {
                 Requirement { key: key.trim().to_owned(), operator, values: vec![value.trim().to_owned()] }
@@ -176,15 +182,23 @@ fn set_requirement(text: &str, head: &str, list: &str) -> Result<Requirement, Se
 
 fn check(requirement: &Requirement) -> Result<(), SelectorError> {
     if !is_label_key(&requirement.key) {
-        return Err(SelectorError(format!("key: Invalid value: {:?}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')", requirement.key)));
+        return Err(SelectorError(format!(
+            "key: Invalid value: {:?}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
+            requirement.key
+        )));
     }
     let ordered = matches!(requirement.operator, Operator::GreaterThan | Operator::LessThan);
     for value in &requirement.values {
         if !is_label_value(value) {
-            return Err(SelectorError(format!("values[0][{}]: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character", requirement.key)));
+            return Err(SelectorError(format!(
+                "values[0][{}]: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
+                requirement.key
+            )));
         }
         if ordered && value.parse::<i64>().is_err() {
-            return Err(SelectorError(format!("values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer")));
+            return Err(SelectorError(format!(
+                "values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
+            )));
         }
     }
     Ok(())
@@ -301,9 +315,21 @@ mod tests {
     fn label_selectors_mean_what_kubernetes_says() {
         let web = &[("app", "web"), ("gen", "4")];
         for (selector, expected) in [
-            ("", true), ("app", true), ("!app", false), ("app=web", true), ("app==web", true), ("app!=web", false),
-            ("tier!=a", true), ("app in (web, api)", true), ("app notin (web)", false), ("tier notin (x)", true),
-            ("gen>3", true), ("gen<3", false), ("app=web,gen>3", true), ("app=web,!gen", false), ("app=", false),
+            ("", true),
+            ("app", true),
+            ("!app", false),
+            ("app=web", true),
+            ("app==web", true),
+            ("app!=web", false),
+            ("tier!=a", true),
+            ("app in (web, api)", true),
+            ("app notin (web)", false),
+            ("tier notin (x)", true),
+            ("gen>3", true),
+            ("gen<3", false),
+            ("app=web,gen>3", true),
+            ("app=web,!gen", false),
+            ("app=", false),
         ] {
             assert_eq!(matches(selector, web), expected, "{selector}");
         }
@@ -318,7 +344,11 @@ mod tests {
 
     #[test]
     fn field_selectors_split_compare_and_unescape() {
-        let field = |p: &str| match p { "a" => "1".to_owned(), "b" => "x,y".to_owned(), _ => String::new() };
+        let field = |p: &str| match p {
+            "a" => "1".to_owned(),
+            "b" => "x,y".to_owned(),
+            _ => String::new(),
+        };
         for (selector, expected) in [("a=1", true), ("a!=1", false), ("a==1,b=x\\,y", true), ("c=", true), ("", true)] {
             assert_eq!(FieldSelector::parse(selector).expect(selector).matches(field), expected, "{selector}");
         }

@@ -57,6 +57,9 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// 422 `Invalid`, without causes: a patch that cannot be applied.
+    #[error("the server rejected our request due to an error in our request: {0}")]
+    UnprocessablePatch(String),
     /// 405 `MethodNotAllowed`.
     #[error("{0}")]
     MethodNotAllowed(String),
@@ -74,4 +77,13 @@ pub enum Error {
     /// 500 `InternalError`.
     #[error("the store failed")]
     Store(#[source] StoreError),
+}
+
+/// The text of a plain optimistic-concurrency conflict.
+pub(super) const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+
+/// [`Error::NotFound`].
+pub(super) fn not_found(resource: &str, name: &str) -> Error {
+    Error::NotFound { resource: resource.to_owned(), name: name.to_owned() }
 }

@@ -2,13 +2,22 @@
 //! uid, resourceVersion, generation, defaults, validation, admission, finalizers, preconditions and graceful
 //! deletion live here and nowhere else.
 
+mod admission;
+mod decode;
+mod delete;
 pub mod error;
+mod meta;
+mod networks;
+pub mod subresource;
+mod write;
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 pub use error::Error;
+pub use meta::new_uid;
+pub use networks::Networks;
 
 use crate::registry::{Kind, Registry};
 use crate::store::{Object, Snapshot, Store};
@@ -59,6 +68,8 @@ pub struct WriteOptions {
     pub field_manager: String,
     /// `fieldValidation`.
     pub field_validation: FieldValidation,
+    /// Fields that the body named more than once, as the parser tells them (`duplicate field "spec.replicas"`).
+    pub duplicate_fields: Vec<String>,
 }
 
 /// What to do about unknown and duplicate fields.
@@ -128,12 +139,20 @@ pub struct Written {
 pub struct Objects {
     store: Arc<dyn Store>,
     registry: Arc<Registry>,
+    networks: Arc<Networks>,
 }
 
 impl Objects {
-    /// Over a store and a table of kinds.
-    pub fn new(store: Arc<dyn Store>, registry: Arc<Registry>) -> Self {
-        Self { store, registry }
+    /// Storage name of namespaces.
+    pub const NAMESPACES: &str = "namespaces";
+    /// Storage name of pods.
+    pub const PODS: &str = "pods";
+    /// Storage name of Services.
+    pub const SERVICES: &str = "services";
+
+    /// Over a store, a table of kinds and the cluster's networks.
+    pub fn new(store: Arc<dyn Store>, registry: Arc<Registry>, networks: Networks) -> Self {
+        Self { store, registry, networks: Arc::new(networks) }
     }
 
     /// The table of kinds.
@@ -149,37 +168,5 @@ impl Objects {
     /// The newest committed state.
     pub fn snapshot(&self) -> Snapshot {
         self.store.snapshot()
-    }
-
-    /// Creates an object from a client's body (or performs a creating subresource such as `binding`).
-    ///
-    /// # Errors
-    /// [`Error`], as Kubernetes would refuse.
-    pub async fn create(&self, _target: &Target, _body: Value, _options: &WriteOptions) -> Result<Written, Error> {
-        todo!()
-    }
-
-    /// Replaces an object, or the part that `target.subresource` names. A `resourceVersion` in the body is a precondition.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn update(&self, _target: &Target, _body: Value, _options: &WriteOptions) -> Result<Written, Error> {
-        todo!()
-    }
-
-    /// Patches an object; retried against newer states unless the patch sets `resourceVersion`.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn patch(&self, _target: &Target, _patch: &Patch, _options: &WriteOptions) -> Result<Written, Error> {
-        todo!()
-    }
-
-    /// Deletes an object, gracefully where the kind has it (pods), keeping it while it has finalizers.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn delete(&self, _target: &Target, _options: &DeleteOptions) -> Result<Written, Error> {
-        todo!()
     }
 }

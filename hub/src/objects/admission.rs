@@ -1,0 +1,54 @@
+//! Built-in admission: one ordered chain that every create and update passes after defaulting.
+//!
+//! A plugin sees the request and the newest state, may change the object, and may refuse it. Webhooks will be
+//! further entries of the same list.
+
+use serde_json::Value;
+
+use super::error::{Error, not_found};
+use super::{Objects, Target, User, meta};
+use crate::store::{Key, Snapshot};
+
+/// What a plugin sees.
+#[derive(Debug)]
+pub(super) struct Request<'a> {
+    /// What is written.
+    pub(super) target: &'a Target,
+    /// The stored object; `None` on create.
+    pub(super) old: Option<&'a Value>,
+    /// Who writes.
+    pub(super) user: &'a User,
+    /// The newest state.
+    pub(super) snapshot: &'a Snapshot,
+}
+
+/// One plugin of the chain.
+type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
+
+/// The chain, in the order in which Kubernetes runs its own.
+const CHAIN: [(&str, Plugin); 1] = [("NamespaceLifecycle", namespace_lifecycle)];
+
+/// Runs the chain.
+pub(super) fn admit(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
+    CHAIN.iter().try_for_each(|(name, plugin)| {
+        plugin(request, object).inspect_err(|e| tracing::debug!(plugin = name, error = %e, "refused"))
+    })
+}
+
+/// Nothing is created in a namespace that does not exist or is being deleted.
+fn namespace_lifecycle(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
+    if request.old.is_some() || !request.target.kind.namespaced {
+        return Ok(());
+    }
+    let namespace = &request.target.namespace;
+    let key = Key { resource: Objects::NAMESPACES.into(), namespace: "".into(), name: namespace.as_str().into() };
+    let found = request.snapshot.get(&key).ok_or_else(|| not_found(Objects::NAMESPACES, namespace))?;
+    if found.meta.deleting {
+        return Err(Error::Forbidden {
+            resource: request.target.kind.group_resource(),
+            name: meta::text(object, "name").to_owned(),
+            detail: format!("unable to create new content in namespace {namespace} because it is being terminated"),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Subresources that are views of a part of an object: `status`, `scale`, `binding`, `finalize`.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use skiff_shared::selector::{LabelSelector, Operator, Requirement};
+
+use super::error::not_found;
+use super::{Error, Objects, Target, WriteOptions, Written, meta};
+use crate::registry::Kind;
+use crate::store::Key;
+
+/// The `scale` subresource.
+pub const SCALE: &str = "scale";
+/// The `status` subresource.
+pub const STATUS: &str = "status";
+/// The `binding` subresource of pods.
+pub const BINDING: &str = "binding";
+/// The `finalize` subresource of namespaces.
+pub const FINALIZE: &str = "finalize";
+/// Definition name of a Scale.
+pub(super) const SCALE_SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
+
+/// The `autoscaling/v1` Scale of an object with `spec.replicas` and `spec.selector`.
+pub fn scale_of(_kind: &Kind, object: &Value) -> Value {
+    let mut metadata = serde_json::Map::new();
+    for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(value) = object["metadata"].get(field) {
+            metadata.insert(field.into(), value.clone());
+        }
+    }
+    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
+    let selector = selector_text(&object["spec"]["selector"]);
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    json!({
+        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata,
+        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(0)}, "status": status,
+    })
+}
+
+/// A `LabelSelector` object (or a plain map of labels) in its query form.
+fn selector_text(selector: &Value) -> String {
+    let Some(map) = selector.as_object() else { return String::new() };
+    let structured = map.contains_key("matchLabels") || map.contains_key("matchExpressions");
+    let labels = if structured { &selector["matchLabels"] } else { selector };
+    let pairs = labels.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)));
+    let mut parsed = LabelSelector::equal(pairs);
+    for expression in selector["matchExpressions"].as_array().into_iter().flatten().filter(|_| structured) {
+        let operator = match expression["operator"].as_str() {
+            Some("In") => Operator::In,
+            Some("NotIn") => Operator::NotIn,
+            Some("Exists") => Operator::Exists,
+            _ => Operator::DoesNotExist,
+        };
+        let values = expression["values"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+        let key = expression["key"].as_str().unwrap_or_default().to_owned();
+        parsed.requirements.push(Requirement { key, operator, values: values.collect() });
+    }
+    parsed.to_string()
+}
+
+/// The object that results from writing `body` to the target's subresource (or to the object itself).
+pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, Error> {
+    match target.subresource.as_str() {
+        "" => Ok(body),
+        STATUS => Ok(with_status(target, old, body)),
+        SCALE => with_replicas(target, old, &body),
+        FINALIZE => {
+            let mut new = old.clone();
+            new["spec"]["finalizers"] = body["spec"]["finalizers"].as_array().cloned().unwrap_or_default().into();
+            Ok(new)
+        }
+        other => Err(Error::MethodNotAllowed(format!(
+            "the subresource {other} of {} cannot be written so",
+            target.kind.plural
+        ))),
+    }
+}
+
+/// A status write takes the status, and the labels and annotations where the kind's strategy lets it (apps does not).
+fn with_status(target: &Target, old: &Value, mut body: Value) -> Value {
+    let mut new = old.clone();
+    match body.get_mut("status").map(Value::take) {
+        Some(status) if !status.is_null() => new["status"] = status,
+        _ => {
+            if let Some(map) = new.as_object_mut() {
+                map.remove("status");
+            }
+        }
+    }
+    let taken: &[&str] = if target.kind.group == "apps" { &["annotations"] } else { &["annotations", "labels"] };
+    for field in taken {
+        match body["metadata"].get(*field) {
+            Some(value) => meta::metadata(&mut new).insert((*field).to_owned(), value.clone()),
+            None => meta::metadata(&mut new).remove(*field),
+        };
+    }
+    new
+}
+
+fn with_replicas(target: &Target, old: &Value, scale: &Value) -> Result<Value, Error> {
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    if replicas < 0 {
+        return Err(Error::Invalid {
+            kind: "Scale.autoscaling".into(),
+            group: "autoscaling".into(),
+            name: target.name.clone(),
+            errors: vec![crate::registry::FieldError {
+                field: "spec.replicas".into(),
+                kind: crate::registry::FieldErrorKind::Invalid(replicas.to_string()),
+                detail: "must be greater than or equal to 0".into(),
+            }],
+        });
+    }
+    let mut new = old.clone();
+    new["spec"]["replicas"] = replicas.into();
+    Ok(new)
+}
+
+impl Objects {
+    /// Binds a pod to a node: sets `spec.nodeName` once, and the `PodScheduled` condition.
+    pub(super) async fn bind(
+        &self,
+        target: &Target,
+        binding: &Value,
+        options: &WriteOptions,
+    ) -> Result<Written, Error> {
+        let kind = binding["target"]["kind"].as_str().unwrap_or_default();
+        let node = binding["target"]["name"].as_str().unwrap_or_default();
+        if !matches!(kind, "" | "Node") || node.is_empty() {
+            return Err(Error::BadRequest("target.kind must be Node, and target.name must name it".into()));
+        }
+        let key = Key {
+            resource: Self::PODS.into(),
+            namespace: target.namespace.as_str().into(),
+            name: target.name.as_str().into(),
+        };
+        loop {
+            let current = self.snapshot().get(&key).cloned().ok_or_else(|| not_found(Self::PODS, &target.name))?;
+            let uid = meta::text(binding, "uid");
+            if !uid.is_empty() && uid != &*current.meta.uid {
+                return Err(bind_conflict(target, super::delete::uid_mismatch(uid, &current.meta.uid)));
+            }
+            let mut pod = target.view(&current)?;
+            bind_to(target, &mut pod, node)?;
+            let saved = self.save(target, &current, pod, options.dry_run).await;
+            if matches!(saved, Err(Error::Conflict { .. })) && self.moved_on(&current) {
+                continue;
+            }
+            return saved;
+        }
+    }
+}
+
+fn bind_to(target: &Target, pod: &mut Value, node: &str) -> Result<(), Error> {
+    if meta::is_deleting(pod) {
+        return Err(bind_conflict(
+            target,
+            format!("pod {} is being deleted, cannot be assigned to a host", target.name),
+        ));
+    }
+    if let Some(bound) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
+        return Err(bind_conflict(target, format!("pod {} is already assigned to node {bound:?}", target.name)));
+    }
+    pod["spec"]["nodeName"] = node.into();
+    let scheduled = json!({
+        "type": "PodScheduled", "status": "True", "lastProbeTime": null,
+        "lastTransitionTime": meta::timestamp(Timestamp::now()),
+    });
+    let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.retain(|c| c["type"] != "PodScheduled");
+    conditions.push(scheduled);
+    pod["status"]["conditions"] = conditions.into();
+    Ok(())
+}
+
+fn bind_conflict(target: &Target, detail: String) -> Error {
+    Error::Conflict { resource: "pods/binding".into(), name: target.name.clone(), detail }
+}

@@ -1,0 +1,306 @@
+//! Create, update and patch.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::error::{MODIFIED, not_found};
+use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, subresource};
+use crate::registry::patch::{self, PatchError};
+use crate::registry::schema::Schema;
+use crate::registry::{FieldError, FieldErrorKind};
+use crate::store::{Expected, Key, Meta, Object, Op, StoreError, Write};
+
+/// How often a generated name that is taken is drawn again (apiserver `maxNameGenerationCreateAttempts`).
+const NAME_ATTEMPTS: usize = 8;
+/// How often a write that sets no resourceVersion is tried again on top of a newer state.
+const CONFLICT_ATTEMPTS: usize = 50;
+
+impl Target {
+    /// Where the object of this name is stored.
+    pub(super) fn key(&self, name: &str) -> Key {
+        let namespace = if self.kind.namespaced { self.namespace.as_str() } else { "" };
+        Key { resource: self.kind.storage.clone(), namespace: namespace.into(), name: name.into() }
+    }
+
+    pub(super) fn not_found(&self) -> Error {
+        not_found(&self.kind.group_resource(), &self.name)
+    }
+
+    pub(super) fn conflict(&self, detail: impl Into<String>) -> Error {
+        Error::Conflict { resource: self.kind.group_resource(), name: self.name.clone(), detail: detail.into() }
+    }
+
+    fn invalid(&self, object: &Value, errors: Vec<FieldError>) -> Result<(), Error> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let group = self.kind.group;
+        let kind = if group.is_empty() { self.kind.kind.to_owned() } else { format!("{}.{group}", self.kind.kind) };
+        let name = meta::text(object, "name");
+        let name = if name.is_empty() { meta::text(object, "generateName") } else { name };
+        Err(Error::Invalid { kind, group: group.to_owned(), name: name.to_owned(), errors })
+    }
+
+    /// Turns a stored object into this row's form.
+    pub(super) fn view(&self, object: &Object) -> Result<Value, Error> {
+        let value: Value = serde_json::from_slice(&object.json).map_err(|source| {
+            Error::Store(StoreError::Backend { operation: "read a stored object", source: Box::new(source) })
+        })?;
+        Ok(match self.kind.hooks.from_stored {
+            Some(convert) => convert(value),
+            None => value,
+        })
+    }
+}
+
+impl Objects {
+    /// Creates an object from a client's body, or performs a creating subresource (`binding`).
+    ///
+    /// # Errors
+    /// [`Error`], as Kubernetes would refuse.
+    pub async fn create(&self, target: &Target, mut body: Value, options: &WriteOptions) -> Result<Written, Error> {
+        let warnings = decode::decode(target, &mut body, options)?;
+        if target.subresource == subresource::BINDING {
+            return self.bind(target, &body, options).await;
+        }
+        if !meta::text(&body, "resourceVersion").is_empty() {
+            return Err(Error::BadRequest("resourceVersion should not be set on objects to be created".into()));
+        }
+        let hooks = &target.kind.hooks;
+        (hooks.default)(&mut body);
+        let generated = meta::text(&body, "name").is_empty();
+        let prefix = meta::text(&body, "generateName").to_owned();
+        meta::on_create(&mut body, Timestamp::now(), hooks.has_generation);
+        (hooks.prepare_create)(&mut body);
+        for attempt in 1.. {
+            if generated && !prefix.is_empty() {
+                meta::metadata(&mut body).insert("name".into(), meta::generate_name(&prefix).into());
+            }
+            let created = self.create_once(target, body.clone(), options).await;
+            if attempt < NAME_ATTEMPTS && generated && matches!(created, Err(Error::AlreadyExists { .. })) {
+                continue;
+            }
+            return created.map(|object| Written { object, warnings, removed: false });
+        }
+        Err(Error::BadRequest("no name could be generated".into()))
+    }
+
+    async fn create_once(
+        &self,
+        target: &Target,
+        mut body: Value,
+        options: &WriteOptions,
+    ) -> Result<Arc<Object>, Error> {
+        let snapshot = self.snapshot();
+        let request = admission::Request { target, old: None, user: &options.user, snapshot: &snapshot };
+        admission::admit(&request, &mut body)?;
+        let _addresses = self.networks.allocate(target, &snapshot, &mut body, None).await?;
+        let mut errors = name_errors(&body);
+        errors.extend((target.kind.hooks.validate)(&body, None));
+        target.invalid(&body, errors)?;
+        let key = target.key(meta::text(&body, "name"));
+        if let Some(convert) = target.kind.hooks.to_stored {
+            body = convert(body);
+        }
+        if options.dry_run {
+            return match self.snapshot().get(&key) {
+                Some(_) => Err(self.refused(target, StoreError::Exists(key))),
+                None => Ok(unsaved(key, 0, &body)),
+            };
+        }
+        self.commit_one(target, Write { key, expected: Expected::Absent, op: Op::Put(body) }).await
+    }
+
+    /// Replaces an object, or the part that `target.subresource` names. A `resourceVersion` in the body is a precondition.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn update(&self, target: &Target, mut body: Value, options: &WriteOptions) -> Result<Written, Error> {
+        let warnings = decode::decode(target, &mut body, options)?;
+        let pinned = !meta::text(&body, "resourceVersion").is_empty();
+        for _ in 0..CONFLICT_ATTEMPTS {
+            let current = self.current(target)?;
+            match self.replace(target, &current, body.clone(), options).await {
+                Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
+                done => return done.map(|w| Written { warnings, ..w }),
+            }
+        }
+        Err(target.conflict(MODIFIED))
+    }
+
+    /// Patches an object; tried again on newer states unless the patch sets `resourceVersion`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn patch(&self, target: &Target, patch: &Patch, options: &WriteOptions) -> Result<Written, Error> {
+        for _ in 0..CONFLICT_ATTEMPTS {
+            let current = self.current(target)?;
+            let view = target.view(&current)?;
+            let mut body = if target.subresource == subresource::SCALE {
+                subresource::scale_of(&target.kind, &view)
+            } else {
+                view
+            };
+            apply(target, patch, &mut body)?;
+            let pinned = meta::text(&body, "resourceVersion") != current.revision.to_string();
+            let warnings = decode::decode(target, &mut body, options)?;
+            match self.replace(target, &current, body, options).await {
+                Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
+                done => return done.map(|w| Written { warnings, ..w }),
+            }
+        }
+        Err(target.conflict(MODIFIED))
+    }
+
+    /// The stored object a request is about.
+    pub(super) fn current(&self, target: &Target) -> Result<Arc<Object>, Error> {
+        self.snapshot().get(&target.key(&target.name)).cloned().ok_or_else(|| target.not_found())
+    }
+
+    /// Whether a newer state than `seen` is there, so that trying again makes sense.
+    pub(super) fn moved_on(&self, seen: &Object) -> bool {
+        self.snapshot().get(&seen.key).is_none_or(|o| o.revision != seen.revision)
+    }
+
+    /// One try at replacing `current` by `body`.
+    async fn replace(
+        &self,
+        target: &Target,
+        current: &Arc<Object>,
+        body: Value,
+        options: &WriteOptions,
+    ) -> Result<Written, Error> {
+        preconditions(target, current, &body)?;
+        let old = target.view(current)?;
+        let mut new = subresource::merge(target, &old, body)?;
+        let snapshot = self.snapshot();
+        let mut _addresses = None;
+        meta::on_update(&mut new, &old);
+        if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
+            (target.kind.hooks.default)(&mut new);
+            (target.kind.hooks.prepare_update)(&mut new, &old);
+            let request = admission::Request { target, old: Some(&old), user: &options.user, snapshot: &snapshot };
+            admission::admit(&request, &mut new)?;
+            _addresses = self.networks.allocate(target, &snapshot, &mut new, Some(&old)).await?;
+        }
+        let mut errors = finalizer_errors(&new, &old);
+        errors.extend((target.kind.hooks.validate)(&new, Some(&old)));
+        target.invalid(&new, errors)?;
+        if target.kind.hooks.has_generation && meta::spec_changed(&new, &old) {
+            meta::bump_generation(&mut new);
+        }
+        if new == old {
+            return Ok(Written { object: current.clone(), warnings: Vec::new(), removed: false });
+        }
+        self.save(target, current, new, options.dry_run).await
+    }
+
+    /// Stores a changed object, or removes it when nothing holds it any more.
+    pub(super) async fn save(
+        &self,
+        target: &Target,
+        current: &Arc<Object>,
+        mut new: Value,
+        dry_run: bool,
+    ) -> Result<Written, Error> {
+        let removed = super::delete::is_released(&target.kind, &new);
+        if let Some(convert) = target.kind.hooks.to_stored {
+            new = convert(new);
+        }
+        let object = if dry_run {
+            unsaved(current.key.clone(), current.revision, &new)
+        } else {
+            let op = if removed { Op::Delete } else { Op::Put(new) };
+            let write = Write { key: current.key.clone(), expected: Expected::At(current.revision), op };
+            self.commit_one(target, write).await?
+        };
+        Ok(Written { object, warnings: Vec::new(), removed })
+    }
+
+    pub(super) async fn commit_one(&self, target: &Target, write: Write) -> Result<Arc<Object>, Error> {
+        let mut done = self.store.commit(vec![write]).await.map_err(|e| self.refused(target, e))?;
+        done.pop().ok_or(Error::Store(StoreError::Closed))
+    }
+
+    fn refused(&self, target: &Target, error: StoreError) -> Error {
+        match error {
+            StoreError::Exists(key) => {
+                Error::AlreadyExists { resource: target.kind.group_resource(), name: key.name.to_string() }
+            }
+            StoreError::Missing(_) => target.not_found(),
+            StoreError::Conflict { .. } => target.conflict(MODIFIED),
+            other @ (StoreError::Compacted { .. } | StoreError::Backend { .. } | StoreError::Closed) => {
+                Error::Store(other)
+            }
+        }
+    }
+}
+
+/// An object that a dry run answers with.
+pub(super) fn unsaved(key: Key, revision: u64, value: &Value) -> Arc<Object> {
+    Arc::new(Object { key, revision, json: Bytes::from(value.to_string()), meta: Meta::default() })
+}
+
+fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> {
+    let definition =
+        if target.subresource == subresource::SCALE { subresource::SCALE_SCHEMA } else { target.kind.schema };
+    let applied = match patch {
+        Patch::Json(operations) => patch::apply_json(body, operations),
+        Patch::Merge(merge) => patch::apply_merge(body, merge),
+        Patch::Strategic(strategic) => patch::strategic(&Schema::builtin(), definition, body, strategic),
+    };
+    applied.map_err(|e: PatchError| Error::UnprocessablePatch(e.to_string()))
+}
+
+/// The name that every object needs; the rules for its form are the kind's.
+fn name_errors(object: &Value) -> Vec<FieldError> {
+    if meta::text(object, "name").is_empty() {
+        let detail = "name or generateName is required".to_owned();
+        return vec![FieldError { field: "metadata.name".into(), kind: FieldErrorKind::Required, detail }];
+    }
+    Vec::new()
+}
+
+/// `resourceVersion` and `uid` in a body are preconditions.
+fn preconditions(target: &Target, current: &Object, body: &Value) -> Result<(), Error> {
+    let version = meta::text(body, "resourceVersion");
+    if !version.is_empty() {
+        let asked: u64 = version.parse().map_err(|_| Error::Invalid {
+            kind: target.kind.kind.to_owned(),
+            group: target.kind.group.to_owned(),
+            name: target.name.clone(),
+            errors: vec![FieldError {
+                field: "metadata.resourceVersion".into(),
+                kind: FieldErrorKind::Invalid(format!("{version:?}")),
+                detail: "must be a resource version that the server gave".into(),
+            }],
+        })?;
+        if asked != 0 && asked != current.revision {
+            return Err(target.conflict(MODIFIED));
+        }
+    }
+    let uid = meta::text(body, "uid");
+    if !uid.is_empty() && uid != &*current.meta.uid {
+        return Err(target.conflict(super::delete::uid_mismatch(uid, &current.meta.uid)));
+    }
+    Ok(())
+}
+
+fn finalizer_errors(new: &Value, old: &Value) -> Vec<FieldError> {
+    if !meta::is_deleting(old) {
+        return Vec::new();
+    }
+    let before = meta::finalizers(old);
+    let added: Vec<&str> = meta::finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
+    if added.is_empty() {
+        return Vec::new();
+    }
+    let detail = format!(
+        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{:?}}}",
+        added.join("\", \"")
+    );
+    vec![FieldError { field: "metadata.finalizers".into(), kind: FieldErrorKind::Forbidden, detail }]
+}
