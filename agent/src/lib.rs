@@ -1,12 +1,13 @@
 //! The agent: runs this node's pods with Podman, by the hub's wishes and without the hub too.
 //!
-//! A module uses only what stands above it in this list; `run` alone knows all of them.
+//! A module uses only what stands left of it:
+//! `desired < link < ledger < podman < pods < streams < node < run`; `run` alone knows all of them.
 
 pub mod desired;
-pub mod link;
 pub mod ledger;
+pub mod link;
+pub mod node;
 pub mod podman;
 pub mod pods;
-pub mod streams;
-pub mod node;
 pub mod run;
+pub mod streams;

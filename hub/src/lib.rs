@@ -1,15 +1,17 @@
 //! The hub: the Kubernetes API, the store, the scheduler and controllers, and the agents' link.
 //!
-//! A module uses only what stands above it in this list; `run` alone knows all of them.
+//! A module uses only what stands left of it:
+//! `registry < store < objects < watch < reconcile < scheduler, controllers < pki < link < api < run`;
+//! `run` alone knows all of them.
 
-pub mod registry;
-pub mod store;
-pub mod objects;
-pub mod watch;
-pub mod reconcile;
-pub mod scheduler;
-pub mod controllers;
-pub mod pki;
-pub mod link;
 pub mod api;
+pub mod controllers;
+pub mod link;
+pub mod objects;
+pub mod pki;
+pub mod reconcile;
+pub mod registry;
 pub mod run;
+pub mod scheduler;
+pub mod store;
+pub mod watch;
