@@ -58,3 +58,10 @@ impl Store for MemoryStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryStore;
+
+    crate::store::contract::contract_tests!(MemoryStore::new());
+}
