@@ -1,9 +1,27 @@
 //! One driver for all controllers: a change marks keys dirty, a worker reconciles each key against a snapshot and
 //! applies the plan. One key never runs twice at once; failures back off per key; a slow full resync always runs.
 
+mod apply;
+pub mod bounded;
+pub mod events;
+pub mod liveness;
+pub mod memo;
+pub mod queue;
+mod recorder;
+mod runner;
+pub mod view;
+
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
+pub use liveness::Liveness;
+pub use memo::Memo;
+pub use recorder::{Recorder, RecorderTask};
+pub use runner::run;
+
+use crate::objects::Propagation;
 use crate::store::{Event, Key, Revision, Snapshot};
 
 /// A controller: pure functions of the state of the world.
@@ -19,6 +37,11 @@ pub trait Controller: Send + Sync + 'static {
 
     /// What to do about one key. Level-triggered: the plan follows from the snapshot alone.
     fn reconcile(&self, key: &Key, snapshot: &Snapshot, now: Timestamp) -> Plan;
+
+    /// The sessions of nodes, where the controller depends on them: every key is reconciled when one changes.
+    fn liveness(&self) -> Option<&Arc<Liveness>> {
+        None
+    }
 }
 
 /// What a controller wants done, and why.
@@ -30,6 +53,9 @@ pub struct Plan {
     pub events: Vec<EventDraft>,
     /// Reconcile again at this time even if nothing changes.
     pub requeue_at: Option<Timestamp>,
+    /// A patch to make when a write fails (not on a conflict), to show it on the object; `{error}` in its texts becomes
+    /// the error.
+    pub on_failure: Option<Box<PlannedWrite>>,
     /// One line for the log (at debug level); empty when there is nothing to do.
     pub why: String,
 }
@@ -46,6 +72,8 @@ pub enum PlannedWrite {
         tolerate_exists: bool,
         /// Recorded once it is done; `{name}` in the message is replaced by the name it was given.
         event: Option<EventDraft>,
+        /// Recorded when it fails; `{error}` in the message becomes the error.
+        failed: Option<EventDraft>,
     },
     /// Replace an object (or, with `subresource`, a part of it) that is still at `revision`.
     Update {
@@ -58,7 +86,7 @@ pub enum PlannedWrite {
         /// The whole object.
         object: Value,
     },
-    /// JSON merge patch.
+    /// JSON merge patch. A missing object is fine. With `metadata.resourceVersion` in it, it is a precondition.
     Patch {
         /// Where.
         key: Key,
@@ -75,9 +103,44 @@ pub enum PlannedWrite {
         uid: String,
         /// `gracePeriodSeconds`.
         grace_seconds: Option<i64>,
+        /// `propagationPolicy`; the kind's default for `None`.
+        propagation: Option<Propagation>,
         /// Recorded once it is done.
         event: Option<EventDraft>,
     },
+    /// Bind a pod to a node. A pod that is gone or bound already is fine.
+    Bind {
+        /// The pod.
+        pod: Key,
+        /// The uid it must have.
+        uid: String,
+        /// The node.
+        node: String,
+        /// Recorded once it is done.
+        event: Option<EventDraft>,
+    },
+}
+
+impl PlannedWrite {
+    /// Whether the next write may go out before this one is done.
+    fn is_independent(&self) -> bool {
+        match self {
+            Self::Create { .. } | Self::Delete { .. } | Self::Bind { .. } => true,
+            Self::Update { .. } | Self::Patch { .. } => false,
+        }
+    }
+}
+
+impl Plan {
+    /// Nothing to do.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Makes sure that the key is reconciled again at `at` or earlier.
+    pub fn requeue(&mut self, at: Timestamp) {
+        self.requeue_at = Some(self.requeue_at.map_or(at, |earlier| earlier.min(at)));
+    }
 }
 
 /// An event to record about an object. The recorder counts repeats up instead of writing new objects.

@@ -1,0 +1,233 @@
+//! Turns occurrences into `v1.Event` objects: one object for the first, a higher count for each repeat. Pure.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::bounded::Bounded;
+
+/// Repeats are recognised among this many different occurrences (client-go's event cache has the same size).
+const REMEMBERED: usize = 4096;
+
+/// What an event is about (`involvedObject`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct About {
+    /// `v1`, `apps/v1`.
+    pub api_version: String,
+    /// `Pod`.
+    pub kind: String,
+    /// Empty for cluster-scoped objects: their events live in `default`.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Uid.
+    pub uid: String,
+    /// `spec.containers{web}`; empty for the whole object.
+    pub field_path: String,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone)]
+pub struct Occurrence {
+    /// `source.component`.
+    pub component: String,
+    /// `source.host`; empty for the hub's own parts.
+    pub host: String,
+    /// About what.
+    pub about: About,
+    /// The object's `resourceVersion`, if known; else empty.
+    pub resource_version: String,
+    /// `Warning`, else `Normal`.
+    pub warning: bool,
+    /// E.g. `Pulled`.
+    pub reason: String,
+    /// Text.
+    pub message: String,
+    /// When it (last) happened.
+    pub at: Timestamp,
+    /// How often it happened, at least 1.
+    pub count: u32,
+    /// Makes the event's name unique: nanoseconds since 1970, or an equally unique number.
+    pub stamp: u64,
+}
+
+/// How an occurrence is to be written.
+#[derive(Debug, PartialEq)]
+pub enum Record {
+    /// As a new object.
+    Create(Value),
+    /// As a merge patch to the event of this name, which counts it up.
+    Count {
+        /// Namespace of the event.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// The patch.
+        patch: Value,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Identity {
+    component: String,
+    host: String,
+    about: About,
+    warning: bool,
+    reason: String,
+    message: String,
+}
+
+/// Recognises repeats. Remembers a bounded number of events.
+#[derive(Debug)]
+pub struct Correlator {
+    seen: Bounded<Identity, (String, u64)>,
+}
+
+impl Default for Correlator {
+    fn default() -> Self {
+        Self { seen: Bounded::new(REMEMBERED) }
+    }
+}
+
+impl Correlator {
+    /// How to write an occurrence.
+    pub fn record(&mut self, occurrence: &Occurrence) -> Record {
+        let identity = identity(occurrence);
+        let repeat = self.seen.get(&identity).map(|(name, count)| {
+            *count += u64::from(occurrence.count);
+            (name.clone(), *count)
+        });
+        match repeat {
+            Some((name, count)) => Record::Count {
+                namespace: event_namespace(&occurrence.about),
+                name,
+                patch: json!({"count": count, "lastTimestamp": seconds(occurrence.at)}),
+            },
+            None => {
+                let name = format!("{}.{:x}", occurrence.about.name, occurrence.stamp);
+                self.seen.insert(identity, (name.clone(), u64::from(occurrence.count)));
+                Record::Create(event(&name, occurrence))
+            }
+        }
+    }
+
+    /// The event of this occurrence is gone: the next one is written as new.
+    pub fn forget(&mut self, occurrence: &Occurrence) {
+        self.seen.remove(&identity(occurrence));
+    }
+}
+
+fn identity(occurrence: &Occurrence) -> Identity {
+    Identity {
+        component: occurrence.component.clone(),
+        host: occurrence.host.clone(),
+        about: occurrence.about.clone(),
+        warning: occurrence.warning,
+        reason: occurrence.reason.clone(),
+        message: occurrence.message.clone(),
+    }
+}
+
+fn event_namespace(about: &About) -> String {
+    if about.namespace.is_empty() { "default".to_owned() } else { about.namespace.clone() }
+}
+
+fn event(name: &str, occurrence: &Occurrence) -> Value {
+    let about = &occurrence.about;
+    let mut involved = json!({"kind": about.kind, "name": about.name, "uid": about.uid, "apiVersion": about.api_version});
+    let optional = [
+        ("namespace", &about.namespace),
+        ("resourceVersion", &occurrence.resource_version),
+        ("fieldPath", &about.field_path),
+    ];
+    for (field, value) in optional {
+        if !value.is_empty() {
+            involved[field] = json!(value);
+        }
+    }
+    let mut source = json!({"component": occurrence.component});
+    if !occurrence.host.is_empty() {
+        source["host"] = json!(occurrence.host);
+    }
+    let at = seconds(occurrence.at);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": name, "namespace": event_namespace(about)},
+        "involvedObject": involved,
+        "reason": occurrence.reason,
+        "message": occurrence.message,
+        "source": source,
+        "firstTimestamp": at,
+        "lastTimestamp": at,
+        "count": occurrence.count,
+        "type": if occurrence.warning { "Warning" } else { "Normal" },
+        "eventTime": null,
+        "reportingComponent": occurrence.component,
+        "reportingInstance": occurrence.host,
+    })
+}
+
+/// A time as Kubernetes writes it: whole seconds.
+pub fn seconds(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second()).unwrap_or(at).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn occurrence(message: &str, second: i64) -> Occurrence {
+        Occurrence {
+            component: "kubelet".into(),
+            host: "edge-1".into(),
+            about: About {
+                api_version: "v1".into(),
+                kind: "Pod".into(),
+                namespace: "shop".into(),
+                name: "web-1".into(),
+                uid: "u1".into(),
+                field_path: "spec.containers{web}".into(),
+            },
+            resource_version: "7".into(),
+            warning: true,
+            reason: "BackOff".into(),
+            message: message.into(),
+            at: Timestamp::from_second(second).unwrap(),
+            count: 1,
+            stamp: 0xabc + u64::try_from(second).unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_first_occurrence_becomes_an_object_and_repeats_count_up() {
+        let mut correlator = Correlator::default();
+        let Record::Create(event) = correlator.record(&occurrence("Back-off", 0)) else { panic!("not created") };
+        assert_eq!(event["metadata"], json!({"name": "web-1.abc", "namespace": "shop"}));
+        assert_eq!(event["source"], json!({"component": "kubelet", "host": "edge-1"}));
+        assert_eq!(event["firstTimestamp"], "1970-01-01T00:00:00Z");
+        assert_eq!(event["involvedObject"]["fieldPath"], "spec.containers{web}");
+        assert_eq!(event["type"], "Warning");
+
+        let mut repeat = occurrence("Back-off", 60);
+        repeat.count = 4;
+        let expected = json!({"count": 5, "lastTimestamp": "1970-01-01T00:01:00Z"});
+        assert_eq!(
+            correlator.record(&repeat),
+            Record::Count { namespace: "shop".into(), name: "web-1.abc".into(), patch: expected }
+        );
+        assert!(matches!(correlator.record(&occurrence("Other text", 60)), Record::Create(_)));
+        correlator.forget(&repeat);
+        assert!(matches!(correlator.record(&repeat), Record::Create(_)));
+    }
+
+    #[test]
+    fn events_of_cluster_scoped_objects_live_in_default() {
+        let mut node = occurrence("x", 0);
+        node.about.namespace = String::new();
+        node.host = String::new();
+        let Record::Create(event) = Correlator::default().record(&node) else { panic!("not created") };
+        assert_eq!(event["metadata"]["namespace"], "default");
+        assert_eq!(event["involvedObject"].get("namespace"), None);
+        assert_eq!(event["source"], json!({"component": "kubelet"}));
+    }
+}
