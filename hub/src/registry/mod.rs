@@ -3,6 +3,11 @@
 //! A kind is a row plus pure hooks. Rows are values, not types: kinds that come at run time (custom resources) are
 //! rows too. Nothing here knows I/O or a clock.
 
+//DISC
+//OPEN
+pub mod patch;
+pub mod schema;
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,0 +1,85 @@
+//! The three kinds of patch: JSON patch (RFC 6902), JSON merge patch (RFC 7386) and Kubernetes' strategic merge patch.
+//!
+//! All are pure functions on JSON values. What they return on failure is what Kubernetes answers with.
+
+mod order;
+mod strategic;
+#[cfg(test)]
+mod tests;
+
+use json_patch::PatchOperation;
+use serde_json::Value;
+use skiff_shared::limits::MAX_REQUEST_BODY;
+
+pub use strategic::strategic;
+
+/// Most operations in one JSON patch, as in Kubernetes.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// Why a patch is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PatchError {
+    /// The patch itself is malformed: 400 `BadRequest`.
+    #[error("{0}")]
+    BadRequest(String),
+    /// The patch does not apply to this object (a `test` failed, a path is missing): 422 `Invalid`.
+    ///
+    /// Kubernetes tells no more than this; the detail is for a log or a cause.
+    #[error("the server rejected our request due to an error in our request")]
+    Unprocessable {
+        /// What did not apply.
+        detail: String,
+    },
+    /// The patch or its result is too large: 413 `RequestEntityTooLarge`.
+    #[error("{0}")]
+    TooLarge(String),
+}
+
+/// Applies a JSON merge patch. A patch that is no object is refused, as it would replace the whole object.
+///
+/// # Errors
+/// [`PatchError::BadRequest`].
+pub fn apply_merge(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
+    if !patch.is_object() {
+        return Err(not_an_object(patch));
+    }
+    json_patch::merge(target, patch);
+    Ok(())
+}
+
+/// Applies a JSON patch, all of it or nothing.
+///
+/// # Errors
+/// [`PatchError::Unprocessable`] where it does not apply; [`PatchError::TooLarge`] for too many operations or copies
+/// that would blow up the object.
+pub fn apply_json(target: &mut Value, patch: &[PatchOperation]) -> Result<(), PatchError> {
+    if patch.len() > MAX_OPERATIONS {
+        let message = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", patch.len());
+        return Err(PatchError::TooLarge(message));
+    }
+    let mut patched = target.clone();
+    let mut copied = 0;
+    for (index, operation) in patch.iter().enumerate() {
+        if let PatchOperation::Copy(copy) = operation {
+            copied += patched.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
+            if copied > MAX_REQUEST_BODY {
+                return Err(PatchError::TooLarge(format!("copied more than {MAX_REQUEST_BODY} bytes")));
+            }
+        }
+        json_patch::patch_unsafe(&mut patched, std::slice::from_ref(operation))
+            .map_err(|error| PatchError::Unprocessable { detail: format!("operation {index}: {error}") })?;
+    }
+    *target = patched;
+    Ok(())
+}
+
+fn not_an_object(patch: &Value) -> PatchError {
+    let found = match patch {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) | Value::Object(_) => "array",
+    };
+    PatchError::BadRequest(format!("json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"))
+}

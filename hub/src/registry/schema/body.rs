@@ -1,0 +1,293 @@
+//! Parses request bodies, with bounds on size and depth, and finds what `serde_json::Value` would hide: duplicate keys.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use skiff_shared::limits::MAX_REQUEST_BODY;
+
+/// How deep a YAML body may nest. The parser recurses, and a thread's stack is 2 MiB; `serde_json` has its own limit (128).
+const MAX_DEPTH: usize = 64;
+/// Nodes of a YAML body after its aliases are expanded: more than any body within the size limit can spell out.
+const MAX_NODES: usize = MAX_REQUEST_BODY / 2;
+/// How many duplicates are told.
+const MAX_DUPLICATES: usize = 100;
+
+/// What a body is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentType {
+    /// `application/json`.
+    Json,
+    /// `application/yaml`.
+    Yaml,
+}
+
+/// Why a body cannot be parsed. The text is the cause for [`super::unrecognized`].
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// More bytes than [`MAX_REQUEST_BODY`]: 413.
+    #[error("request body exceeds the limit of {MAX_REQUEST_BODY} bytes")]
+    TooLarge,
+    /// Not JSON.
+    #[error("couldn't get version/kind; json parse error: {message}")]
+    Json {
+        /// In Go's words.
+        message: String,
+        /// As the parser says it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Not YAML.
+    #[error("error converting YAML to JSON: yaml: {message}")]
+    Yaml {
+        /// As the parser says it, on one line.
+        message: String,
+    },
+}
+
+/// Parses a body. Beside the value come one `duplicate field "spec.replicas"` per key that is given twice; the last
+/// one given counts.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn parse_body(bytes: &[u8], content_type: ContentType) -> Result<(Value, Vec<String>), DecodeError> {
+    if bytes.len() > MAX_REQUEST_BODY {
+        return Err(DecodeError::TooLarge);
+    }
+    let tracked = match content_type {
+        ContentType::Json => serde_json::from_slice::<Tracked>(bytes)
+            .map_err(|source| DecodeError::Json { message: go_message(bytes, &source), source })?,
+        ContentType::Yaml => parse_yaml(bytes)?,
+    };
+    let duplicates = tracked.duplicates.iter().map(|path| format!("duplicate field {:?}", path.trim_start_matches('.')));
+    Ok((tracked.value, duplicates.collect()))
+}
+
+fn parse_yaml(bytes: &[u8]) -> Result<Tracked, DecodeError> {
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
+        // `defaultMode: 0644` is octal for Kubernetes.
+        legacy_octal_numbers: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_nodes: MAX_NODES, max_documents: 2 },
+    };
+    let mut tracked: Tracked = serde_saphyr::from_slice_with_options(bytes, options).map_err(|error| {
+        let message = error.to_string();
+        DecodeError::Yaml { message: message.split_whitespace().collect::<Vec<_>>().join(" ") }
+    })?;
+    whole_floats(&mut tracked.value);
+    Ok(tracked)
+}
+
+/// YAML's `3.0` and `1e3` become `3` and `1000` on their way to JSON in Kubernetes.
+fn whole_floats(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            // Below 2^53 every whole float is an exact integer.
+            let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9_007_199_254_740_992.0);
+            if let Some(integer) = whole.and_then(|n| format!("{n:.0}").parse::<i64>().ok()) {
+                *number = integer.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(whole_floats),
+        Value::Object(object) => object.values_mut().for_each(whole_floats),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// What Go's parser would say.
+fn go_message(bytes: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected end of JSON input".into();
+    }
+    let text = error.to_string();
+    let place = [
+        ("expected value", "looking for beginning of value"),
+        ("trailing comma", "looking for beginning of value"),
+        ("key must be a string", "looking for beginning of object key string"),
+        ("expected `:`", "after object key"),
+        ("expected `,` or `}`", "after object key:value pair"),
+        ("expected `,` or `]`", "after array element"),
+        ("trailing characters", "after top-level value"),
+    ];
+    match (place.iter().find(|(ours, _)| text.starts_with(ours)), character(bytes, error)) {
+        (Some((_, place)), Some(found)) => format!("invalid character {found:?} {place}"),
+        _ if text.starts_with("recursion limit") => "exceeded max depth".into(),
+        _ => text,
+    }
+}
+
+/// The character at which the parser stopped.
+fn character(bytes: &[u8], error: &serde_json::Error) -> Option<char> {
+    let line = bytes.split(|b| *b == b'\n').nth(error.line().checked_sub(1)?)?;
+    let rest = line.get(error.column().checked_sub(1)?..)?;
+    String::from_utf8_lossy(&rest[..rest.len().min(4)]).chars().next()
+}
+
+/// A value and the paths (`.spec.replicas`) of keys that were given twice.
+struct Tracked {
+    value: Value,
+    duplicates: Vec<String>,
+}
+
+impl From<Value> for Tracked {
+    fn from(value: Value) -> Self {
+        Self { value, duplicates: Vec::new() }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tracked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TrackedVisitor)
+    }
+}
+
+struct TrackedVisitor;
+
+impl<'de> Visitor<'de> for TrackedVisitor {
+    type Value = Tracked;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Tracked, E> {
+        Ok(Value::Bool(value).into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Tracked, E> {
+        Ok(Value::from(value).into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Tracked, E> {
+        Ok(Value::from(value).into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Tracked, E> {
+        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number).into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Tracked, E> {
+        Ok(Value::from(value).into())
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Tracked, E> {
+        Ok(Value::from(value).into())
+    }
+
+    fn visit_unit<E>(self) -> Result<Tracked, E> {
+        Ok(Value::Null.into())
+    }
+
+    fn visit_none<E>(self) -> Result<Tracked, E> {
+        Ok(Value::Null.into())
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Tracked, D::Error> {
+        Tracked::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Tracked, A::Error> {
+        let (mut items, mut duplicates) = (Vec::new(), Vec::new());
+        while let Some(item) = seq.next_element::<Tracked>()? {
+            adopt(&mut duplicates, item.duplicates, &format!("[{}]", items.len()));
+            items.push(item.value);
+        }
+        Ok(Tracked { value: Value::Array(items), duplicates })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Tracked, A::Error> {
+        let (mut object, mut duplicates) = (Map::new(), Vec::new());
+        while let Some(key) = map.next_key::<String>()? {
+            let child = map.next_value::<Tracked>()?;
+            if !child.duplicates.is_empty() || object.contains_key(&key) {
+                let path = format!(".{key}");
+                adopt(&mut duplicates, child.duplicates, &path);
+                if object.contains_key(&key) && duplicates.len() < MAX_DUPLICATES && !duplicates.contains(&path) {
+                    duplicates.push(path);
+                }
+            }
+            object.insert(key, child.value);
+        }
+        Ok(Tracked { value: Value::Object(object), duplicates })
+    }
+}
+
+fn adopt(duplicates: &mut Vec<String>, of_child: Vec<String>, prefix: &str) {
+    let room = MAX_DUPLICATES.saturating_sub(duplicates.len());
+    duplicates.extend(of_child.into_iter().take(room).map(|path| format!("{prefix}{path}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ContentType::{Json, Yaml};
+    use serde_json::json;
+
+    fn parse(text: &str, content_type: ContentType) -> Result<(Value, Vec<String>), String> {
+        parse_body(text.as_bytes(), content_type).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn duplicates_are_told_with_their_path_and_the_last_counts() {
+        let json = r#"{"spec":{"replicas":1,"replicas":2,"c":[{"a":1},{"a":1,"a":2}]}}"#;
+        let yaml = "spec:\n  replicas: 1\n  replicas: 2\n  c:\n  - a: 1\n  - a: 1\n    a: 2\n";
+        for (text, content_type) in [(json, Json), (yaml, Yaml)] {
+            let (value, duplicates) = parse(text, content_type).expect("parses");
+            assert_eq!(value, json!({"spec": {"replicas": 2, "c": [{"a": 1}, {"a": 2}]}}));
+            assert_eq!(duplicates, [r#"duplicate field "spec.replicas""#, r#"duplicate field "spec.c[1].a""#]);
+        }
+    }
+
+    #[test]
+    fn yaml_means_what_it_means_to_kubernetes() {
+        for (text, expected) in [
+            ("defaultMode: 0644", json!({"defaultMode": 420})),
+            ("a: 3.0\nb: 1e3\nc: 0.5", json!({"a": 3, "b": 1000, "c": 0.5})),
+            ("a: \"yes\"\nb: yes", json!({"a": "yes", "b": true})),
+            ("a:\nb: ~", json!({"a": null, "b": null})),
+            ("a: &x {b: 1}\nc: *x", json!({"a": {"b": 1}, "c": {"b": 1}})),
+            ("base: &x {b: 1}\nc:\n  <<: *x\n  d: 2", json!({"base": {"b": 1}, "c": {"b": 1, "d": 2}})),
+            ("1: a\nt: 'x'", json!({"1": "a", "t": "x"})),
+            ("---\na: |\n  x\n  y\n", json!({"a": "x\ny\n"})),
+            ("{\"a\": [1, \"b\"]}", json!({"a": [1, "b"]})),
+        ] {
+            assert_eq!(parse(text, Yaml), Ok((expected, vec![])), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_json_is_refused_in_gos_words() {
+        for (text, expected) in [
+            ("", "unexpected end of JSON input"),
+            ("{\"a\":", "unexpected end of JSON input"),
+            ("{x", "invalid character 'x' looking for beginning of object key string"),
+            ("x", "invalid character 'x' looking for beginning of value"),
+            ("{\"a\" 1}", "invalid character '1' after object key"),
+            ("{\"a\":1 2}", "invalid character '2' after object key:value pair"),
+            ("[1 2]", "invalid character '2' after array element"),
+            ("{} x", "invalid character 'x' after top-level value"),
+        ] {
+            let refusal = format!("couldn't get version/kind; json parse error: {expected}");
+            assert_eq!(parse(text, Json), Err(refusal), "{text}");
+        }
+    }
+
+    #[test]
+    fn bombs_and_broken_yaml_are_refused() {
+        let deep_json = "[".repeat(100_000);
+        let deep_flow = "[".repeat(100_000);
+        let deep_block = "- ".repeat(100_000);
+        let laughs = format!("a: &a [x,x,x,x,x,x,x,x,x]\n{}", ('b'..='k').zip('a'..='j').fold(String::new(), |out, (n, p)| {
+            format!("{out}{n}: &{n} [*{p},*{p},*{p},*{p},*{p},*{p},*{p},*{p},*{p}]\n")
+        }));
+        for (text, content_type) in [
+            (deep_json.as_str(), Json), (&deep_flow, Yaml), (&deep_block, Yaml), (&laughs, Yaml),
+            ("a: b: c", Yaml), ("a: [", Yaml), ("a: 1\n---\nb: 2\n---\nc: 3", Yaml), ("\t\tx: 1\n y", Yaml),
+        ] {
+            assert!(parse(text, content_type).is_err(), "{}", &text[..text.len().min(40)]);
+        }
+        assert!(parse_body(&[0xff, 0xfe, 0x00], Yaml).is_err());
+        assert!(matches!(parse_body(&vec![b' '; MAX_REQUEST_BODY + 1], Json), Err(DecodeError::TooLarge)));
+    }
+}

@@ -1,0 +1,305 @@
+//! Type checks as Go's JSON decoder makes them, and the clean-up that comes with decoding into typed structs: unknown
+//! fields and nulls go, quantities and times take their canonical form.
+
+use serde_json::{Map, Value};
+
+use super::model::Type;
+use super::scalars::{self, Refusal};
+use super::Schema;
+
+/// How many unknown fields are told; Kubernetes' strict decoder stops at the same number.
+const MAX_UNKNOWN: usize = 100;
+
+/// What decoding a body found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// One `unknown field "spec.foo"` per field that was dropped.
+    pub unknown: Vec<String>,
+    /// Type errors in Go's words; the first is what Kubernetes answers with.
+    pub errors: Vec<String>,
+}
+
+impl Schema {
+    /// Decodes a body of the type that `definition` names, in place. A definition that is not known decodes as it is.
+    ///
+    /// The body is fit to be stored only when no errors come back.
+    pub fn decode(&self, definition: &str, body: &mut Value) -> Decoded {
+        let mut decoder = Decoder { schema: self, strict: String::new(), go: String::new(), owner: "", out: Decoded::default() };
+        // A fatal refusal is in the list like every other.
+        let _fatal = decoder.value(self.type_of(definition).0, body);
+        decoder.out
+    }
+
+    /// The type as Go prints it.
+    fn go_type(&self, ty: Type) -> String {
+        match ty {
+            Type::Bool => "bool".into(),
+            Type::Int32 => "int32".into(),
+            Type::Int64 => "int64".into(),
+            Type::Double => "float64".into(),
+            Type::String => "string".into(),
+            Type::Bytes => "[]uint8".into(),
+            Type::Time => "v1.Time".into(),
+            Type::MicroTime => "v1.MicroTime".into(),
+            Type::Quantity => "resource.Quantity".into(),
+            Type::IntOrString => "intstr.IntOrString".into(),
+            Type::Any => "runtime.RawExtension".into(),
+            Type::Struct(index) => {
+                let name = self.structure(index).name;
+                name.rmatch_indices('.').nth(1).map_or(name, |(dot, _)| &name[dot + 1..]).to_owned()
+            }
+            Type::List(element) => format!("[]{}", self.go_type(self.element(element))),
+            Type::Map(element) => match self.element(element) {
+                Type::Quantity => "v1.ResourceList".into(),
+                element => format!("map[string]{}", self.go_type(element)),
+            },
+        }
+    }
+}
+
+/// Go gives up on the rest of a body after an error of a custom decoder, but not after a plain type error.
+struct Fatal;
+
+struct Decoder<'s> {
+    schema: &'s Schema,
+    /// Path with indices, as strict errors name it.
+    strict: String,
+    /// Path of fields only, as type errors name it.
+    go: String,
+    /// Name of the innermost struct.
+    owner: &'static str,
+    out: Decoded,
+}
+
+impl Decoder<'_> {
+    fn value(&mut self, ty: Type, value: &mut Value) -> Result<(), Fatal> {
+        let refused = match ty {
+            Type::Any => Ok(()),
+            Type::Bool => check(value.is_boolean(), "bool"),
+            Type::String => check(value.is_string(), "string"),
+            Type::Double => check(value.is_number(), "float64"),
+            Type::Int32 => check(value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), "int32"),
+            Type::Int64 => check(value.is_i64(), "int64"),
+            Type::Bytes => scalars::bytes(value),
+            Type::Time => scalars::time(value),
+            Type::MicroTime => scalars::micro_time(value),
+            Type::Quantity => scalars::quantity(value),
+            Type::IntOrString => scalars::int_or_string(value),
+            Type::Struct(index) => return self.structure(ty, index, value),
+            Type::List(element) => return self.list(ty, element, value),
+            Type::Map(element) => return self.map(ty, element, value),
+        };
+        match refused {
+            Ok(()) => Ok(()),
+            Err(Refusal::Type(wanted)) => {
+                self.wrong_type(value, wanted);
+                Ok(())
+            }
+            Err(Refusal::Text(text)) => {
+                self.out.errors.insert(0, text);
+                Err(Fatal)
+            }
+        }
+    }
+
+    fn structure(&mut self, ty: Type, index: u16, value: &mut Value) -> Result<(), Fatal> {
+        let Value::Object(object) = value else { return self.refuse(ty, value) };
+        let schema = self.schema;
+        let structure = schema.structure(index);
+        if structure.fields.is_empty() {
+            return Ok(());
+        }
+        let outer = std::mem::replace(&mut self.owner, short(structure.name));
+        self.drop_unknown(object, |name| schema.field(structure, name).is_some());
+        for (name, value) in object.iter_mut() {
+            let Some(field) = schema.field(structure, name) else { continue };
+            let (strict, go) = self.enter(name);
+            self.value(field.ty, value)?;
+            self.leave(strict, go);
+        }
+        self.owner = outer;
+        Ok(())
+    }
+
+    /// Unknown fields and nulls never reach the store: a null is what an absent field is.
+    fn drop_unknown(&mut self, object: &mut Map<String, Value>, known: impl Fn(&str) -> bool) {
+        object.retain(|name, value| {
+            let known = known(name);
+            if !known && self.out.unknown.len() < MAX_UNKNOWN {
+                let dot = if self.strict.is_empty() { "" } else { "." };
+                self.out.unknown.push(format!("unknown field \"{}{dot}{name}\"", self.strict));
+            }
+            known && !value.is_null()
+        });
+    }
+
+    fn list(&mut self, ty: Type, element: u16, value: &mut Value) -> Result<(), Fatal> {
+        let Value::Array(items) = value else { return self.refuse(ty, value) };
+        let element = self.schema.element(element);
+        for (index, item) in items.iter_mut().enumerate() {
+            fill_null(element, item);
+            let strict = self.strict.len();
+            self.strict.push_str(&format!("[{index}]"));
+            self.value(element, item)?;
+            self.strict.truncate(strict);
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, ty: Type, element: u16, value: &mut Value) -> Result<(), Fatal> {
+        let Value::Object(object) = value else { return self.refuse(ty, value) };
+        let element = self.schema.element(element);
+        for (key, item) in object.iter_mut() {
+            fill_null(element, item);
+            let (strict, go) = self.enter(key);
+            // Type errors do not name keys of maps.
+            self.go.truncate(go);
+            self.value(element, item)?;
+            self.leave(strict, go);
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, name: &str) -> (usize, usize) {
+        let lengths = (self.strict.len(), self.go.len());
+        for path in [&mut self.strict, &mut self.go] {
+            if !path.is_empty() {
+                path.push('.');
+            }
+            path.push_str(name);
+        }
+        lengths
+    }
+
+    fn leave(&mut self, strict: usize, go: usize) {
+        self.strict.truncate(strict);
+        self.go.truncate(go);
+    }
+
+    fn refuse(&mut self, ty: Type, value: &Value) -> Result<(), Fatal> {
+        let wanted = self.schema.go_type(ty);
+        self.wrong_type(value, &wanted);
+        Ok(())
+    }
+
+    fn wrong_type(&mut self, value: &Value, wanted: &str) {
+        let found = match value {
+            Value::Null => "null".to_owned(),
+            Value::Bool(_) => "bool".to_owned(),
+            // A number in the wrong place is named only where a number was wanted.
+            Value::Number(number) if wanted.starts_with("int") => format!("number {number}"),
+            Value::Number(_) => "number".to_owned(),
+            Value::String(_) => "string".to_owned(),
+            Value::Array(_) => "array".to_owned(),
+            Value::Object(_) => "object".to_owned(),
+        };
+        let place = if self.go.is_empty() { "value".to_owned() } else { format!("struct field {}.{}", self.owner, self.go) };
+        self.out.errors.push(format!("json: cannot unmarshal {found} into Go {place} of type {wanted}"));
+    }
+}
+
+fn check(fits: bool, wanted: &'static str) -> Result<(), Refusal> {
+    if fits { Ok(()) } else { Err(Refusal::Type(wanted)) }
+}
+
+/// A null in a list or map is Go's zero value.
+fn fill_null(ty: Type, value: &mut Value) {
+    if !value.is_null() {
+        return;
+    }
+    *value = match ty {
+        Type::Bool => false.into(),
+        Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => 0.into(),
+        Type::String | Type::Bytes => "".into(),
+        Type::Quantity => "0".into(),
+        Type::Struct(_) | Type::Map(_) => Value::Object(Map::new()),
+        Type::List(_) => Value::Array(Vec::new()),
+        Type::Time | Type::MicroTime | Type::Any => Value::Null,
+    };
+}
+
+/// `Pod` of `io.k8s.api.core.v1.Pod`.
+fn short(definition: &'static str) -> &'static str {
+    definition.rsplit_once('.').map_or(definition, |(_, short)| short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
+    const POD: &str = "io.k8s.api.core.v1.Pod";
+
+    fn decode(definition: &str, mut body: Value) -> (Value, Decoded) {
+        let decoded = Schema::builtin().decode(definition, &mut body);
+        (body, decoded)
+    }
+
+    #[test]
+    fn wrong_types_are_told_in_gos_words() {
+        for (definition, body, expected) in [
+            (DEPLOYMENT, json!({"spec": {"replicas": "3"}}), "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
+            (DEPLOYMENT, json!({"spec": {"replicas": 3_000_000_000_u64}}), "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+            (DEPLOYMENT, json!({"spec": {"replicas": 1.5}}), "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
+            (DEPLOYMENT, json!({"spec": "x"}), "json: cannot unmarshal string into Go struct field Deployment.spec of type v1.DeploymentSpec"),
+            (POD, json!({"metadata": {"labels": {"a": 1}}}), "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
+            (POD, json!({"metadata": {"labels": []}}), "json: cannot unmarshal array into Go struct field ObjectMeta.metadata.labels of type map[string]string"),
+            (POD, json!({"spec": {"containers": {}}}), "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"),
+            (POD, json!({"spec": {"containers": [{"env": [{"value": 1}]}]}}), "json: cannot unmarshal number into Go struct field EnvVar.spec.containers.env.value of type string"),
+            (POD, json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "banana"}}}]}}), "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
+            (POD, json!({"metadata": {"creationTimestamp": 5}}), "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string"),
+            (POD, json!([]), "json: cannot unmarshal array into Go value of type v1.Pod"),
+            ("io.k8s.api.core.v1.Secret", json!({"data": {"a": 1}}), "json: cannot unmarshal number into Go struct field Secret.data of type []uint8"),
+            ("io.k8s.api.core.v1.Service", json!({"spec": {"ports": [{"targetPort": true}]}}), "json: cannot unmarshal bool into Go struct field ServicePort.spec.ports.targetPort of type int32"),
+        ] {
+            let (_, decoded) = decode(definition, body);
+            assert_eq!(decoded.errors.first().map(String::as_str), Some(expected));
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_dropped_and_told_with_their_path() {
+        let (body, decoded) = decode(POD, json!({
+            "spec": {"containers": [{"name": "a", "imagee": "x"}], "foo": 1}, "bar": null,
+            "metadata": {"labels": {"any": "key"}},
+        }));
+        assert_eq!(body, json!({"spec": {"containers": [{"name": "a"}]}, "metadata": {"labels": {"any": "key"}}}));
+        assert_eq!(decoded.unknown, [
+            r#"unknown field "bar""#, r#"unknown field "spec.foo""#, r#"unknown field "spec.containers[0].imagee""#,
+        ]);
+        assert_eq!(decoded.errors, [""; 0]);
+    }
+
+    #[test]
+    fn nulls_are_absent_fields() {
+        let (body, decoded) = decode(POD, json!({
+            "metadata": {"creationTimestamp": null, "labels": {"a": null}},
+            "spec": {"containers": [null], "volumes": [{"name": "v", "emptyDir": null}]},
+        }));
+        assert_eq!(body, json!({
+            "metadata": {"labels": {"a": ""}}, "spec": {"containers": [{}], "volumes": [{"name": "v"}]},
+        }));
+        assert_eq!(decoded, Decoded::default());
+    }
+
+    #[test]
+    fn quantities_and_times_take_their_canonical_form() {
+        let (body, decoded) = decode(POD, json!({
+            "metadata": {"creationTimestamp": "2026-01-02T03:04:05+01:00"},
+            "spec": {"containers": [{"resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}}]},
+        }));
+        assert_eq!(body, json!({
+            "metadata": {"creationTimestamp": "2026-01-02T02:04:05Z"},
+            "spec": {"containers": [{"resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}}]},
+        }));
+        assert_eq!(decoded, Decoded::default());
+    }
+
+    #[test]
+    fn what_has_no_schema_is_kept() {
+        let (body, decoded) = decode("com.example.v1.Thing", json!({"a": null, "b": [1, "x"]}));
+        assert_eq!(body, json!({"a": null, "b": [1, "x"]}));
+        assert_eq!(decoded, Decoded::default());
+    }
+}

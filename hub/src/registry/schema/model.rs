@@ -1,0 +1,84 @@
+//! The compact schema as the build script writes it and the hub reads it: names, types and merge strategies, without
+//! descriptions. Texts borrow from the embedded bytes.
+
+use serde::{Deserialize, Serialize};
+
+/// All types, sorted by name.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Model<'a> {
+    /// Structs.
+    #[serde(borrow)]
+    pub(crate) structs: Vec<Struct<'a>>,
+    /// Element types of lists and maps.
+    pub(crate) elements: Vec<Type>,
+    /// How fields merge; the first is "replaced as a whole".
+    #[serde(borrow)]
+    pub(crate) strategies: Vec<Strategy<'a>>,
+}
+
+/// One struct.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Struct<'a> {
+    /// `io.k8s.api.core.v1.Pod`.
+    pub(crate) name: &'a str,
+    /// Sorted by name.
+    #[serde(borrow)]
+    pub(crate) fields: Box<[Field<'a>]>,
+}
+
+/// One field of a struct.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Field<'a> {
+    /// JSON name.
+    pub(crate) name: &'a str,
+    /// Its type.
+    pub(crate) ty: Type,
+    /// Index into [`Model::strategies`].
+    pub(crate) strategy: u8,
+    /// Whether the document calls it required.
+    pub(crate) required: bool,
+}
+
+/// A type of a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Type {
+    /// `bool`.
+    Bool,
+    /// `int32`.
+    Int32,
+    /// `int64`.
+    Int64,
+    /// `float64`.
+    Double,
+    /// `string`.
+    String,
+    /// Base64 text.
+    Bytes,
+    /// RFC 3339, whole seconds.
+    Time,
+    /// RFC 3339, microseconds.
+    MicroTime,
+    /// `resource.Quantity`.
+    Quantity,
+    /// `intstr.IntOrString`.
+    IntOrString,
+    /// Anything: kept as it is.
+    Any,
+    /// Index into [`Model::structs`].
+    Struct(u16),
+    /// Index into [`Model::elements`].
+    List(u16),
+    /// Index into [`Model::elements`]; keys are strings.
+    Map(u16),
+}
+
+/// How a field merges in a strategic merge patch.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Strategy<'a> {
+    /// A list that merges instead of being replaced.
+    pub(crate) merge: bool,
+    /// A union: `$retainKeys` is expected.
+    pub(crate) retain_keys: bool,
+    /// Merge key of a list of objects; empty for scalars.
+    pub(crate) key: &'a str,
+}
