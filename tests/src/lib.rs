@@ -1,1 +1,23 @@
-//! tests
+//! The end-to-end harness: real hub and agent binaries, a Podman per node, kubectl, and a link that can be cut.
+//!
+//! Start with [`Cluster`]; everything it holds is stopped and removed when it is dropped, and what the hub and the
+//! agents logged is printed when a test fails. Tests wait for conditions with [`wait_for`] and never sleep.
+
+pub mod api;
+pub mod cluster;
+pub mod hub;
+pub mod kubectl;
+pub mod lab;
+pub mod node;
+pub mod podman;
+pub mod process;
+pub mod registry;
+pub mod relay;
+pub mod wait;
+
+pub use cluster::Cluster;
+pub use hub::Hub;
+pub use kubectl::Kubectl;
+pub use lab::Lab;
+pub use node::Node;
+pub use wait::{poll, wait_for};

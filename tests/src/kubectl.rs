@@ -1,0 +1,180 @@
+//! kubectl, in the versions the machine has.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::{Process, command, text};
+
+/// Where Google's SDK keeps kubectl by version.
+const VERSIONED: &str = "/usr/lib/google-cloud-sdk/bin";
+
+/// A kubectl with a kubeconfig and a discovery cache of its own.
+#[derive(Debug)]
+pub struct Kubectl {
+    program: PathBuf,
+    kubeconfig: PathBuf,
+    home: TempDir,
+}
+
+impl Kubectl {
+    /// The newest version under [`VERSIONED`], else the one on `PATH`.
+    ///
+    /// # Panics
+    /// When there is none: `tests/run` installs one.
+    pub fn new(kubeconfig: &Path) -> Self {
+        let newest = versions().pop().map(|v| Path::new(VERSIONED).join(format!("kubectl.{v}")));
+        Self::with_program(newest.unwrap_or_else(|| "kubectl".into()), kubeconfig)
+    }
+
+    /// Version `version` (e.g. `1.27`) where the machine has it.
+    pub fn version(version: &str, kubeconfig: &Path) -> Option<Self> {
+        let program = Path::new(VERSIONED).join(format!("kubectl.{version}"));
+        program.exists().then(|| Self::with_program(program, kubeconfig))
+    }
+
+    fn with_program(program: PathBuf, kubeconfig: &Path) -> Self {
+        let home = tempfile::tempdir().expect("a temporary directory can be made");
+        Self { program, kubeconfig: kubeconfig.into(), home }
+    }
+
+    /// Runs `kubectl LINE`; single quotes keep words together. Gives what it printed.
+    ///
+    /// # Panics
+    /// When kubectl fails.
+    #[track_caller]
+    pub fn ok(&self, line: &str) -> String {
+        succeeded(line, &self.run(&words(line), None))
+    }
+
+    /// [`Kubectl::ok`] with a manifest on standard input, e.g. `apply -f -`.
+    ///
+    /// # Panics
+    /// When kubectl fails.
+    #[track_caller]
+    pub fn with_input(&self, line: &str, input: &str) -> String {
+        succeeded(line, &self.run(&words(line), Some(input)))
+    }
+
+    /// Runs `kubectl LINE`, which must fail; gives its standard error.
+    ///
+    /// # Panics
+    /// When kubectl succeeds.
+    #[track_caller]
+    pub fn fails(&self, line: &str, input: Option<&str>) -> String {
+        let output = self.run(&words(line), input);
+        assert!(!output.status.success(), "kubectl {line} should fail, but printed {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+
+    /// [`Kubectl::ok`] with `-o json`.
+    ///
+    /// # Panics
+    /// When kubectl fails or prints something else.
+    #[track_caller]
+    pub fn json(&self, line: &str) -> Value {
+        let printed = self.ok(&format!("{line} -o json"));
+        serde_json::from_str(&printed).unwrap_or_else(|e| panic!("kubectl {line} -o json: {e}: {printed}"))
+    }
+
+    /// Runs kubectl for use in conditions.
+    ///
+    /// # Errors
+    /// What kubectl said when it failed.
+    pub fn attempt(&self, arguments: &[&str]) -> Result<String, String> {
+        let words: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let output = self.run(&words, None);
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+
+    /// Starts `kubectl LINE`, which does not end by itself (`-w`, `-f`); its output is the process's log.
+    pub fn start(&self, line: &str) -> Process {
+        let log = self.home.path().join(format!("{:x}.out", fs::read_dir(self.home.path()).map_or(0, Iterator::count)));
+        let mut kubectl = command(None, &self.program);
+        self.configure(&mut kubectl).args(words(line));
+        Process::start(&format!("kubectl {line}"), kubectl, &log)
+    }
+
+    /// Writes a manifest to a file and gives its path.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn file(&self, name: &str, content: &str) -> String {
+        let path = self.home.path().join(name);
+        fs::write(&path, content).expect("a manifest can be written");
+        path.display().to_string()
+    }
+
+    fn run(&self, arguments: &[String], input: Option<&str>) -> Output {
+        let mut kubectl = command(None, &self.program);
+        self.configure(&mut kubectl).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = kubectl.spawn().unwrap_or_else(|e| panic!("cannot run {}: {e}", self.program.display()));
+        let mut stdin = child.stdin.take().expect("standard input is piped");
+        // A kubectl that fails early closes the pipe; what it says then matters more.
+        drop(stdin.write_all(input.unwrap_or_default().as_bytes()));
+        drop(stdin);
+        child.wait_with_output().expect("kubectl can be waited for")
+    }
+
+    fn configure<'a>(&self, kubectl: &'a mut Command) -> &'a mut Command {
+        kubectl.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.home.path()).env("EDITOR", "false")
+    }
+}
+
+/// The versions under [`VERSIONED`], oldest first.
+pub fn versions() -> Vec<String> {
+    let names = fs::read_dir(VERSIONED).into_iter().flatten().flatten().filter_map(|f| f.file_name().into_string().ok());
+    let mut versions: Vec<String> = names.filter_map(|n| n.strip_prefix("kubectl.").map(str::to_owned)).collect();
+    versions.sort();
+    versions
+}
+
+/// The cells of a printed table, headings first. Columns are at least two spaces apart; cells hold single ones.
+pub fn table(printed: &str) -> Vec<Vec<String>> {
+    let cells = |line: &str| line.split("  ").map(str::trim).filter(|c| !c.is_empty()).map(str::to_owned).collect();
+    printed.lines().map(cells).collect()
+}
+
+/// The headings of a printed table.
+pub fn headings(printed: &str) -> String {
+    table(printed).first().map(|h| h.join(" ")).unwrap_or_default()
+}
+
+#[track_caller]
+fn succeeded(line: &str, output: &Output) -> String {
+    assert!(output.status.success(), "kubectl {line}: {}{}", text(&output.stdout), text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Splits at spaces, except between single quotes.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    for (index, part) in line.split('\'').enumerate() {
+        let quoted = index % 2 == 1;
+        let mut pieces = if quoted { vec![part] } else { part.split(' ').collect() }.into_iter();
+        words.last_mut().expect("there is a word").push_str(pieces.next().unwrap_or_default());
+        words.extend(pieces.map(str::to_owned));
+    }
+    words.retain(|w| !w.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quotes_keep_words_together() {
+        assert_eq!(words("get pods  -o 'jsonpath={.a} {.b}'"), ["get", "pods", "-o", "jsonpath={.a} {.b}"]);
+        assert_eq!(words("patch x -p='{\"a\": 1}'"), ["patch", "x", "-p={\"a\": 1}"]);
+    }
+
+    #[test]
+    fn cells_may_hold_single_spaces() {
+        assert_eq!(table("NAME   RESTARTS\nweb    1 (5s ago)"), [["NAME", "RESTARTS"], ["web", "1 (5s ago)"]]);
+    }
+}
