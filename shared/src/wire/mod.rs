@@ -7,6 +7,7 @@
 
 pub mod frame;
 pub mod stream;
+pub mod token;
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +41,8 @@ pub enum ToHub {
     Events(Vec<EventReport>),
     /// Desired changes up to this number are on disk.
     Applied(u64),
+    /// A signing request (DER) for the agent's own key: its certificate is to be renewed.
+    Renew(Vec<u8>),
 }
 
 /// Hub to agent, on the control stream.
@@ -59,6 +62,8 @@ pub enum ToAgent {
     Change(Change),
     /// Events up to this number are stored and may be forgotten.
     EventsStored(u64),
+    /// Answer to [`ToHub::Renew`]: the new client certificate, DER.
+    Renewed(Vec<u8>),
 }
 
 /// A join request.
