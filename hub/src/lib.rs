@@ -2,6 +2,7 @@
 //!
 //! A module uses only what stands above it in this list; `run` alone knows all of them.
 
+pub mod config;
 pub mod registry;
 pub mod store;
 pub mod objects;
