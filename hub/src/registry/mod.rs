@@ -129,7 +129,7 @@ pub enum FieldErrorKind {
 }
 
 /// All kinds, by group and resource.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Registry {
     kinds: Vec<Arc<Kind>>,
 }
