@@ -134,7 +134,7 @@ pub enum FieldErrorKind {
 }
 
 /// All kinds, by group and resource.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Registry {
     kinds: Vec<Arc<Kind>>,
 }

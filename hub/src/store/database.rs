@@ -1,6 +1,9 @@
 //! The SQL of the SQLite store: schema, loading with its checks, and making a group of events durable.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +16,9 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use super::log::{EventLog, LogLimits};
 use super::state::State;
 use super::{Event, EventKind, Key, Object, Revision};
+
+/// SQLite's name for a database without a file.
+pub(super) const IN_MEMORY: &str = ":memory:";
 
 /// The newest schema this release reads and writes.
 const SCHEMA: i64 = 1;
@@ -102,6 +108,9 @@ impl Database {
     /// Opens or creates, and checks that the file is sound.
     pub(super) async fn open(path: &Path) -> Result<Self, OpenError> {
         let failed = |operation| move |e| open_error(path, operation, e);
+        if path != Path::new(IN_MEMORY) {
+            create_private(path).map_err(sqlx::Error::Io).map_err(failed("create"))?;
+        }
         let mut connection = options(path).connect().await.map_err(failed("open"))?;
         check_version(&mut connection, path).await?;
         check_integrity(&mut connection, path).await?;
@@ -207,6 +216,17 @@ impl Database {
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         self.connection.close().await
     }
+}
+
+/// Creates a missing file for its owner only: Secrets are in it. SQLite gives the files beside it the same mode.
+fn create_private(path: &Path) -> io::Result<()> {
+    let file = match File::options().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        other => other?,
+    };
+    file.sync_all()?;
+    // The name survives power loss only once the directory is on disk as well.
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

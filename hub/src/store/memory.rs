@@ -19,7 +19,6 @@ pub struct MemoryStore {
 
 impl MemoryStore {
     /// An empty store with the default log limits.
-    #[expect(clippy::new_ret_no_self, reason = "a store is only ever shared")]
     pub fn new() -> Arc<Self> {
         Self::with_limits(LogLimits::default())
     }

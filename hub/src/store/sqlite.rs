@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::database::{Database, Loaded, OpenError};
+use super::database::{Database, IN_MEMORY, Loaded, OpenError};
 use super::log::{LogLimits, Published};
 use super::state::State;
 use super::{Event, Object, Revision, Snapshot, Store, StoreError, Write};
@@ -62,7 +62,7 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub async fn open_in_memory() -> Result<Arc<Self>, OpenError> {
-        Self::open(Path::new(":memory:"), LogLimits::default()).await
+        Self::open(Path::new(IN_MEMORY), LogLimits::default()).await
     }
 
     fn start(path: PathBuf, database: Database, state: State, log: super::log::EventLog) -> Arc<Self> {
