@@ -4,11 +4,26 @@
 //! answers, byte for byte), in persistent maps, so that a [`Snapshot`] is a constant-time clone; the backend
 //! makes each commit durable before it is acknowledged or seen.
 
+#[cfg(test)]
+mod contract;
+mod database;
+pub mod lock;
+mod log;
+mod memory;
+mod metadata;
+mod sqlite;
+mod state;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
+
+pub use database::OpenError;
+pub use log::LogLimits;
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
 
 /// A revision: what Kubernetes calls a resourceVersion. One global counter; every write of an object takes the next.
 pub type Revision = u64;
