@@ -1,1 +1,117 @@
-//! To come.
+//! The Kubernetes HTTP API: HTTPS in, `Objects`, snapshots and watches behind it.
+//!
+//! A request passes, in this order: `server` (connections, limits), `router` (authentication, authorization, time-out),
+//! then `read`, `stream`, `write` or `logs`. Kinds come from rows of the registry alone; no kind has a handler of its own
+//! but pods' logs. Every refusal is a [`status::Status`].
+
+mod auth;
+mod body;
+mod health;
+mod logs;
+mod negotiate;
+mod options;
+mod pages;
+mod query;
+mod read;
+mod render;
+mod request;
+mod respond;
+mod router;
+mod server;
+pub mod status;
+mod stream;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+pub use auth::{Authenticator, authorize, certificate_user};
+pub use health::Check;
+pub use logs::{LogStream, NodeStreams, StreamError};
+pub use query::Query;
+pub use request::{RequestInfo, ResourcePath, Verb};
+pub use respond::Body;
+pub use server::{Peer, serve, serve_connection};
+
+use crate::objects::Objects;
+use pages::Pages;
+
+/// Most requests that are answered at one time, watches and logs aside: far more than two cores can use, few enough
+/// that their bodies (3 MiB each at most) cannot exhaust a small machine's memory in practice.
+const MAX_IN_FLIGHT: usize = 256;
+
+/// Most watches and logs open at one time.
+const MAX_LONG_RUNNING: usize = 2048;
+
+/// The discovery and OpenAPI documents, which are made from the registry.
+pub trait Documents: Send + Sync + 'static {
+    /// The document under a path (`/api`, `/apis/apps/v1`, `/openapi/v3`, …) in the form that suits an `Accept` header;
+    /// `None` where there is none.
+    fn get(&self, path: &str, accept: &str) -> Option<Document>;
+
+    /// The paths to list under `/`.
+    fn paths(&self) -> Vec<String>;
+}
+
+/// A document as it goes out.
+#[derive(Debug, Clone)]
+pub struct Document {
+    /// Media type.
+    pub content_type: Cow<'static, str>,
+    /// Content.
+    pub body: Bytes,
+    /// Whether `body` is compressed with gzip; clients that do not take it get it unpacked.
+    pub gzip: bool,
+    /// Entity tag, without quotes.
+    pub etag: Option<String>,
+}
+
+/// Everything that answering takes.
+pub struct ApiState {
+    objects: Objects,
+    authenticator: Arc<dyn Authenticator>,
+    streams: Arc<dyn NodeStreams>,
+    documents: Arc<dyn Documents>,
+    checks: Vec<Check>,
+    pages: Pages,
+    in_flight: Arc<Semaphore>,
+    long_running: Arc<Semaphore>,
+    requests: AtomicU64,
+}
+
+impl fmt::Debug for ApiState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiState").field("objects", &self.objects).field("checks", &self.checks).finish_non_exhaustive()
+    }
+}
+
+impl ApiState {
+    /// `checks` are what `/livez`, `/readyz` and `/healthz` ask, in this order.
+    pub fn new(
+        objects: Objects,
+        authenticator: Arc<dyn Authenticator>,
+        streams: Arc<dyn NodeStreams>,
+        documents: Arc<dyn Documents>,
+        checks: Vec<Check>,
+    ) -> Self {
+        Self {
+            objects,
+            authenticator,
+            streams,
+            documents,
+            checks,
+            pages: Pages::default(),
+            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            long_running: Arc::new(Semaphore::new(MAX_LONG_RUNNING)),
+            requests: AtomicU64::new(0),
+        }
+    }
+}

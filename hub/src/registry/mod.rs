@@ -140,6 +140,11 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// A table of these rows.
+    pub fn new(kinds: Vec<Arc<Kind>>) -> Self {
+        Self { kinds }
+    }
+
     /// All rows, in the order of discovery.
     pub fn kinds(&self) -> &[Arc<Kind>] {
         &self.kinds

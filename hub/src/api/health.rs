@@ -1,0 +1,177 @@
+//! Paths that are about no resource: health, version, metrics, documents and the list of paths.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use flate2::read::GzDecoder;
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
+use hyper::{HeaderMap, Response};
+use serde_json::json;
+
+use super::query::Query;
+use super::respond::{self, Body};
+use super::{ApiState, Document, MAX_IN_FLIGHT, MAX_LONG_RUNNING};
+
+/// The Kubernetes version whose API this is.
+const KUBERNETES: &str = "v1.33.0";
+
+/// One question of the health endpoints.
+pub struct Check {
+    /// Its name under `/readyz/NAME`.
+    pub name: &'static str,
+    /// Whether only `/readyz` asks it; else `/livez` and `/healthz` do too.
+    pub ready_only: bool,
+    /// The answer; the reason of a failure goes to the log.
+    pub run: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Check({})", self.name)
+    }
+}
+
+/// The answer of a path that anyone may ask without being known; `None` for other paths.
+pub(crate) fn open(state: &ApiState, path: &str, query: &Query) -> Option<Response<Body>> {
+    let (endpoint, check) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
+    match endpoint {
+        "version" if check.is_empty() => Some(respond::bytes(200, respond::JSON, version())),
+        "livez" | "readyz" | "healthz" => Some(health(state, endpoint, check, query)),
+        _ => None,
+    }
+}
+
+fn health(state: &ApiState, endpoint: &str, only: &str, query: &Query) -> Response<Body> {
+    let mut checks: Vec<_> = state.checks.iter().filter(|c| endpoint == "readyz" || !c.ready_only).collect();
+    let ping = Check { name: "ping", ready_only: false, run: Box::new(|| Ok(())) };
+    checks.insert(0, &ping);
+    if !only.is_empty() {
+        checks.retain(|c| c.name == only);
+        if checks.is_empty() {
+            return not_found();
+        }
+    }
+    checks.retain(|c| !query.all("exclude").any(|name| name == c.name));
+    let mut report = String::new();
+    let mut failed = false;
+    for check in checks {
+        match (check.run)() {
+            Ok(()) => report.push_str(&format!("[+]{} ok\n", check.name)),
+            Err(why) => {
+                failed = true;
+                tracing::warn!(check = check.name, why, "a health check failed");
+                report.push_str(&format!("[-]{} failed: reason withheld\n", check.name));
+            }
+        }
+    }
+    let outcome = if failed { "failed" } else { "passed" };
+    match (failed, query.optional_flag("verbose").is_some()) {
+        (false, false) => respond::bytes(200, respond::TEXT, "ok"),
+        (failed, _) => respond::bytes(if failed { 500 } else { 200 }, respond::TEXT, format!("{report}{endpoint} check {outcome}\n")),
+    }
+}
+
+fn version() -> Vec<u8> {
+    let (major, minor) = KUBERNETES.trim_start_matches('v').split_once('.').unwrap_or_default();
+    let machine = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let value = json!({
+        "major": major,
+        "minor": minor.split('.').next().unwrap_or_default(),
+        "gitVersion": format!("{KUBERNETES}+skiff-{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "",
+        "goVersion": "",
+        "compiler": "rustc",
+        "platform": format!("{}/{machine}", std::env::consts::OS),
+    });
+    value.to_string().into_bytes()
+}
+
+/// The answer of a path that is about no resource, for an authorized user.
+pub(crate) fn path(state: &ApiState, path: &str, headers: &HeaderMap) -> Response<Body> {
+    match path {
+        "/" => index(state),
+        "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics(state)),
+        _ => {
+            let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+            state.documents.get(path, accept).map_or_else(not_found, |d| document(d, headers))
+        }
+    }
+}
+
+/// As apiserver answers paths outside the API.
+pub(crate) fn not_found() -> Response<Body> {
+    respond::bytes(404, respond::TEXT, "404 page not found\n")
+}
+
+fn index(state: &ApiState) -> Response<Body> {
+    let mut paths = state.documents.paths();
+    paths.extend(["/healthz", "/livez", "/metrics", "/readyz", "/version"].map(str::to_owned));
+    paths.sort();
+    paths.dedup();
+    respond::bytes(200, respond::JSON, json!({"paths": paths}).to_string())
+}
+
+fn document(document: Document, headers: &HeaderMap) -> Response<Body> {
+    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let tag = document.etag.map(|t| format!("\"{t}\""));
+    let known = tag.as_ref().is_some_and(|tag| text(IF_NONE_MATCH).split(',').any(|t| t.trim().trim_start_matches("W/") == tag));
+    let takes_gzip = text(ACCEPT_ENCODING).contains("gzip");
+    let body = if document.gzip && !takes_gzip { unpack(&document.body) } else { document.body };
+    let mut response =
+        if known { respond::bytes(304, &document.content_type, "") } else { respond::bytes(200, &document.content_type, body) };
+    respond::set(&mut response, VARY, "Accept, Accept-Encoding");
+    if document.gzip && takes_gzip && !known {
+        respond::set(&mut response, CONTENT_ENCODING, "gzip");
+    }
+    if let Some(tag) = tag {
+        respond::set(&mut response, ETAG, &tag);
+    }
+    response
+}
+
+/// Documents are the hub's own, so their size needs no bound and their gzip is sound.
+fn unpack(body: &[u8]) -> Bytes {
+    let mut out = Vec::new();
+    match GzDecoder::new(body).read_to_end(&mut out) {
+        Ok(_) => out.into(),
+        Err(e) => {
+            tracing::error!(error = %e, "a document of the hub cannot be unpacked");
+            Bytes::new()
+        }
+    }
+}
+
+fn metrics(state: &ApiState) -> String {
+    let page_kb = 4096;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let resident = statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * page_kb;
+    // Fields 14 and 15 of stat, counted after the parenthesised name; 100 ticks a second on every Linux platform.
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+    let ticks: u64 = after_name.split(' ').skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    let cpu = format!("{}.{:02}", ticks / 100, ticks % 100);
+    let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
+    let in_flight = MAX_IN_FLIGHT - state.in_flight.available_permits();
+    let long = MAX_LONG_RUNNING - state.long_running.available_permits();
+    let total = state.requests.load(Ordering::Relaxed);
+    let revision = state.objects.snapshot().revision();
+    let metric = |name: &str, kind: &str, help: &str, value: &str| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    [
+        metric("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", &resident.to_string()),
+        metric("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.", &cpu),
+        metric("process_open_fds", "gauge", "Number of open file descriptors.", &files.to_string()),
+        metric("apiserver_request_total", "counter", "Number of requests answered.", &total.to_string()),
+        metric("apiserver_current_inflight_requests", "gauge", "Number of requests being answered.", &in_flight.to_string()),
+        metric("apiserver_longrunning_requests", "gauge", "Number of open watches and logs.", &long.to_string()),
+        metric("skiff_store_revision", "gauge", "Newest revision of the store.", &revision.to_string()),
+    ]
+    .concat()
+}

@@ -1,0 +1,161 @@
+//! Lists in pages: tokens that say where a list goes on, and the snapshots that keep its pages consistent.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+
+use super::status::Status;
+use crate::store::{Object, Revision, Snapshot};
+
+/// Most snapshots kept for lists that may go on. Each pins the objects that changed since, so there must be a bound.
+const MAX_PINNED: usize = 64;
+
+/// How long a list may go on: as long as etcd keeps old revisions under apiserver's default compaction.
+const PINNED_FOR: Duration = Duration::from_secs(5 * 60);
+
+const TOKEN_VERSION: &str = "meta.k8s.io/v1";
+
+/// Longest token that is looked at: a namespace and a name, with room.
+const MAX_TOKEN: usize = 2048;
+
+/// Where a list goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Continue {
+    v: String,
+    /// The revision of the first page; `None` (`-1` on the wire) takes the newest state, giving up consistency.
+    #[serde(with = "revision_or_minus_one")]
+    pub(crate) rv: Option<Revision>,
+    /// Namespace of the last object of the page before.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+}
+
+mod revision_or_minus_one {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(rv: &Option<u64>, s: S) -> Result<S::Ok, S::Error> {
+        match rv {
+            Some(rv) => s.serialize_u64(*rv),
+            None => s.serialize_i64(-1),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<u64>, D::Error> {
+        match i64::deserialize(d)? {
+            -1 => Ok(None),
+            rv => u64::try_from(rv).map(Some).map_err(D::Error::custom),
+        }
+    }
+}
+
+impl Continue {
+    /// After this object, at this revision.
+    pub(crate) fn after(last: &Object, rv: Revision) -> Self {
+        Self { v: TOKEN_VERSION.into(), rv: Some(rv), namespace: last.key.namespace.to_string(), name: last.key.name.to_string() }
+    }
+
+    /// The token.
+    pub(crate) fn encode(&self) -> String {
+        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// Reads a token.
+    ///
+    /// # Errors
+    /// 400 for anything that is no token.
+    pub(crate) fn decode(token: &str) -> Result<Self, Status> {
+        let wrong = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+        if token.len() > MAX_TOKEN {
+            return Err(wrong("too long"));
+        }
+        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| wrong(&e.to_string()))?;
+        let decoded: Self = serde_json::from_slice(&bytes).map_err(|e| wrong(&e.to_string()))?;
+        if decoded.v == TOKEN_VERSION { Ok(decoded) } else { Err(wrong(&format!("server does not recognize this encoded version {:?}", decoded.v))) }
+    }
+
+    /// Whether an object comes after the page before.
+    pub(crate) fn precedes(&self, object: &Object) -> bool {
+        (&*object.key.namespace, &*object.key.name) > (self.namespace.as_str(), self.name.as_str())
+    }
+
+    /// 410 with a token that goes on without consistency.
+    pub(crate) fn expired(&self) -> Status {
+        let message = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+        let mut status = Status::new(410, "Expired", message);
+        status.continue_token = Some(Self { rv: None, ..self.clone() }.encode());
+        status
+    }
+}
+
+/// The pinned snapshots, oldest use first.
+#[derive(Debug, Default)]
+pub(crate) struct Pages {
+    pinned: Mutex<VecDeque<(Snapshot, Instant)>>,
+}
+
+impl Pages {
+    /// Keeps a snapshot whose list goes on.
+    pub(crate) fn pin(&self, snapshot: &Snapshot, now: Instant) {
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        pinned.retain(|(s, at)| s.revision() != snapshot.revision() && now.duration_since(*at) < PINNED_FOR);
+        if pinned.len() >= MAX_PINNED {
+            pinned.pop_front();
+        }
+        pinned.push_back((snapshot.clone(), now));
+    }
+
+    /// The snapshot of a revision, if it is still kept.
+    pub(crate) fn at(&self, revision: Revision, now: Instant) -> Option<Snapshot> {
+        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+        pinned.retain(|(_, at)| now.duration_since(*at) < PINNED_FOR);
+        pinned.iter().find(|(s, _)| s.revision() == revision).map(|(s, _)| s.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(rv: Option<Revision>) -> Continue {
+        Continue { v: TOKEN_VERSION.into(), rv, namespace: "default".into(), name: "web".into() }
+    }
+
+    #[test]
+    fn tokens_survive_the_round_trip() {
+        for rv in [Some(7), None] {
+            assert_eq!(Continue::decode(&token(rv).encode()), Ok(token(rv)));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_no_token() {
+        let other_version = URL_SAFE_NO_PAD.encode(r#"{"v":"v9","rv":1,"namespace":"","name":""}"#);
+        let negative = URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":-2,"namespace":"","name":""}"#);
+        for text in ["", "!", "abcd", &other_version, &negative, &"a".repeat(5000)] {
+            let status = Continue::decode(text).unwrap_err();
+            assert_eq!(status.code, 400, "{text}");
+            assert!(status.message.starts_with("continue key is not valid: "), "{}", status.message);
+        }
+    }
+
+    #[test]
+    fn an_expired_token_brings_a_new_one() {
+        let status = token(Some(7)).expired();
+        assert_eq!((status.code, status.reason), (410, "Expired"));
+        assert_eq!(Continue::decode(&status.continue_token.unwrap()), Ok(token(None)));
+    }
+
+    #[test]
+    fn pins_are_kept_for_a_while() {
+        let (pages, start) = (Pages::default(), Instant::now());
+        pages.pin(&Snapshot::default(), start);
+        assert!(pages.at(0, start + PINNED_FOR / 2).is_some());
+        assert!(pages.at(1, start).is_none());
+        assert!(pages.at(0, start + PINNED_FOR).is_none());
+    }
+}

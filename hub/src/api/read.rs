@@ -1,0 +1,191 @@
+//! GET of one object and LIST.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use hyper::Response;
+use jiff::Timestamp;
+
+use super::negotiate::{Format, Negotiated, View};
+use super::options::{Freshness, ListOptions, freshness};
+use super::pages::Continue;
+use super::render::{LIST_TAIL, ListMeta, Renderer, scale};
+use super::request::ResourcePath;
+use super::respond::{self, Body};
+use super::router::Call;
+use super::status::Status;
+use crate::registry::{Kind, Registry};
+use crate::store::{Key, Object, Revision, Snapshot};
+use crate::watch::Scope;
+
+/// How long a request for a revision that is not there yet waits for it: apiserver's bound for its watch cache.
+const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
+
+/// Size of the pieces in which a list goes out: large enough for few TLS records and system calls, small enough to
+/// hold for each of many clients.
+const PIECE: usize = 64 * 1024;
+
+impl Call {
+    pub(crate) fn renderer(&self, kind: &Arc<Kind>, form: &Negotiated) -> Renderer {
+        Renderer { kind: kind.clone(), view: form.view, now: Timestamp::now().as_second() }
+    }
+
+    /// Waits until the store is at a revision.
+    pub(crate) async fn wait_for(&self, revision: Revision) -> Result<(), Status> {
+        let mut revisions = self.state.objects.store().revisions();
+        let wait = tokio::time::timeout(WAIT_FOR_REVISION, revisions.wait_for(|r| *r >= revision)).await;
+        match wait {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Status::unavailable("the hub is shutting down")),
+            Err(_) => Err(Status::too_large_revision(revision, self.state.objects.snapshot().revision())),
+        }
+    }
+
+    /// The stored object a path names.
+    pub(crate) fn find(&self, kind: &Kind, path: &ResourcePath) -> Result<Arc<Object>, Status> {
+        let namespace = if kind.namespaced { path.namespace.as_str() } else { "" };
+        let key = Key { resource: kind.storage.clone(), namespace: namespace.into(), name: path.name.as_str().into() };
+        self.state.objects.snapshot().get(&key).cloned().ok_or_else(|| Status::not_found(&kind.group_resource(), &path.name))
+    }
+}
+
+/// Answers with one object, or its Scale.
+pub(crate) async fn get(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
+    let form = call.form()?;
+    match freshness(&call.query, false)? {
+        Freshness::NotOlderThan(revision) | Freshness::Exact(revision) => call.wait_for(revision).await?,
+        Freshness::Newest | Freshness::Any => {}
+    }
+    let object = call.find(kind, path)?;
+    Ok(one(call, kind, path, &form, 200, &object))
+}
+
+/// One object as the answer to any verb.
+pub(crate) fn one(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, form: &Negotiated, code: u16, object: &Object) -> Response<Body> {
+    let body = if path.subresource == "scale" { scale(object) } else { call.renderer(kind, form).single(object, true) };
+    respond::json(code, form, body)
+}
+
+/// Answers with a list.
+pub(crate) async fn list(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
+    let form = call.form()?;
+    let options = ListOptions::parse(&call.query, kind, false)?;
+    let snapshot = snapshot(call, &options).await?;
+    let page = page(call.state.objects.registry(), &snapshot, &scope(kind, path, &options), &options);
+    if page.meta.continue_token.is_some() {
+        call.state.pages.pin(&snapshot, Instant::now());
+    }
+    Ok(answer(&form, call.renderer(kind, &form), page))
+}
+
+/// What a list or watch selects.
+pub(crate) fn scope(kind: &Arc<Kind>, path: &ResourcePath, options: &ListOptions) -> Scope {
+    let namespace = (kind.namespaced && !path.namespace.is_empty()).then(|| path.namespace.clone());
+    Scope { kind: kind.clone(), namespace, labels: options.labels.clone(), fields: options.fields.clone() }
+}
+
+/// The state a list shows.
+async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, Status> {
+    let newest = || call.state.objects.snapshot();
+    if let Some(token) = &options.continue_at {
+        return match token.rv {
+            None => Ok(newest()),
+            Some(rv) => exact(call, rv).ok_or_else(|| token.expired()),
+        };
+    }
+    match options.freshness {
+        Freshness::Newest | Freshness::Any => Ok(newest()),
+        Freshness::NotOlderThan(revision) => {
+            call.wait_for(revision).await?;
+            Ok(newest())
+        }
+        Freshness::Exact(revision) => {
+            call.wait_for(revision).await?;
+            let gone = || Status::new(410, "Expired", "The resourceVersion for the provided list is too old.");
+            exact(call, revision).ok_or_else(gone)
+        }
+    }
+}
+
+fn exact(call: &Call, revision: Revision) -> Option<Snapshot> {
+    let newest = call.state.objects.snapshot();
+    if newest.revision() == revision { Some(newest) } else { call.state.pages.at(revision, Instant::now()) }
+}
+
+/// One page of a list.
+pub(crate) struct Page {
+    pub(crate) items: Vec<Arc<Object>>,
+    pub(crate) meta: ListMeta,
+}
+
+/// The objects of a page, in the order of namespace and name.
+pub(crate) fn page(registry: &Registry, snapshot: &Snapshot, scope: &Scope, options: &ListOptions) -> Page {
+    let start = options.continue_at.as_ref();
+    let mut rest = snapshot
+        .list(&scope.kind.storage, scope.namespace.as_deref())
+        .filter(|o| start.is_none_or(|s| s.precedes(o)))
+        .filter(|o| scope.matches(registry, o));
+    let limit = options.limit.unwrap_or(usize::MAX);
+    let items: Vec<_> = rest.by_ref().take(limit).cloned().collect();
+    let more = rest.next().is_some();
+    let last = items.last().filter(|_| more);
+    // As in Kubernetes, the count is left out where a selector makes it costly to know.
+    let counted = last.is_some() && scope.labels.is_empty() && scope.fields.is_empty();
+    let meta = ListMeta {
+        resource_version: snapshot.revision().to_string(),
+        continue_token: last.map(|o| Continue::after(o, snapshot.revision()).encode()),
+        remaining_item_count: counted.then(|| 1 + rest.count()),
+    };
+    Page { items, meta }
+}
+
+/// A page as an answer.
+pub(crate) fn answer(form: &Negotiated, renderer: Renderer, page: Page) -> Response<Body> {
+    if form.format == Format::Yaml || form.pretty {
+        return respond::json(200, form, whole(&renderer, &page));
+    }
+    let size: usize = page.items.iter().map(|o| o.json.len()).sum();
+    let pieces = Box::pin(pieces(renderer, page));
+    if form.gzip && size > respond::GZIP_FROM { respond::gzipped(pieces) } else { respond::streamed(respond::JSON, pieces) }
+}
+
+fn whole(renderer: &Renderer, page: &Page) -> Bytes {
+    let mut out = renderer.list_head(&page.meta);
+    for (i, object) in page.items.iter().enumerate() {
+        push(&mut out, renderer, object, i == 0);
+    }
+    out.extend_from_slice(LIST_TAIL);
+    out.into()
+}
+
+fn push(out: &mut Vec<u8>, renderer: &Renderer, object: &Object, first: bool) {
+    if !first {
+        out.push(b',');
+    }
+    match renderer.view {
+        // The stored bytes go out as they are, without a parse.
+        View::Object if renderer.kind.hooks.from_stored.is_none() => out.extend_from_slice(&object.json),
+        View::Object | View::Metadata | View::Table { .. } => out.extend_from_slice(&renderer.item(object)),
+    }
+}
+
+/// The list, made piece by piece as the client takes it.
+fn pieces(renderer: Renderer, page: Page) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let head = renderer.list_head(&page.meta);
+    let state = Some((head, page.items.into_iter(), true));
+    stream::unfold((renderer, state), |(renderer, state)| async move {
+        let (mut out, mut items, mut first) = state?;
+        while out.len() < PIECE {
+            let Some(object) = items.next() else {
+                out.extend_from_slice(LIST_TAIL);
+                return Some((Ok(out.into()), (renderer, None)));
+            };
+            push(&mut out, &renderer, &object, first);
+            first = false;
+        }
+        Some((Ok(out.into()), (renderer, Some((Vec::with_capacity(PIECE), items, first)))))
+    })
+}

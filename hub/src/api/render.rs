@@ -1,0 +1,202 @@
+//! Objects as a client wants to see them: as stored, as rows of a Table, or only their metadata.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::negotiate::{Include, View};
+use crate::registry::{Column, Kind};
+use crate::store::{Object, Revision};
+
+/// Turns the objects of one kind into JSON.
+#[derive(Debug, Clone)]
+pub(crate) struct Renderer {
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) view: View,
+    /// Unix seconds, for ages.
+    pub(crate) now: i64,
+}
+
+/// `meta/v1.ListMeta`.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ListMeta {
+    pub(crate) resource_version: String,
+    #[serde(rename = "continue", skip_serializing_if = "Option::is_none")]
+    pub(crate) continue_token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) remaining_item_count: Option<usize>,
+}
+
+/// The columns of kinds whose row has none, as apiserver's default table has them.
+const DEFAULT_COLUMNS: &[Column] = &[
+    Column { name: "Name", kind: "string", format: "name", description: "Name must be unique within a namespace.", priority: 0 },
+    Column { name: "Created At", kind: "date", format: "", description: "CreationTimestamp is a timestamp representing the server time when this object was created.", priority: 0 },
+];
+
+/// What closes a list that [`Renderer::list_head`] opened.
+pub(crate) const LIST_TAIL: &[u8] = b"]}";
+
+#[derive(Deserialize)]
+struct MetadataOnly {
+    #[serde(default)]
+    metadata: Value,
+}
+
+impl Renderer {
+    /// The object in this kind's form: the stored bytes, unless the kind converts them.
+    pub(crate) fn object(&self, object: &Object) -> Bytes {
+        match self.kind.hooks.from_stored {
+            None => object.json.clone(),
+            Some(convert) => encode(&convert(parse(&object.json))),
+        }
+    }
+
+    /// One element of a list.
+    pub(crate) fn item(&self, object: &Object) -> Bytes {
+        match self.view {
+            View::Object => self.object(object),
+            View::Metadata => encode(&partial(object)),
+            View::Table { include, .. } => encode(&self.row(object, include)),
+        }
+    }
+
+    /// One object as a whole answer, or as the object of a watch event; only the first event has column definitions.
+    pub(crate) fn single(&self, object: &Object, with_columns: bool) -> Bytes {
+        match self.view {
+            View::Object | View::Metadata => self.item(object),
+            View::Table { version, include } => {
+                let columns = if with_columns { self.columns() } else { Value::Null };
+                encode(&json!({
+                    "kind": "Table",
+                    "apiVersion": format!("meta.k8s.io/{version}"),
+                    "metadata": {"resourceVersion": object.revision.to_string()},
+                    "columnDefinitions": columns,
+                    "rows": [self.row(object, include)],
+                }))
+            }
+        }
+    }
+
+    /// The beginning of a list, up to its first element.
+    pub(crate) fn list_head(&self, meta: &ListMeta) -> Vec<u8> {
+        let meta = serde_json::to_string(meta).unwrap_or_default();
+        let text = match self.view {
+            View::Object => {
+                let (kind, version) = (self.kind.list_kind, self.kind.api_version());
+                format!(r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{meta},"items":["#)
+            }
+            View::Metadata => format!(r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{meta},"items":["#),
+            View::Table { version, .. } => {
+                let columns = self.columns();
+                format!(r#"{{"kind":"Table","apiVersion":"meta.k8s.io/{version}","metadata":{meta},"columnDefinitions":{columns},"rows":["#)
+            }
+        };
+        text.into_bytes()
+    }
+
+    /// The object of a bookmark event.
+    pub(crate) fn bookmark(&self, revision: Revision, initial_events_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_events_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let (kind, version) = match self.view {
+            View::Object | View::Table { .. } => (self.kind.kind, self.kind.api_version()),
+            View::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
+        };
+        encode(&json!({"kind": kind, "apiVersion": version, "metadata": metadata}))
+    }
+
+    fn definitions(&self) -> &'static [Column] {
+        if self.kind.hooks.columns.is_empty() { DEFAULT_COLUMNS } else { self.kind.hooks.columns }
+    }
+
+    fn columns(&self) -> Value {
+        let column = |c: &Column| json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority});
+        self.definitions().iter().map(column).collect()
+    }
+
+    fn row(&self, object: &Object, include: Include) -> Value {
+        let value = parse(&self.object(object));
+        let cells = if self.kind.hooks.columns.is_empty() { default_cells(&value) } else { (self.kind.hooks.row)(&value, self.now) };
+        match include {
+            Include::None => json!({"cells": cells, "object": null}),
+            Include::Metadata => json!({"cells": cells, "object": partial(object)}),
+            Include::Object => json!({"cells": cells, "object": value}),
+        }
+    }
+}
+
+fn default_cells(object: &Value) -> Vec<Value> {
+    ["name", "creationTimestamp"].iter().map(|f| object["metadata"][*f].clone()).collect()
+}
+
+fn partial(object: &Object) -> Value {
+    let metadata = object.parse::<MetadataOnly>().map_or(Value::Null, |m| m.metadata);
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+}
+
+/// The `autoscaling/v1` Scale of an object that has `spec.replicas`; what is a Scale already stays as it is.
+pub(crate) fn scale(object: &Object) -> Bytes {
+    let value = parse(&object.json);
+    if value["kind"] == "Scale" {
+        return object.json.clone();
+    }
+    let metadata: Value = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"]
+        .iter()
+        .filter_map(|f| value["metadata"].get(*f).map(|v| ((*f).to_owned(), v.clone())))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
+    encode(&json!({
+        "kind": "Scale",
+        "apiVersion": "autoscaling/v1",
+        "metadata": metadata,
+        "spec": {"replicas": value["spec"]["replicas"].as_i64().unwrap_or(0)},
+        "status": {
+            "replicas": value["status"]["replicas"].as_i64().unwrap_or(0),
+            "selector": selector_text(&value["spec"]["selector"]),
+        },
+    }))
+}
+
+/// A `meta/v1.LabelSelector` in its query form.
+fn selector_text(selector: &Value) -> String {
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let equal = selector["matchLabels"].as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", text(v)));
+    let expressions = selector["matchExpressions"].as_array().into_iter().flatten().map(|e| {
+        let values: Vec<_> = e["values"].as_array().into_iter().flatten().map(text).collect();
+        let (key, values) = (text(&e["key"]), values.join(","));
+        match e["operator"].as_str() {
+            Some("In") => format!("{key} in ({values})"),
+            Some("NotIn") => format!("{key} notin ({values})"),
+            Some("DoesNotExist") => format!("!{key}"),
+            Some(_) | None => key,
+        }
+    });
+    equal.chain(expressions).collect::<Vec<_>>().join(",")
+}
+
+fn parse(json: &[u8]) -> Value {
+    // The store holds only what it encoded itself.
+    serde_json::from_slice(json).unwrap_or(Value::Null)
+}
+
+fn encode(value: &Value) -> Bytes {
+    Bytes::from(serde_json::to_vec(value).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn selectors_are_written_as_queries() {
+        let selector = json!({"matchLabels": {"app": "web"}, "matchExpressions": [
+            {"key": "tier", "operator": "In", "values": ["a", "b"]}, {"key": "old", "operator": "DoesNotExist"}, {"key": "new", "operator": "Exists"}]});
+        assert_eq!(selector_text(&selector), "app=web,tier in (a,b),!old,new");
+        assert_eq!(selector_text(&Value::Null), "");
+    }
+}

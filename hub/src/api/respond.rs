@@ -1,0 +1,145 @@
+//! Answers: their bodies and headers.
+
+use std::convert::Infallible;
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures_util::{Stream, StreamExt, stream};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::Frame;
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WARNING};
+use hyper::{Response, StatusCode};
+use serde_json::Value;
+
+use super::negotiate::{Format, Negotiated};
+use super::status::Status;
+
+/// The body of every answer. An error in it only cuts the connection or stream.
+pub type Body = UnsyncBoxBody<Bytes, io::Error>;
+
+/// The media type of JSON answers.
+pub(crate) const JSON: &str = "application/json";
+/// The media type of YAML answers.
+pub(crate) const YAML: &str = "application/yaml";
+/// The media type of plain text.
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Answers smaller than this are not compressed: apiserver's threshold, below which gzip costs more than it saves.
+pub(crate) const GZIP_FROM: usize = 128 * 1024;
+
+/// An answer of bytes that are there already.
+pub(crate) fn bytes(code: u16, content_type: &str, body: impl Into<Bytes>) -> Response<Body> {
+    let body = Full::new(body.into()).map_err(|never: Infallible| match never {}).boxed_unsync();
+    with_body(code, content_type, body)
+}
+
+/// An answer that comes in pieces.
+pub(crate) fn streamed(content_type: &str, pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response<Body> {
+    with_body(200, content_type, StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync())
+}
+
+fn with_body(code: u16, content_type: &str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    set(&mut response, CONTENT_TYPE, content_type);
+    // As apiserver: answers are one user's and are never to be stored.
+    set(&mut response, CACHE_CONTROL, "no-cache, private");
+    response
+}
+
+/// Sets a header; a value that is no header value is left out.
+pub(crate) fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// A refusal.
+pub(crate) fn refusal(status: &Status) -> Response<Body> {
+    let mut response = bytes(status.code, JSON, status.to_json());
+    if let Some(seconds) = status.retry_after() {
+        set(&mut response, RETRY_AFTER, &seconds.to_string());
+    }
+    response
+}
+
+/// One JSON value, in the form the client wants.
+pub(crate) fn json(code: u16, form: &Negotiated, body: Bytes) -> Response<Body> {
+    let (content_type, body) = match form.format {
+        Format::Json if form.pretty => (JSON, reformat(&body, |v| serde_json::to_string_pretty(v).ok())),
+        Format::Json => (JSON, body),
+        Format::Yaml => (YAML, reformat(&body, |v| serde_saphyr::to_string(v).ok())),
+    };
+    if form.gzip && body.len() > GZIP_FROM {
+        return compressed(code, content_type, &body);
+    }
+    bytes(code, content_type, body)
+}
+
+fn reformat(body: &Bytes, write: impl Fn(&Value) -> Option<String>) -> Bytes {
+    // What cannot be written otherwise stays JSON, which is YAML too.
+    serde_json::from_slice(body).ok().and_then(|value| write(&value)).map_or_else(|| body.clone(), Bytes::from)
+}
+
+fn compressed(code: u16, content_type: &str, body: &[u8]) -> Response<Body> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let done = encoder.write_all(body).and_then(|()| encoder.finish());
+    match done {
+        Ok(small) => {
+            let mut response = bytes(code, content_type, small);
+            mark_gzip(&mut response);
+            response
+        }
+        Err(_) => bytes(code, content_type, Bytes::copy_from_slice(body)),
+    }
+}
+
+fn mark_gzip(response: &mut Response<Body>) {
+    set(response, CONTENT_ENCODING, "gzip");
+    set(response, VARY, "Accept-Encoding");
+}
+
+/// A streamed JSON answer, compressed on the way.
+pub(crate) fn gzipped(pieces: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static) -> Response<Body> {
+    let state = Some((pieces, GzEncoder::new(Vec::new(), Compression::fast())));
+    let stream = stream::try_unfold(state, async |state| {
+        let Some((mut pieces, mut encoder)) = state else { return Ok(None) };
+        while let Some(piece) = pieces.next().await {
+            encoder.write_all(&piece?)?;
+            if !encoder.get_ref().is_empty() {
+                let out = Bytes::from(std::mem::take(encoder.get_mut()));
+                return Ok(Some((out, Some((pieces, encoder)))));
+            }
+        }
+        Ok(Some((Bytes::from(encoder.finish()?), None)))
+    });
+    let mut response = streamed(JSON, stream);
+    mark_gzip(&mut response);
+    response
+}
+
+/// Adds `Warning` headers.
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for text in warnings {
+        let escaped: String = text.chars().filter(|c| !c.is_control()).flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] }).collect();
+        if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{escaped}\"").as_bytes()) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn warnings_are_quoted() {
+        let mut response = bytes(200, JSON, "{}");
+        warn(&mut response, &["unknown field \"spec.x\"\n".to_owned(), "second".to_owned()]);
+        let values: Vec<_> = response.headers().get_all(WARNING).iter().map(|v| v.to_str().unwrap()).collect();
+        assert_eq!(values, [r#"299 - "unknown field \"spec.x\"""#, r#"299 - "second""#]);
+    }
+}

@@ -1,0 +1,161 @@
+//! Connections: TLS, HTTP/1.1 and 2, their limits, and shutdown.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use super::auth::certificate_user;
+use super::router::handle;
+use super::ApiState;
+use crate::objects::User;
+
+/// Most connections. Further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// How long a client has for its TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a client has for the head of an HTTP/1.1 request; also how long such a connection may lie idle.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Most bytes of a request's head: the longest URL, and room for tokens.
+const MAX_HEAD: usize = 64 * 1024;
+
+/// Most headers of a request.
+const MAX_HEADERS: usize = 100;
+
+/// Most requests at one time on one HTTP/2 connection: apiserver's own bound.
+const MAX_STREAMS: u32 = 100;
+
+/// How often HTTP/2 connections are asked whether they still live, and how long they may take to answer.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long requests may go on after a shutdown has begun.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long to wait before accepting again when the system is out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What is known of the other end of a connection.
+#[derive(Debug, Clone, Default)]
+pub struct Peer {
+    /// The user its client certificate names, if it has one that the CA has signed.
+    pub user: Option<User>,
+}
+
+/// Serves HTTPS on a listener until `shutdown` becomes true; then ends watches and lets requests finish.
+///
+/// # Errors
+/// None for now; accepting is tried again when it fails.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    state: Arc<ApiState>,
+    mut shutdown: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let acceptor = TlsAcceptor::from(tls);
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = ended(&mut shutdown) => break,
+            // Finished connections are collected here, so that the set does not grow.
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        let Some((stream, permit)) = accepted else { continue };
+        let (acceptor, state, shutdown) = (acceptor.clone(), state.clone(), shutdown.clone());
+        connections.spawn(async move {
+            connection(stream, acceptor, state, shutdown).await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    let drained = tokio::time::timeout(DRAIN, async { while connections.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!("requests were still running at the end of the shutdown's grace; they are cut");
+    }
+    Ok(())
+}
+
+/// The next connection and its place. Cancel safe: a place that is not used goes back.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, permit)),
+        Err(e) => {
+            tracing::warn!(error = %e, "cannot accept a connection");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiState>, shutdown: watch::Receiver<bool>) {
+    // Watch events are small and must not wait for more.
+    let _ = stream.set_nodelay(true);
+    let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(tls)) => tls,
+        Ok(Err(e)) => return tracing::debug!(error = %e, "a TLS handshake failed"),
+        Err(_) => return tracing::debug!("a TLS handshake took too long"),
+    };
+    let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let user = certificate.and_then(|c| certificate_user(c));
+    serve_connection(tls, Peer { user }, state, shutdown).await;
+}
+
+/// Serves one established connection until it ends, or until `shutdown` and the end of its requests.
+pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, mut shutdown: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (peer, requests_shutdown) = (Arc::new(peer), shutdown.clone());
+    let service = service_fn(move |request| {
+        let answer = handle(state.clone(), peer.clone(), requests_shutdown.clone(), request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let builder = builder();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = ended(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = result {
+        tracing::debug!(error = %e, "a connection ended early");
+    }
+}
+
+/// Resolves once the hub shuts down. Cancel safe.
+pub(crate) async fn ended(shutdown: &mut watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a shutdown too.
+    let _ = shutdown.wait_for(|down| *down).await;
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD as u32)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    builder
+}

@@ -1,0 +1,139 @@
+//! WATCH: a stream of frames, one event a line.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use hyper::Response;
+use skiff_shared::selector::FieldTerm;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::options::{Freshness, ListOptions};
+use super::read::scope;
+use super::render::Renderer;
+use super::request::ResourcePath;
+use super::respond::{self, Body};
+use super::router::Call;
+use super::server::ended;
+use super::status::Status;
+use crate::registry::Kind;
+use crate::store::{EventKind, StoreError};
+use crate::watch::{Item, Start, Watch};
+
+/// A watch without `timeoutSeconds` ends after this to twice this, so that clients of one moment do not all come back
+/// in another: apiserver's `--min-request-timeout`.
+const MIN_WATCH: Duration = Duration::from_secs(1800);
+
+/// One event: what comes before its object, the object's bytes, what comes after.
+type Frame = [Bytes; 3];
+
+/// Answers with the events of a collection (or of one object, by the old `/watch/` paths).
+pub(crate) async fn watch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
+    let form = call.form()?;
+    let mut options = ListOptions::parse(&call.query, kind, true)?;
+    if !path.name.is_empty() {
+        options.fields.terms.push(FieldTerm { path: "metadata.name".into(), equal: true, value: path.name.clone() });
+    }
+    let start = start(call, &options).await?;
+    let objects = &call.state.objects;
+    let renderer = call.renderer(kind, &form);
+    match Watch::start(objects.store().clone(), objects.registry().clone(), scope(kind, path, &options), start, options.bookmarks) {
+        Ok(watch) => Ok(respond::streamed(respond::JSON, frames(watch, renderer, deadline(&options), call.shutdown.clone()))),
+        // As apiserver: a watch from too far back is opened, and told so by its only event.
+        Err(e @ StoreError::Compacted { .. }) => Ok(respond::streamed(respond::JSON, pieces(stream::iter([error_frame(e)])))),
+        Err(e) => Err(e.into()),
+    }
+}
+
+async fn start(call: &Call, options: &ListOptions) -> Result<Start, Status> {
+    let asked = match options.freshness {
+        Freshness::Newest | Freshness::Any => None,
+        Freshness::NotOlderThan(revision) | Freshness::Exact(revision) => Some(revision),
+    };
+    if let Some(revision) = asked {
+        call.wait_for(revision).await?;
+    }
+    Ok(match (options.send_initial_events, asked) {
+        (Some(true), _) => Start::Initial { end_mark: options.bookmarks },
+        (Some(false) | None, Some(revision)) => Start::After(revision),
+        (Some(false), None) => Start::After(call.state.objects.snapshot().revision()),
+        (None, None) => Start::Initial { end_mark: false },
+    })
+}
+
+fn deadline(options: &ListOptions) -> Instant {
+    let now = Instant::now();
+    // The low bits of the clock are random enough to spread clients.
+    let jitter = || Duration::from_secs(u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % MIN_WATCH.as_secs());
+    now + options.timeout_seconds.map_or_else(|| MIN_WATCH + jitter(), Duration::from_secs)
+}
+
+struct Watching {
+    watch: Watch,
+    renderer: Renderer,
+    shutdown: watch::Receiver<bool>,
+    deadline: Instant,
+    first: bool,
+    over: bool,
+}
+
+impl Watching {
+    /// The next frame; `None` at the deadline and on shutdown.
+    async fn next(&mut self) -> Option<Frame> {
+        if self.over {
+            return None;
+        }
+        let item = tokio::select! {
+            biased;
+            () = ended(&mut self.shutdown) => return None,
+            () = sleep_until(self.deadline) => return None,
+            item = self.watch.next() => item,
+        };
+        match item {
+            Ok(item) => Some(self.frame(item)),
+            Err(error) => {
+                self.over = true;
+                Some(error_frame(error))
+            }
+        }
+    }
+
+    fn frame(&mut self, item: Item) -> Frame {
+        match item {
+            Item::Event { kind, object } => {
+                let with_columns = std::mem::take(&mut self.first);
+                line(event_head(kind), self.renderer.single(&object, with_columns))
+            }
+            Item::Bookmark { revision, initial_events_end } => line(r#"{"type":"BOOKMARK","object":"#, self.renderer.bookmark(revision, initial_events_end)),
+        }
+    }
+}
+
+fn event_head(kind: EventKind) -> &'static str {
+    match kind {
+        EventKind::Added => r#"{"type":"ADDED","object":"#,
+        EventKind::Modified => r#"{"type":"MODIFIED","object":"#,
+        EventKind::Deleted => r#"{"type":"DELETED","object":"#,
+    }
+}
+
+fn line(head: &'static str, object: Bytes) -> Frame {
+    [Bytes::from_static(head.as_bytes()), object, Bytes::from_static(b"}\n")]
+}
+
+fn error_frame(error: StoreError) -> Frame {
+    line(r#"{"type":"ERROR","object":"#, Status::from(error).to_json().into())
+}
+
+fn frames(watch: Watch, renderer: Renderer, deadline: Instant, shutdown: watch::Receiver<bool>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let state = Watching { watch, renderer, shutdown, deadline, first: true, over: false };
+    pieces(stream::unfold(state, |mut state| async move { state.next().await.map(|frame| (frame, state)) }))
+}
+
+/// The pieces of frames, none of them copied.
+fn pieces(frames: impl Stream<Item = Frame> + Send) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    frames.flat_map(|frame| stream::iter(frame.map(Ok)))
+}

@@ -1,0 +1,145 @@
+//! GET and LIST: forms, selectors, pages, revisions.
+
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use super::*;
+
+const TABLE: (&str, &str) = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
+const METADATA: (&str, &str) = ("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io");
+
+async fn three() -> Api {
+    Api::with(&[pod("a", "one"), pod("b", "two"), pod("b", "three")]).await
+}
+
+#[tokio::test]
+async fn get_answers_the_stored_bytes() {
+    let api = three().await;
+    let answer = api.get("/api/v1/namespaces/a/pods/one").await;
+    let object = answer.json();
+    assert_eq!((answer.code, answer.header("content-type"), answer.header("cache-control")), (200, "application/json", "no-cache, private"));
+    assert_eq!(answer.header("audit-id").len(), 36);
+    assert_eq!((&object["metadata"]["name"], &object["metadata"]["resourceVersion"]), (&json!("one"), &json!("1")));
+}
+
+#[tokio::test]
+async fn lists_are_scoped_and_selected() {
+    let api = three().await;
+    for (url, expected) in [
+        ("/api/v1/pods", vec!["one", "three", "two"]),
+        ("/api/v1/namespaces/b/pods", vec!["three", "two"]),
+        ("/api/v1/namespaces/none/pods", vec![]),
+        ("/api/v1/pods?labelSelector=app%3Dtwo", vec!["two"]),
+        ("/api/v1/pods?labelSelector=app+notin+(two)", vec!["one", "three"]),
+        ("/api/v1/pods?fieldSelector=metadata.name%3Done", vec!["one"]),
+        ("/api/v1/pods?fieldSelector=spec.nodeName!%3Dedge-1", vec![]),
+        ("/api/v1/pods?resourceVersion=0", vec!["one", "three", "two"]),
+        ("/api/v1/pods?resourceVersion=3&resourceVersionMatch=Exact", vec!["one", "three", "two"]),
+    ] {
+        let list = api.get(url).await.json();
+        assert_eq!(names(&list), expected, "{url}");
+        assert_eq!((&list["kind"], &list["apiVersion"], &list["metadata"]["resourceVersion"]), (&json!("PodList"), &json!("v1"), &json!("3")));
+    }
+}
+
+#[tokio::test]
+async fn pages_show_one_state_whatever_happens_between() {
+    let api = three().await;
+    let first = api.get("/api/v1/pods?limit=1").await.json();
+    assert_eq!((names(&first), &first["metadata"]["remainingItemCount"]), (vec!["one"], &json!(2)));
+    api.put("pods", pod("b", "another").1).await;
+    let token = first["metadata"]["continue"].as_str().unwrap();
+    let second = api.get(&format!("/api/v1/pods?limit=1&continue={token}")).await.json();
+    assert_eq!((names(&second), &second["metadata"]["resourceVersion"]), (vec!["three"], &json!("3")));
+    let token = second["metadata"]["continue"].as_str().unwrap();
+    let last = api.get(&format!("/api/v1/pods?continue={token}")).await.json();
+    assert_eq!((names(&last), last["metadata"].get("continue")), (vec!["two"], None));
+}
+
+#[tokio::test]
+async fn an_expired_page_brings_a_token_to_go_on() {
+    let api = three().await;
+    let token = super::super::pages::Continue::after(api.store.snapshot().list(&"pods".into(), None).next().unwrap(), 1).encode();
+    let gone = api.get(&format!("/api/v1/pods?limit=1&continue={token}")).await;
+    let status = gone.json();
+    assert_eq!((gone.code, &status["reason"]), (410, &json!("Expired")));
+    let fresh = status["metadata"]["continue"].as_str().unwrap();
+    let rest = api.get(&format!("/api/v1/pods?continue={fresh}")).await.json();
+    assert_eq!(names(&rest), ["three", "two"]);
+}
+
+#[tokio::test]
+async fn tables_have_columns_and_rows() {
+    let api = three().await;
+    let table = api.send("GET", "/api/v1/namespaces/a/pods", &[TABLE], "").await.json();
+    assert_eq!((&table["kind"], &table["apiVersion"], &table["metadata"]["resourceVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1"), &json!("3")));
+    assert_eq!(table["columnDefinitions"][1], json!({"name": "Status", "type": "string", "format": "", "description": "the phase", "priority": 0}));
+    assert_eq!(table["rows"][0]["cells"], json!(["one", "Running"]));
+    assert_eq!((&table["rows"][0]["object"]["kind"], table["rows"][0]["object"].get("spec")), (&json!("PartialObjectMetadata"), None));
+    let single = api.send("GET", "/api/v1/namespaces/a/pods/one?includeObject=Object", &[TABLE], "").await.json();
+    assert_eq!(single["rows"][0]["object"]["spec"]["nodeName"], "edge-1");
+}
+
+#[tokio::test]
+async fn kinds_without_columns_have_the_default_ones() {
+    let api = Api::with(&[config_map("c", "x")]).await;
+    let table = api.send("GET", "/api/v1/namespaces/default/configmaps", &[TABLE], "").await.json();
+    assert_eq!(table["columnDefinitions"][1]["name"], "Created At");
+    assert_eq!(table["rows"][0]["cells"], json!(["c", "2026-01-01T00:00:00Z"]));
+}
+
+#[tokio::test]
+async fn metadata_and_yaml_answers() {
+    let api = three().await;
+    let list = api.send("GET", "/api/v1/namespaces/a/pods", &[METADATA], "").await.json();
+    assert_eq!((&list["kind"], &list["items"][0]["metadata"]["name"], list["items"][0].get("spec")), (&json!("PartialObjectMetadataList"), &json!("one"), None));
+    let yaml = api.send("GET", "/api/v1/namespaces/a/pods", &[("accept", "application/yaml")], "").await;
+    let value: Value = serde_saphyr::from_str(&yaml.text).unwrap();
+    assert_eq!((yaml.header("content-type"), names(&value)), ("application/yaml", vec!["one"]));
+}
+
+#[tokio::test]
+async fn a_second_view_of_stored_objects_is_converted() {
+    let api = Api::with(&[config_map("c", "x")]).await;
+    let list = api.get("/apis/test.io/v1/notes").await.json();
+    assert_eq!((&list["kind"], &list["items"][0]["kind"]), (&json!("NoteList"), &json!("Note")));
+    assert_eq!(api.get("/apis/test.io/v1/namespaces/default/notes/c").await.json()["kind"], "Note");
+}
+
+#[tokio::test]
+async fn large_lists_are_compressed_where_gzip_is_accepted() {
+    let maps: Vec<_> = (0..40).map(|i| config_map(&format!("c{i:02}"), &"x".repeat(10_000))).collect();
+    let api = Api::with(&maps).await;
+    let plain = api.get("/api/v1/configmaps").await;
+    assert_eq!((plain.header("content-encoding"), names(&plain.json()).len()), ("", 40));
+    let response = api.open("GET", "/api/v1/configmaps", &[("accept-encoding", "gzip")], "").await;
+    assert_eq!(response.headers()["content-encoding"], "gzip");
+    let packed = response.into_body().collect().await.unwrap().to_bytes();
+    let mut text = String::new();
+    GzDecoder::new(&*packed).read_to_string(&mut text).unwrap();
+    assert!(packed.len() < plain.text.len() / 10);
+    assert_eq!(text, plain.text);
+}
+
+#[tokio::test]
+async fn a_scale_is_made_from_its_object() {
+    let deployment = json!({"kind": "Deployment", "metadata": {"namespace": "a", "name": "web", "uid": "u"},
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}}, "status": {"replicas": 2}});
+    let api = Api::with(&[("deployments.apps", deployment)]).await;
+    let expected = json!({"kind": "Scale", "apiVersion": "autoscaling/v1",
+        "metadata": {"namespace": "a", "name": "web", "uid": "u", "resourceVersion": "1"},
+        "spec": {"replicas": 3}, "status": {"replicas": 2, "selector": "app=web"}});
+    assert_eq!(api.get("/apis/apps/v1/namespaces/a/deployments/web/scale").await.json(), expected);
+}
+
+#[tokio::test]
+async fn documents_carry_their_tag() {
+    let api = three().await;
+    let answer = api.get("/api").await;
+    assert_eq!((answer.code, answer.header("etag"), answer.text.as_str()), (200, "\"e1\"", r#"{"kind":"APIVersions"}"#));
+    assert_eq!(api.send("GET", "/api", &[("if-none-match", "\"e1\"")], "").await.code, 304);
+    assert_eq!(api.get("/").await.json()["paths"], json!(["/api", "/healthz", "/livez", "/metrics", "/readyz", "/version"]));
+}

@@ -1,0 +1,126 @@
+//! What is refused, and how.
+
+use std::time::Duration;
+
+use http_body_util::Full;
+
+use super::*;
+
+async fn api() -> Api {
+    Api::with(&[pod("a", "one")]).await
+}
+
+#[tokio::test]
+async fn refusals_are_statuses_in_kubernetes_words() {
+    let api = api().await;
+    let json = ("content-type", "application/json");
+    for (method, url, header, body, code, message) in [
+        ("GET", "/api/v1/namespaces/a/pods/two", json, "", 404, r#"pods "two" not found"#),
+        ("GET", "/apis/apps/v1/namespaces/a/deployments/web", json, "", 404, r#"deployments.apps "web" not found"#),
+        ("GET", "/api/v1/namespaces/a/widgets", json, "", 404, "the server could not find the requested resource"),
+        ("GET", "/api/v1/namespaces/a/pods/one/exec", json, "", 404, "the server could not find the requested resource"),
+        ("PUT", "/api/v1/namespaces/a/pods", json, "{}", 405, r#"update is not supported on resources of kind "pods""#),
+        ("POST", "/api/v1/pods", json, "{}", 405, r#"create is not supported on resources of kind "pods""#),
+        ("DELETE", "/api/v1/namespaces/a/pods/one/log", json, "", 405, r#"delete is not supported on resources of kind "pods/log""#),
+        ("GET", "/api/v1/pods?limit=many", json, "", 400, r#"strconv.ParseInt: parsing "many": invalid syntax"#),
+        ("GET", "/api/v1/pods?fieldSelector=spec.x%3D1", json, "", 400, "field label not supported: spec.x"),
+        ("GET", "/api/v1/configmaps?fieldSelector=data%3D1", json, "", 400, r#""data" is not a known field selector: only "metadata.name", "metadata.namespace""#),
+        ("GET", "/api/v1/pods?continue=nonsense", json, "", 400, "continue key is not valid: "),
+        ("GET", "/api/v1/pods?labelSelector=a+b", json, "", 400, "unable to parse requirement: "),
+        ("GET", "/api/v1/pods?resourceVersionMatch=Exact", json, "", 422, r#"ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: "#),
+        ("GET", "/api/v1/pods", ("accept", "application/vnd.kubernetes.protobuf"), "", 406, "only the following media types are accepted: application/json, application/yaml"),
+        ("POST", "/api/v1/namespaces/a/pods", json, "{", 400, "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: "),
+        ("POST", "/api/v1/namespaces/a/pods", ("content-type", "application/yaml"), "a: [", 400, "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; yaml parse error: "),
+        ("POST", "/api/v1/namespaces/a/pods", ("content-type", "application/vnd.kubernetes.protobuf"), "k8s", 415, "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml"),
+        ("PATCH", "/api/v1/namespaces/a/pods/one", ("content-type", "application/apply-patch+yaml"), "a: 1", 415, "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "),
+        ("POST", "/api/v1/namespaces/a/pods?dryRun=Some", json, "{}", 422, r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: "#),
+        ("DELETE", "/api/v1/namespaces/a/pods/one", json, "{", 400, "unable to decode DeleteOptions: "),
+        ("GET", "/api/v1/namespaces/a/pods/one/log?container=x", json, "", 400, "container x is not valid for pod one"),
+        ("GET", "/api/v1/namespaces/a/pods/one/log?previous=true", json, "", 400, r#"previous terminated container "main" in pod "one" not found"#),
+    ] {
+        let answer = api.send(method, url, &[header], body).await;
+        let status = answer.json();
+        let text = status["message"].as_str().unwrap();
+        assert_eq!((answer.code, &status["kind"]), (code, &json!("Status")), "{method} {url}: {text}");
+        assert!(text.starts_with(message), "{method} {url}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn paths_outside_the_api_are_plain_404s() {
+    let api = api().await;
+    for url in ["/nope", "/api/v9/pods", "/apis/none.io/v1/things", "/readyz/nope"] {
+        let answer = api.get(url).await;
+        assert_eq!((answer.code, answer.text.as_str()), (404, "404 page not found\n"), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_over_the_limit_are_refused() {
+    let answer = api().await.send("POST", "/api/v1/namespaces/a/pods", &[], vec![b' '; 3 * 1024 * 1024 + 1]).await;
+    assert_eq!((answer.code, &answer.json()["reason"]), (413, &json!("RequestEntityTooLarge")));
+}
+
+#[tokio::test]
+async fn long_urls_are_refused() {
+    assert_eq!(api().await.get(&format!("/api/v1/pods?labelSelector={}", "a".repeat(40_000))).await.code, 414);
+}
+
+#[tokio::test]
+async fn anonymous_users_see_only_health_and_version() {
+    let api = api().await;
+    for (url, token, code) in [
+        ("/api/v1/pods", "", 401),
+        ("/metrics", "", 401),
+        ("/api/v1/pods", "Bearer bad", 401),
+        ("/api/v1/pods", "Bearer good", 403),
+        ("/api", "Bearer good", 200),
+        ("/livez", "", 200),
+        ("/readyz", "Bearer bad", 500),
+        ("/version", "", 200),
+    ] {
+        let request = Request::get(url).header("authorization", token).body(Full::new(Bytes::new())).unwrap();
+        let answer = finish(handle(api.state.clone(), Arc::new(Peer::default()), api.shutdown.subscribe(), request).await).await;
+        assert_eq!(answer.code, code, "{url} {token}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn health_tells_which_check_failed() {
+    let api = api().await;
+    assert_eq!(api.get("/livez").await.text, "ok");
+    assert_eq!(api.get("/livez?verbose").await.text, "[+]ping ok\nlivez check passed\n");
+    assert_eq!(api.get("/readyz").await.text, "[+]ping ok\n[-]store failed: reason withheld\nreadyz check failed\n");
+    assert_eq!(api.get("/readyz?exclude=store").await.text, "ok");
+    assert_eq!(api.get("/readyz/ping").await.text, "ok");
+    assert_eq!(api.get("/readyz/store").await.code, 500);
+}
+
+#[tokio::test]
+async fn the_version_is_kubernetes() {
+    let version = api().await.get("/version").await.json();
+    assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("33")));
+    assert!(version["gitVersion"].as_str().unwrap().starts_with("v1.33.0+skiff"), "{version}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_of_the_future_is_waited_for_and_then_refused() {
+    let api = api().await;
+    let started = tokio::time::Instant::now();
+    let answer = api.get("/api/v1/pods?resourceVersion=7").await;
+    let status = answer.json();
+    assert_eq!((answer.code, answer.header("retry-after"), &status["reason"]), (504, "1", &json!("Timeout")));
+    assert_eq!(status["message"], "Timeout: Too large resource version: 7, current: 1");
+    assert_eq!(status["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
+    assert_eq!(started.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn too_many_requests_are_told_to_come_back() {
+    let api = api().await;
+    let all = api.state.in_flight.clone().acquire_many_owned(256).await.unwrap();
+    let busy = api.get("/api/v1/pods").await;
+    assert_eq!((busy.code, busy.header("retry-after")), (429, "1"));
+    drop(all);
+    assert_eq!(api.get("/api/v1/pods").await.code, 200);
+}

@@ -1,0 +1,154 @@
+//! CREATE, UPDATE, PATCH, DELETE and DELETECOLLECTION: bytes to values, values to `Objects`, results to answers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::Response;
+use serde_json::Value;
+
+use super::body;
+use super::negotiate::Negotiated;
+use super::options::{ListOptions, delete_options, write_options};
+use super::read::{Page, answer, one, page, scope};
+use super::render::ListMeta;
+use super::request::ResourcePath;
+use super::respond::{self, Body};
+use super::router::Call;
+use super::status::{Status, about, success};
+use crate::objects::{Error, Patch, Target, Written};
+use crate::registry::Kind;
+use crate::store::Object;
+
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE_PATCH: &str = "application/merge-patch+json";
+const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+
+/// Resources whose deletion answers with the object even when it is gone; others answer with a `Status`.
+const RETURN_DELETED: [&str; 7] =
+    ["pods", "namespaces", "services", "serviceaccounts", "persistentvolumes", "persistentvolumeclaims", "resourcequotas"];
+
+fn target(kind: &Arc<Kind>, path: &ResourcePath) -> Target {
+    Target {
+        kind: kind.clone(),
+        namespace: if kind.namespaced { path.namespace.clone() } else { String::new() },
+        name: path.name.clone(),
+        subresource: path.subresource.clone(),
+    }
+}
+
+/// Creates an object, or performs a creating subresource (`binding`).
+pub(crate) async fn create(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+    let form = call.form()?;
+    let options = write_options(&call.query, &call.user, "CreateOptions")?;
+    let (object, notes) = body::object(&call.headers, bytes, kind, options.field_validation)?;
+    let written = call.state.objects.create(&target(kind, path), object, &options).await?;
+    if path.subresource.is_empty() {
+        return Ok(done(call, kind, path, &form, 201, written, notes));
+    }
+    let mut response = respond::json(201, &form, success(None, Some(201)).into());
+    respond::warn(&mut response, &[notes, written.warnings].concat());
+    Ok(response)
+}
+
+/// Replaces an object, or what a subresource is about.
+pub(crate) async fn update(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+    let form = call.form()?;
+    let options = write_options(&call.query, &call.user, "UpdateOptions")?;
+    let (object, notes) = body::object(&call.headers, bytes, kind, options.field_validation)?;
+    let written = call.state.objects.update(&target(kind, path), object, &options).await?;
+    Ok(done(call, kind, path, &form, 200, written, notes))
+}
+
+/// Patches an object, or what a subresource is about.
+pub(crate) async fn patch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+    let form = call.form()?;
+    let patch = parse_patch(body::media_type(&call.headers), bytes)?;
+    let options = write_options(&call.query, &call.user, "PatchOptions")?;
+    let written = call.state.objects.patch(&target(kind, path), &patch, &options).await?;
+    Ok(done(call, kind, path, &form, 200, written, Vec::new()))
+}
+
+/// Reads a patch by its content type.
+fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<Patch, Status> {
+    let wrong = |e: serde_json::Error| Status::bad_request(format!("error decoding patch: {e}"));
+    let object = || match serde_json::from_slice::<Value>(bytes).map_err(wrong)? {
+        value @ Value::Object(_) => Ok(value),
+        _ => Err(Status::bad_request("error decoding patch: the patch must be a JSON object")),
+    };
+    match media_type {
+        JSON_PATCH => serde_json::from_slice(bytes).map(Patch::Json).map_err(wrong),
+        MERGE_PATCH => object().map(Patch::Merge),
+        STRATEGIC_PATCH => object().map(Patch::Strategic),
+        _ => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH])),
+    }
+}
+
+fn done(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, form: &Negotiated, code: u16, written: Written, notes: Vec<String>) -> Response<Body> {
+    let mut response = one(call, kind, path, form, code, &written.object);
+    respond::warn(&mut response, &[notes, written.warnings].concat());
+    response
+}
+
+/// Deletes an object. What is only marked for deletion comes back as it now is.
+pub(crate) async fn delete(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+    let form = call.form()?;
+    let options = delete_options(&call.query, body::delete_options(&call.headers, bytes)?, &call.user)?;
+    let written = call.state.objects.delete(&target(kind, path), &options).await?;
+    if !written.removed || RETURN_DELETED.contains(&&*kind.group_resource()) {
+        return Ok(done(call, kind, path, &form, 200, written, Vec::new()));
+    }
+    let mut details = about(&kind.group_resource(), &written.object.key.name);
+    details.uid = written.object.meta.uid.to_string();
+    let mut response = respond::json(200, &form, success(Some(&details), None).into());
+    respond::warn(&mut response, &written.warnings);
+    Ok(response)
+}
+
+/// Deletes every object that the query selects, one after another, and lists them.
+pub(crate) async fn delete_collection(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+    let form = call.form()?;
+    let options = delete_options(&call.query, body::delete_options(&call.headers, bytes)?, &call.user)?;
+    let list = ListOptions::parse(&call.query, kind, false)?;
+    let objects = &call.state.objects;
+    let selected = page(objects.registry(), &objects.snapshot(), &scope(kind, path, &list), &list).items;
+    let mut deleted: Vec<Arc<Object>> = Vec::with_capacity(selected.len());
+    for object in selected {
+        let target = Target { kind: kind.clone(), namespace: object.key.namespace.to_string(), name: object.key.name.to_string(), subresource: String::new() };
+        match objects.delete(&target, &options).await {
+            Ok(written) => deleted.push(written.object),
+            // Someone else was faster.
+            Err(Error::NotFound { .. }) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    let meta = ListMeta { resource_version: objects.snapshot().revision().to_string(), ..ListMeta::default() };
+    Ok(answer(&form, call.renderer(kind, &form), Page { items: deleted, meta }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_are_read_by_content_type() {
+        let kind = |media_type, bytes: &str| match parse_patch(media_type, bytes.as_bytes()) {
+            Ok(Patch::Json(_)) => "json".to_owned(),
+            Ok(Patch::Merge(_)) => "merge".to_owned(),
+            Ok(Patch::Strategic(_)) => "strategic".to_owned(),
+            Err(status) => status.code.to_string(),
+        };
+        for (media_type, bytes, expected) in [
+            (JSON_PATCH, r#"[{"op":"add","path":"/a","value":1}]"#, "json"),
+            (JSON_PATCH, r#"{"a":1}"#, "400"),
+            (MERGE_PATCH, r#"{"a":1}"#, "merge"),
+            (MERGE_PATCH, "[]", "400"),
+            (MERGE_PATCH, "{", "400"),
+            (STRATEGIC_PATCH, r#"{"a":1}"#, "strategic"),
+            ("application/apply-patch+yaml", "a: 1", "415"),
+            ("application/json", "{}", "415"),
+            ("", "{}", "415"),
+        ] {
+            assert_eq!(kind(media_type, bytes), expected, "{media_type} {bytes}");
+        }
+    }
+}
