@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use serde_json::json;
 
 use crate::config::Config;
-use crate::objects::{self, Objects, Target, User, WriteOptions};
+use crate::objects::{self, Networks, Objects, Target, User, WriteOptions};
 use crate::registry::Registry;
 use crate::store::lock::{DirLock, LockError};
 use crate::store::{Key, LogLimits, OpenError, SqliteStore};
@@ -94,7 +94,8 @@ impl Hub {
         make_private_dir(dir).map_err(|source| RunError::DataDir { dir: dir.clone(), source })?;
         let lock = DirLock::acquire(dir)?;
         let store = SqliteStore::open(&dir.join(DATABASE), LogLimits::default()).await?;
-        let objects = Objects::new(store.clone(), Arc::new(Registry::default()));
+        let networks = Networks::new(config.service_cidr.address(), config.service_cidr.prefix());
+        let objects = Objects::new(store.clone(), Arc::new(Registry::default()), networks);
         tracing::info!(dir = %dir.display(), revision = objects.snapshot().revision(), "the store is open");
         Ok(Self { store, objects, _lock: lock })
     }

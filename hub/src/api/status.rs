@@ -285,6 +285,10 @@ impl From<Error> for Status {
                 let quoted = if name.is_empty() { String::new() } else { format!(" {name:?}") };
                 Self::new(403, "Forbidden", format!("{resource}{quoted} is forbidden: {detail}")).with(about(&resource, &name))
             }
+            Error::UnprocessablePatch(detail) => {
+                let message = format!("the server rejected our request due to an error in our request: {detail}");
+                Self::new(422, "Invalid", message)
+            }
             Error::MethodNotAllowed(message) => Self::new(405, "MethodNotAllowed", message),
             Error::Expired(message) => Self::new(410, "Expired", message),
             Error::TooManyRequests { detail, retry_after_seconds } => Self::too_many_requests(detail, retry_after_seconds),

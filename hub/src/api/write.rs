@@ -39,24 +39,26 @@ fn target(kind: &Arc<Kind>, path: &ResourcePath) -> Target {
 /// Creates an object, or performs a creating subresource (`binding`).
 pub(crate) async fn create(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
     let form = call.form()?;
-    let options = write_options(&call.query, &call.user, "CreateOptions")?;
-    let (object, notes) = body::object(&call.headers, bytes, kind, options.field_validation)?;
+    let mut options = write_options(&call.query, &call.user, "CreateOptions")?;
+    let (object, duplicates) = body::parse(&call.headers, bytes)?;
+    options.duplicate_fields = duplicates;
     let written = call.state.objects.create(&target(kind, path), object, &options).await?;
     if path.subresource.is_empty() {
-        return Ok(done(call, kind, path, &form, 201, written, notes));
+        return Ok(done(call, kind, path, &form, 201, written));
     }
     let mut response = respond::json(201, &form, success(None, Some(201)).into());
-    respond::warn(&mut response, &[notes, written.warnings].concat());
+    respond::warn(&mut response, &written.warnings);
     Ok(response)
 }
 
 /// Replaces an object, or what a subresource is about.
 pub(crate) async fn update(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
     let form = call.form()?;
-    let options = write_options(&call.query, &call.user, "UpdateOptions")?;
-    let (object, notes) = body::object(&call.headers, bytes, kind, options.field_validation)?;
+    let mut options = write_options(&call.query, &call.user, "UpdateOptions")?;
+    let (object, duplicates) = body::parse(&call.headers, bytes)?;
+    options.duplicate_fields = duplicates;
     let written = call.state.objects.update(&target(kind, path), object, &options).await?;
-    Ok(done(call, kind, path, &form, 200, written, notes))
+    Ok(done(call, kind, path, &form, 200, written))
 }
 
 /// Patches an object, or what a subresource is about.
@@ -65,7 +67,7 @@ pub(crate) async fn patch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, by
     let patch = parse_patch(body::media_type(&call.headers), bytes)?;
     let options = write_options(&call.query, &call.user, "PatchOptions")?;
     let written = call.state.objects.patch(&target(kind, path), &patch, &options).await?;
-    Ok(done(call, kind, path, &form, 200, written, Vec::new()))
+    Ok(done(call, kind, path, &form, 200, written))
 }
 
 /// Reads a patch by its content type.
@@ -83,9 +85,9 @@ fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<Patch, Status> {
     }
 }
 
-fn done(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, form: &Negotiated, code: u16, written: Written, notes: Vec<String>) -> Response<Body> {
+fn done(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, form: &Negotiated, code: u16, written: Written) -> Response<Body> {
     let mut response = one(call, kind, path, form, code, &written.object);
-    respond::warn(&mut response, &[notes, written.warnings].concat());
+    respond::warn(&mut response, &written.warnings);
     response
 }
 
@@ -95,7 +97,7 @@ pub(crate) async fn delete(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, b
     let options = delete_options(&call.query, body::delete_options(&call.headers, bytes)?, &call.user)?;
     let written = call.state.objects.delete(&target(kind, path), &options).await?;
     if !written.removed || RETURN_DELETED.contains(&&*kind.group_resource()) {
-        return Ok(done(call, kind, path, &form, 200, written, Vec::new()));
+        return Ok(done(call, kind, path, &form, 200, written));
     }
     let mut details = about(&kind.group_resource(), &written.object.key.name);
     details.uid = written.object.meta.uid.to_string();
