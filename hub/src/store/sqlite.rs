@@ -276,4 +276,6 @@ enum WriteError {
 }
 
 #[cfg(test)]
+mod crash;
+#[cfg(test)]
 mod tests;
