@@ -3,8 +3,8 @@
 //! A kind is a row plus pure hooks. Rows are values, not types: kinds that come at run time (custom resources) are
 //! rows too. Nothing here knows I/O or a clock.
 
-//DISC
-//OPEN
+pub mod discovery;
+pub mod openapi;
 pub mod patch;
 pub mod schema;
 

@@ -8,8 +8,8 @@ use skiff_shared::limits::MAX_REQUEST_BODY;
 
 /// How deep a YAML body may nest. The parser recurses, and a thread's stack is 2 MiB; `serde_json` has its own limit (128).
 const MAX_DEPTH: usize = 64;
-/// Nodes of a YAML body after its aliases are expanded: more than any body within the size limit can spell out.
-const MAX_NODES: usize = MAX_REQUEST_BODY / 2;
+/// Nodes that a YAML body may add by aliases: an alias bomb costs milliseconds, and no manifest comes near.
+const MAX_ALIASED: usize = 50_000;
 /// How many duplicates are told.
 const MAX_DUPLICATES: usize = 100;
 
@@ -69,7 +69,8 @@ fn parse_yaml(bytes: &[u8]) -> Result<Tracked, DecodeError> {
         // `defaultMode: 0644` is octal for Kubernetes.
         legacy_octal_numbers: true,
         with_snippet: false,
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_nodes: MAX_NODES, max_documents: 2 },
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_documents: 2 },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIASED },
     };
     let mut tracked: Tracked = serde_saphyr::from_slice_with_options(bytes, options).map_err(|error| {
         let message = error.to_string();
