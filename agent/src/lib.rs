@@ -2,11 +2,8 @@
 //!
 //! A module uses only what stands above it in this list; `run` alone knows all of them.
 
+pub mod config;
 pub mod desired;
 pub mod link;
 pub mod ledger;
 pub mod podman;
-pub mod pods;
-pub mod streams;
-pub mod node;
-pub mod run;
