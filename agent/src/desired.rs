@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skiff_shared::pod::{Item, ItemKey};
+use skiff_shared::pod::{Data, Item, ItemKey, ObjectRef, Pod};
 use skiff_shared::report::{NodeReport, PodReport};
 use skiff_shared::ids::PodUid;
 use skiff_shared::wire::Digest;
@@ -22,4 +22,41 @@ pub struct Reported {
     pub node: Option<Arc<NodeReport>>,
     /// The status of each pod the node knows.
     pub pods: BTreeMap<PodUid, Arc<PodReport>>,
+}
+
+impl Desired {
+    /// The digest of an item's encoding, as both sides compare it.
+    pub fn digest(item: &Item) -> Digest {
+        let bytes = postcard::to_allocvec(item).expect("items hold nothing that postcard cannot encode");
+        let hash = ring::digest::digest(&ring::digest::SHA256, &bytes);
+        let mut short = [0; 16];
+        short.copy_from_slice(&hash.as_ref()[..16]);
+        Digest(short)
+    }
+
+    /// Adds or replaces an item.
+    pub fn put(&mut self, item: Item) {
+        self.items.insert(item.key(), (Self::digest(&item), Arc::new(item)));
+    }
+
+    /// The pod of this uid.
+    pub fn pod(&self, uid: &PodUid) -> Option<&Pod> {
+        match self.items.get(&ItemKey::Pod(uid.clone())).map(|(_, item)| &**item) {
+            Some(Item::Pod(pod)) => Some(pod),
+            Some(Item::ConfigMap(_) | Item::Secret(_)) | None => None,
+        }
+    }
+
+    /// The content of a ConfigMap or Secret.
+    pub fn data(&self, namespace: &str, object: &ObjectRef) -> Option<&Data> {
+        let namespace = namespace.to_owned();
+        let key = match object {
+            ObjectRef::ConfigMap(name) => ItemKey::ConfigMap { namespace, name: name.clone() },
+            ObjectRef::Secret(name) => ItemKey::Secret { namespace, name: name.clone() },
+        };
+        match self.items.get(&key).map(|(_, item)| &**item) {
+            Some(Item::ConfigMap(data) | Item::Secret(data)) => Some(data),
+            Some(Item::Pod(_)) | None => None,
+        }
+    }
 }

@@ -1,0 +1,421 @@
+//! The real Podman over its socket: podman-api for the calls it gets right, our own small client for the rest.
+//!
+//! Own client: create (podman-api's options lack fields we need), list and inspect (its structs fail on Podman 5),
+//! logs (its decoder panics on unknown bytes and trusts lengths), events (its attributes lose our labels).
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::BytesMut;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use hyper::Method;
+use podman_api::opts::{ContainerDeleteOpts, PullOpts, PullPolicy};
+use serde::Deserialize;
+use skiff_shared::ids::PodUid;
+
+use super::http::{Client, encode};
+use super::{
+    ByteStream, ContainerSpec, EventStream, Image, Info, Inspected, Labels, Listed, LogOptions, PodSpec, Podman,
+    PodmanError, Result, RunState, spec,
+};
+
+/// How long one call may take; Podman serialises creation, and a 1 GB machine under load is slow.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A line of the event stream is a few hundred bytes; labels may add some.
+const MAX_EVENT_LINE: usize = 256 * 1024;
+
+/// Podman behind a unix socket.
+#[derive(Debug, Clone)]
+pub struct RealPodman {
+    client: Client,
+    api: podman_api::Podman,
+    node: String,
+}
+
+impl RealPodman {
+    /// Podman at `socket` (`unix:///run/podman/podman.sock`), for the containers of `node`. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When `socket` is no `unix://` address with an absolute path.
+    pub fn new(socket: &str, node: &str) -> std::result::Result<Self, String> {
+        let path = socket.strip_prefix("unix://").filter(|p| p.starts_with('/'));
+        let path = path.ok_or_else(|| format!("{socket:?} is no Podman socket: want unix:///absolute/path"))?;
+        let client = Client::new(PathBuf::from(path), PATIENCE);
+        Ok(Self { client, api: podman_api::Podman::unix(path), node: node.to_owned() })
+    }
+
+    fn error(&self, operation: &str, error: podman_api::Error) -> PodmanError {
+        match error {
+            podman_api::Error::Fault { code, message } => match code.as_u16() {
+                404 => PodmanError::NotFound { message },
+                409 => PodmanError::Conflict { message },
+                code => PodmanError::Failed { code, message },
+            },
+            other => PodmanError::Unreachable {
+                operation: operation.to_owned(),
+                socket: self.client.socket(),
+                source: Box::new(other),
+            },
+        }
+    }
+
+    async fn bounded<T>(
+        &self,
+        operation: &str,
+        call: impl Future<Output = std::result::Result<T, podman_api::Error>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(PATIENCE, call).await {
+            Ok(result) => result.map_err(|e| self.error(operation, e)),
+            Err(late) => Err(PodmanError::Unreachable {
+                operation: operation.to_owned(),
+                socket: self.client.socket(),
+                source: Box::new(late),
+            }),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Created {
+    #[serde(alias = "ID", alias = "id", rename = "Id")]
+    id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListEntry {
+    id: String,
+    #[serde(default)]
+    pod: String,
+    #[serde(default)]
+    is_infra: bool,
+    labels: Option<BTreeMap<String, String>>,
+    #[serde(default)]
+    state: String,
+    #[serde(default)]
+    exit_code: i32,
+    #[serde(default)]
+    started_at: i64,
+    #[serde(default)]
+    exited_at: i64,
+    #[serde(default, rename = "ImageID")]
+    image_id: String,
+}
+
+impl ListEntry {
+    fn listed(self) -> Option<Listed> {
+        let labels = Labels::parse(&self.labels?)?;
+        // Go's zero time is far below 0.
+        let millis = |seconds: i64| seconds.max(0).saturating_mul(1000);
+        Some(Listed {
+            id: self.id,
+            pod_id: self.pod,
+            infra: self.is_infra,
+            labels,
+            state: RunState::parse(&self.state),
+            exit_code: self.exit_code,
+            started_ms: millis(self.started_at),
+            finished_ms: millis(self.exited_at),
+            image_id: self.image_id,
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Inspection {
+    state: InspectedState,
+    network_settings: Option<NetworkSettings>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedState {
+    #[serde(default)]
+    exit_code: i32,
+    #[serde(default, rename = "OOMKilled")]
+    oom_killed: bool,
+    #[serde(default)]
+    started_at: String,
+    #[serde(default)]
+    finished_at: String,
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    pid: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings {
+    #[serde(default, rename = "IPAddress")]
+    ip_address: String,
+    networks: Option<BTreeMap<String, NetworkEntry>>,
+}
+
+#[derive(Deserialize)]
+struct NetworkEntry {
+    #[serde(default, rename = "IPAddress")]
+    ip_address: String,
+}
+
+impl Inspection {
+    fn inspected(self) -> Inspected {
+        let networks = self.network_settings;
+        let ip = networks.map(|n| {
+            let mut addresses = n.networks.into_iter().flatten().map(|(_, entry)| entry.ip_address);
+            addresses.find(|ip| !ip.is_empty()).unwrap_or(n.ip_address)
+        });
+        Inspected {
+            exit_code: self.state.exit_code,
+            oom_killed: self.state.oom_killed,
+            started_ms: go_time_ms(&self.state.started_at),
+            finished_ms: go_time_ms(&self.state.finished_at),
+            ip: ip.unwrap_or_default(),
+            error: self.state.error,
+            pid: self.state.pid,
+        }
+    }
+}
+
+/// Unix milliseconds of Go's RFC 3339 text; its zero time, and nonsense, give 0.
+fn go_time_ms(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().map_or(0, |t| t.as_millisecond().max(0))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageInspection {
+    id: String,
+    repo_digests: Option<Vec<String>>,
+    #[serde(default)]
+    size: u64,
+    config: Option<ImageConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ImageConfig {
+    #[serde(default)]
+    user: String,
+    #[serde(default)]
+    stop_signal: String,
+}
+
+#[derive(Deserialize)]
+struct InfoAnswer {
+    store: Store,
+    version: Version,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Store {
+    #[serde(default)]
+    graph_root: String,
+    #[serde(default)]
+    graph_root_allocated: u64,
+    #[serde(default)]
+    graph_root_used: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Version {
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "Actor")]
+    actor: Actor,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Actor {
+    attributes: Option<BTreeMap<String, String>>,
+}
+
+fn filters(pairs: &[(&str, &[&str])]) -> String {
+    let map: HashMap<_, _> = pairs.iter().copied().collect();
+    encode(&serde_json::to_string(&map).expect("maps with string keys always serialise"))
+}
+
+#[async_trait]
+impl Podman for RealPodman {
+    async fn version(&self) -> Result<String> {
+        let answer = self.bounded("ask for the version", self.api.version()).await?;
+        Ok(answer.version.unwrap_or_default())
+    }
+
+    async fn info(&self) -> Result<Info> {
+        let answer: InfoAnswer = self.client.json(Method::GET, "/info", None).await?;
+        Ok(Info {
+            version: answer.version.version,
+            storage_bytes: answer.store.graph_root_allocated,
+            storage_used_bytes: answer.store.graph_root_used,
+            storage_root: answer.store.graph_root,
+        })
+    }
+
+    async fn list(&self, pod: Option<&PodUid>) -> Result<Vec<Listed>> {
+        let label = pod.map_or_else(|| Labels::node_filter(&self.node), Labels::pod_filter);
+        let path = format!("/containers/json?all=true&filters={}", filters(&[("label", &[&label])]));
+        let entries: Option<Vec<ListEntry>> = self.client.json(Method::GET, &path, None).await?;
+        let ours = |l: &Listed| l.labels.node == self.node;
+        Ok(entries.unwrap_or_default().into_iter().filter_map(ListEntry::listed).filter(ours).collect())
+    }
+
+    async fn inspect(&self, id: &str) -> Result<Inspected> {
+        let path = format!("/containers/{}/json", encode(id));
+        self.client.json(Method::GET, &path, None).await.map(Inspection::inspected)
+    }
+
+    async fn create_pod(&self, spec: &PodSpec) -> Result<String> {
+        let created: Created = self.client.json(Method::POST, "/pods/create", Some(spec::pod(spec))).await?;
+        Ok(created.id)
+    }
+
+    async fn create_container(&self, spec: &ContainerSpec) -> Result<String> {
+        let body = spec::container(spec);
+        let created: Created = self.client.json(Method::POST, "/containers/create", Some(body)).await?;
+        Ok(created.id)
+    }
+
+    async fn start(&self, id: &str) -> Result<()> {
+        self.client.done(Method::POST, &format!("/containers/{}/start", encode(id))).await
+    }
+
+    async fn signal(&self, id: &str, signal: &str) -> Result<()> {
+        let container = self.api.containers().get(id);
+        match self.bounded("signal a container", container.send_signal(signal)).await {
+            // 409: it does not run, so there is nothing to stop.
+            Err(PodmanError::Conflict { .. } | PodmanError::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn remove(&self, id: &str) -> Result<()> {
+        let options = ContainerDeleteOpts::builder().force(true).timeout(0).volumes(true).build();
+        let container = self.api.containers().get(id);
+        match self.bounded("remove a container", container.delete(&options)).await {
+            Err(PodmanError::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn remove_pod(&self, id: &str) -> Result<()> {
+        // Own client: podman-api cannot pass the timeout, without which Podman waits 10 s for each container.
+        match self.client.done(Method::DELETE, &format!("/pods/{}?force=true&timeout=0", encode(id))).await {
+            Err(PodmanError::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn image(&self, reference: &str) -> Result<Option<Image>> {
+        let path = format!("/images/{}/json", encode(reference));
+        let found: ImageInspection = match self.client.json(Method::GET, &path, None).await {
+            Err(PodmanError::NotFound { .. }) => return Ok(None),
+            answer => answer?,
+        };
+        let (user, stop_signal) = found.config.map(|c| (c.user, c.stop_signal)).unwrap_or_default();
+        let repo_digest = found.repo_digests.unwrap_or_default().into_iter().next().unwrap_or_default();
+        Ok(Some(Image { id: found.id, repo_digest, size_bytes: found.size, user, stop_signal }))
+    }
+
+    async fn pull(&self, reference: &str) -> Result<()> {
+        let options = PullOpts::builder().reference(reference).policy(PullPolicy::Always).quiet(true).build();
+        let images = self.api.images();
+        let mut reports = images.pull(&options);
+        while let Some(report) = reports.next().await {
+            let report = report.map_err(|e| self.error("pull an image", e))?;
+            if let Some(message) = report.error {
+                return Err(PodmanError::Failed { code: 0, message });
+            }
+        }
+        Ok(())
+    }
+
+    async fn logs(&self, id: &str, options: LogOptions) -> Result<ByteStream> {
+        let mut path = format!("/containers/{}/logs?stdout=true&stderr=true&follow={}", encode(id), options.follow);
+        path.push_str(&format!("&timestamps={}", options.timestamps));
+        if let Some(since) = options.since_s {
+            path.push_str(&format!("&since={since}"));
+        }
+        if let Some(tail) = options.tail {
+            path.push_str(&format!("&tail={tail}"));
+        }
+        self.client.stream(Method::GET, &path).await
+    }
+
+    async fn events(&self) -> Result<EventStream> {
+        let node = Labels::node_filter(&self.node);
+        let filters = filters(&[("type", &["container"]), ("event", &["died", "remove"]), ("label", &[&node])]);
+        let chunks = self.client.stream(Method::GET, &format!("/events?stream=true&filters={filters}")).await?;
+        let lines = stream::try_unfold((chunks, BytesMut::new()), |(mut chunks, mut buffer)| async move {
+            loop {
+                if let Some(end) = buffer.iter().position(|b| *b == b'\n') {
+                    let line = buffer.split_to(end + 1);
+                    return Ok(Some((line, (chunks, buffer))));
+                }
+                match chunks.next().await {
+                    Some(chunk) => buffer.extend_from_slice(&chunk?),
+                    None => return Ok(None),
+                }
+                if buffer.len() > MAX_EVENT_LINE {
+                    return Err(PodmanError::Failed { code: 0, message: "an event is too long".to_owned() });
+                }
+            }
+        });
+        // What cannot be read is no loss: the slow resync finds what it was about.
+        Ok(lines.try_filter_map(|line| async move { Ok(pod_of_event(&line)) }).boxed())
+    }
+}
+
+fn pod_of_event(line: &[u8]) -> Option<PodUid> {
+    let event: Event = serde_json::from_slice(line).ok()?;
+    Labels::pod_of(&event.actor.attributes?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_podman_4_and_5_are_read() {
+        let exited = r#"{"State":{"ExitCode":137,"OOMKilled":true,"StartedAt":"2026-11-26T21:21:17.230970421Z",
+            "FinishedAt":"0001-01-01T00:00:00Z","Error":"","Pid":0},"Config":{"StopSignal":"SIGTERM"},
+            "NetworkSettings":{"IPAddress":"","Networks":{"podman":{"IPAddress":"10.88.0.7"}}}}"#;
+        let inspected = serde_json::from_str::<Inspection>(exited).expect("readable").inspected();
+        assert_eq!(
+            inspected,
+            Inspected {
+                exit_code: 137,
+                oom_killed: true,
+                started_ms: 1_795_728_077_230,
+                ip: "10.88.0.7".into(),
+                ..Inspected::default()
+            }
+        );
+    }
+
+    #[test]
+    fn foreign_containers_are_not_listed() {
+        let json = r#"[{"Id":"a","Labels":null,"State":"running"},{"Id":"b","Labels":{"x":"y"}},
+            {"Id":"c","Labels":{"io.skiff.pod-uid":"u"},"State":"exited","ExitedAt":5,"StartedAt":-62135596800}]"#;
+        let entries: Vec<ListEntry> = serde_json::from_str(json).expect("readable");
+        let listed: Vec<Listed> = entries.into_iter().filter_map(ListEntry::listed).collect();
+        assert_eq!(listed.len(), 1);
+        assert_eq!((listed[0].state, listed[0].started_ms, listed[0].finished_ms), (RunState::Exited, 0, 5000));
+    }
+
+    #[test]
+    fn only_unix_sockets_are_taken() {
+        assert!(RealPodman::new("unix:///run/podman/podman.sock", "n").is_ok());
+        assert!(RealPodman::new("tcp://1.2.3.4:80", "n").is_err());
+        assert!(RealPodman::new("unix://relative", "n").is_err());
+    }
+}

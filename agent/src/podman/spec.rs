@@ -1,0 +1,168 @@
+//! The JSON that creates pods and containers (Podman's `PodSpecGenerator` and `SpecGenerator`, the used parts).
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{ContainerSpec, PodSpec};
+
+/// Log files are kept to this size (as a kubelet does: `containerLogMaxSize`), so that one container cannot fill the disk.
+const LOG_MAX_BYTES: i64 = 10 * 1024 * 1024;
+
+#[derive(Serialize)]
+struct Namespace {
+    nsmode: &'static str,
+}
+
+#[derive(Serialize)]
+struct Port<'a> {
+    container_port: u16,
+    host_port: u16,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    host_ip: &'a str,
+    protocol: &'a str,
+}
+
+#[derive(Serialize)]
+struct Pod<'a> {
+    name: &'a str,
+    infra_name: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    hostname: &'a str,
+    labels: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    netns: Option<Namespace>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    portmappings: Vec<Port<'a>>,
+}
+
+#[derive(Serialize)]
+struct Cpu {
+    shares: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quota: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    period: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    limit: i64,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    cpu: Cpu,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Memory>,
+}
+
+#[derive(Serialize)]
+struct Mount<'a> {
+    destination: &'a str,
+    source: &'a str,
+    r#type: &'static str,
+    options: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct LogConfig {
+    driver: &'static str,
+    size: i64,
+}
+
+#[derive(Serialize)]
+struct Container<'a> {
+    name: &'a str,
+    pod: &'a str,
+    image: &'a str,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    entrypoint: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    command: &'a [String],
+    env: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    work_dir: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    groups: &'a [String],
+    stdin: bool,
+    terminal: bool,
+    privileged: bool,
+    read_only_filesystem: bool,
+    no_new_privileges: bool,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    cap_add: &'a [String],
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    cap_drop: &'a [String],
+    resource_limits: Limits,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mounts: Vec<Mount<'a>>,
+    log_configuration: LogConfig,
+    restart_policy: &'static str,
+    labels: BTreeMap<&'static str, String>,
+}
+
+/// The body of `POST /pods/create`.
+pub(super) fn pod(spec: &PodSpec) -> Vec<u8> {
+    to_json(&Pod {
+        name: &spec.name,
+        infra_name: &spec.infra_name,
+        // Podman refuses a host name of its own beside the host's UTS namespace.
+        hostname: if spec.host_network { "" } else { &spec.hostname },
+        labels: spec.labels.to_map(),
+        netns: spec.host_network.then_some(Namespace { nsmode: "host" }),
+        portmappings: spec.ports.iter().map(port).collect(),
+    })
+}
+
+/// The body of `POST /containers/create`.
+pub(super) fn container(spec: &ContainerSpec) -> Vec<u8> {
+    to_json(&Container {
+        name: &spec.name,
+        pod: &spec.pod,
+        image: &spec.image,
+        entrypoint: &spec.entrypoint,
+        command: &spec.command,
+        env: spec.env.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+        work_dir: spec.work_dir.as_deref(),
+        user: spec.user.as_deref(),
+        groups: &spec.groups,
+        stdin: spec.stdin,
+        terminal: spec.tty,
+        privileged: spec.privileged,
+        read_only_filesystem: spec.read_only_root,
+        no_new_privileges: spec.no_new_privileges,
+        cap_add: &spec.cap_add,
+        cap_drop: &spec.cap_drop,
+        resource_limits: limits(spec),
+        mounts: spec.binds.iter().map(mount).collect(),
+        log_configuration: LogConfig { driver: "k8s-file", size: LOG_MAX_BYTES },
+        restart_policy: "no",
+        labels: spec.labels.to_map(),
+    })
+}
+
+fn port(mapping: &super::PortMapping) -> Port<'_> {
+    Port {
+        container_port: mapping.container_port,
+        host_port: mapping.host_port,
+        host_ip: &mapping.host_ip,
+        protocol: mapping.protocol,
+    }
+}
+
+fn limits(spec: &ContainerSpec) -> Limits {
+    let cpu = Cpu { shares: spec.cpu_shares, quota: spec.cpu_quota_us, period: spec.cpu_quota_us.map(|_| 100_000) };
+    Limits { cpu, memory: spec.memory_bytes.map(|limit| Memory { limit }) }
+}
+
+fn mount(bind: &super::Bind) -> Mount<'_> {
+    let options = vec!["rbind", if bind.read_only { "ro" } else { "rw" }];
+    Mount { destination: &bind.target, source: &bind.source, r#type: "bind", options }
+}
+
+fn to_json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("maps with string keys always serialise")
+}
