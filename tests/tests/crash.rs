@@ -1,6 +1,8 @@
 //! SIGKILLs the hub in the middle of concurrent writes, again and again: what was acknowledged is there afterwards,
 //! revisions have no gap, and the database is sound.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -88,7 +90,8 @@ async fn write_until_cut(api: Api, prefix: String, acknowledged: Acknowledged) {
     for number in 0.. {
         let name = format!("{prefix}-{number}");
         let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": "v"}});
-        let sent = connection.send("POST", "/api/v1/namespaces/default/configmaps", "application/json", body.to_string());
+        let sent =
+            connection.send("POST", "/api/v1/namespaces/default/configmaps", "application/json", body.to_string());
         let Ok(reply) = sent.await else { return };
         assert_eq!(reply.status, 201, "{}", reply.json());
         acknowledged.lock().unwrap().insert(name, resource_version(&reply.json()));

@@ -1,5 +1,7 @@
 //! A session with the real kubectl, in three versions, against real hub, agent and Podman.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use skiff_tests::kubectl::{headings, table, versions};
 use skiff_tests::wait::ensure;
 use skiff_tests::{Cluster, Kubectl, wait_for};
@@ -108,7 +110,8 @@ fn events(k: &Kubectl) {
     ] {
         has_event(k, object, reason, message);
     }
-    let about = k.ok("get events --field-selector reason=ScalingReplicaSet -o jsonpath={.items[*].involvedObject.kind}");
+    let about =
+        k.ok("get events --field-selector reason=ScalingReplicaSet -o jsonpath={.items[*].involvedObject.kind}");
     assert!(about.split(' ').all(|kind| kind == "Deployment"), "{about}");
 }
 
@@ -125,21 +128,39 @@ fn cluster_info(k: &Kubectl) {
 
 fn describe(k: &Kubectl) {
     let pod = squeezed(&k.ok("describe pod -l app=web"));
-    for part in ["Node: node-0/", "Status: Running", "IP: 10.42.", "Controlled By: ReplicaSet/web-", "State: Running",
-        "Ready: True", "QoS Class: BestEffort", "Image: localhost/test:1", "Successfully assigned default/web-"]
-    {
+    for part in [
+        "Node: node-0/",
+        "Status: Running",
+        "IP: 10.42.",
+        "Controlled By: ReplicaSet/web-",
+        "State: Running",
+        "Ready: True",
+        "QoS Class: BestEffort",
+        "Image: localhost/test:1",
+        "Successfully assigned default/web-",
+    ] {
         assert!(pod.contains(part), "describe pod lacks {part:?}:\n{pod}");
     }
     let deployment = squeezed(&k.ok("describe deployment web"));
-    for part in ["Replicas: 2 desired | 2 updated | 2 total | 2 available | 0 unavailable", "StrategyType: RollingUpdate",
-        "Available True MinimumReplicasAvailable", "Progressing True NewReplicaSetAvailable", "ScalingReplicaSet"]
-    {
+    for part in [
+        "Replicas: 2 desired | 2 updated | 2 total | 2 available | 0 unavailable",
+        "StrategyType: RollingUpdate",
+        "Available True MinimumReplicasAvailable",
+        "Progressing True NewReplicaSetAvailable",
+        "ScalingReplicaSet",
+    ] {
         assert!(deployment.contains(part), "describe deployment lacks {part:?}:\n{deployment}");
     }
     let node = squeezed(&k.ok("describe node node-0"));
-    for part in ["Capacity:", "Allocatable:", "Ready True", "Container Runtime Version: podman://", "Non-terminated Pods: (2",
-        "Allocated resources:", "PodCIDR: 10.42."]
-    {
+    for part in [
+        "Capacity:",
+        "Allocatable:",
+        "Ready True",
+        "Container Runtime Version: podman://",
+        "Non-terminated Pods: (2",
+        "Allocated resources:",
+        "PodCIDR: 10.42.",
+    ] {
         assert!(node.contains(part), "describe node lacks {part:?}:\n{node}");
     }
 }
@@ -185,7 +206,8 @@ fn apply(k: &Kubectl) {
 
 fn logs(k: &Kubectl) {
     wait_for(30, "the first restart", || {
-        let count = k.attempt(&["get", "pod", "noisy", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"])?;
+        let count =
+            k.attempt(&["get", "pod", "noisy", "-o", "jsonpath={.status.containerStatuses[0].restartCount}"])?;
         ensure(count != "0" && !count.is_empty(), || format!("restartCount is {count:?}"))
     });
     let previous = k.ok("logs noisy -c first --previous");
@@ -263,9 +285,14 @@ fn watch(k: &Kubectl) {
 fn discovery(k: &Kubectl) {
     assert!(k.ok("version -o json").contains("serverVersion"));
     let resources = squeezed(&k.ok("api-resources"));
-    for row in ["pods po v1 true Pod", "deployments deploy apps/v1 true Deployment", "nodes no v1 false Node",
-        "events ev v1 true Event", "leases coordination.k8s.io/v1 true Lease", "configmaps cm v1 true ConfigMap"]
-    {
+    for row in [
+        "pods po v1 true Pod",
+        "deployments deploy apps/v1 true Deployment",
+        "nodes no v1 false Node",
+        "events ev v1 true Event",
+        "leases coordination.k8s.io/v1 true Lease",
+        "configmaps cm v1 true ConfigMap",
+    ] {
         assert!(resources.contains(row), "api-resources lacks {row:?}:\n{resources}");
     }
     assert!(k.ok("api-versions").contains("apps/v1"));
@@ -323,9 +350,9 @@ fn image(k: &Kubectl) -> String {
 fn has_event(k: &Kubectl, object: &str, reason: &str, message: &str) {
     wait_for(20, &format!("{reason} of {object}: {message}"), || {
         let printed = k.attempt(&["get", "events"])?;
-        let found = table(&printed).iter().any(|row| {
-            row.len() == 5 && row[2] == reason && row[3].starts_with(object) && row[4].starts_with(message)
-        });
+        let found = table(&printed)
+            .iter()
+            .any(|row| row.len() == 5 && row[2] == reason && row[3].starts_with(object) && row[4].starts_with(message));
         ensure(found, || format!("there are\n{printed}"))
     });
 }

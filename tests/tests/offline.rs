@@ -1,5 +1,7 @@
 //! A node without its hub, and an agent that dies: pods go on, and nothing is made twice when things return.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use serde_json::Value;
 use skiff_tests::wait::ensure;
 use skiff_tests::{Cluster, wait_for};
@@ -90,7 +92,8 @@ fn without_the_hub_a_crashed_container_is_restarted_and_reported_on_return_with_
     let status = &fragile["status"]["containerStatuses"][0];
     assert_eq!(status["lastState"]["terminated"]["exitCode"], 5, "{status}");
     let time = |v: &Value| v.as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok()).expect("a time");
-    let (ended, began) = (time(&status["lastState"]["terminated"]["finishedAt"]), time(&status["state"]["running"]["startedAt"]));
+    let (ended, began) =
+        (time(&status["lastState"]["terminated"]["finishedAt"]), time(&status["state"]["running"]["startedAt"]));
     // Kubernetes' times have whole seconds.
     assert!(ended.as_second() >= crashed_at.as_second() && began <= restarted_by, "{ended} and {began}");
     let after = pods(&cluster);

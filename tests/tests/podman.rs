@@ -1,14 +1,15 @@
 //! Pods on a real Podman: restart policies, exits, images, environment, resources, endings.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use skiff_tests::registry::Registry;
 use skiff_tests::wait::ensure;
 use skiff_tests::{Cluster, wait_for};
 
 /// A manifest of one pod with one container: `spec` lines of the pod, `container` lines of the container.
 fn pod(name: &str, spec: &str, container: &str) -> String {
-    let indent = |text: &str, by: usize| -> String {
-        text.lines().map(|l| format!("{}{l}\n", " ".repeat(by))).collect()
-    };
+    let indent =
+        |text: &str, by: usize| -> String { text.lines().map(|l| format!("{}{l}\n", " ".repeat(by))).collect() };
     format!(
         "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n{}  containers:\n    - name: main\n{}",
         indent(spec, 2),
@@ -159,7 +160,8 @@ initContainers:
     assert!(end(0) <= end(1) && end(1).as_str() <= main.as_str().unwrap(), "{steps}");
     assert_eq!(cluster.kubectl.ok("logs steps -c two"), "two\n");
 
-    let failing = "restartPolicy: Never\ninitContainers: [{name: bad, image: \"localhost/test:1\", command: [\"false\"]}]";
+    let failing =
+        "restartPolicy: Never\ninitContainers: [{name: bad, image: \"localhost/test:1\", command: [\"false\"]}]";
     cluster.kubectl.with_input("apply -f -", &pod("stuck", failing, ""));
     cluster.wait_value(30, "pod/stuck", "{.status.phase}", "Failed");
     cluster.wait_value(5, "pod/stuck", &status("state.waiting.reason"), "PodInitializing");
@@ -171,13 +173,15 @@ fn limits_reach_the_container_and_containers_share_the_network() {
     let k = &cluster.kubectl;
     let container = r#"resources: {requests: {cpu: 100m, memory: 16Mi}, limits: {cpu: 500m, memory: 32Mi}}
 ports: [{containerPort: 8080}]"#;
-    let twice = pod("pair", "", container) + "    - {name: peer, image: \"localhost/test:1\", command: [sleep, \"60\"]}\n";
+    let twice =
+        pod("pair", "", container) + "    - {name: peer, image: \"localhost/test:1\", command: [sleep, \"60\"]}\n";
     k.with_input("apply -f -", &twice);
     cluster.wait_value(30, "pod/pair", "{.status.phase}", "Running");
     cluster.wait_value(5, "pod/pair", "{.status.qosClass}", "Burstable");
     let podman = &cluster.nodes[0].podman;
     let main = container_id(&cluster, 0);
-    let limits = podman.cli(&format!("inspect {main} --format {{{{.HostConfig.Memory}}}}/{{{{.HostConfig.CpuQuota}}}}"));
+    let limits =
+        podman.cli(&format!("inspect {main} --format {{{{.HostConfig.Memory}}}}/{{{{.HostConfig.CpuQuota}}}}"));
     assert_eq!(limits.trim(), format!("{}/50000", 32 * 1024 * 1024));
     let page = podman.cli(&format!("exec {} wget -qO- http://127.0.0.1:8080/", container_id(&cluster, 1)));
     assert_eq!(page, "pair\n", "the hostname of a container is the pod's name");
