@@ -59,11 +59,13 @@ impl Api {
     pub fn from_kubeconfig(path: &Path) -> io::Result<Self> {
         let text = std::fs::read_to_string(path)?;
         let address = field(&text, "server")?.trim_start_matches("https://").parse().map_err(io::Error::other)?;
-        let ca = CertificateDer::from_pem_slice(&decoded(&text, "certificate-authority-data")?).map_err(io::Error::other)?;
+        let ca =
+            CertificateDer::from_pem_slice(&decoded(&text, "certificate-authority-data")?).map_err(io::Error::other)?;
         let mut roots = RootCertStore::empty();
         roots.add(ca).map_err(io::Error::other)?;
         let certificate = decoded(&text, "client-certificate-data")?;
-        let chain = CertificateDer::pem_slice_iter(&certificate).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+        let chain =
+            CertificateDer::pem_slice_iter(&certificate).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
         let key = PrivateKeyDer::from_pem_slice(&decoded(&text, "client-key-data")?).map_err(io::Error::other)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
@@ -106,7 +108,8 @@ impl Api {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(self.call(method, path, None))
         };
-        std::thread::scope(|scope| scope.spawn(ask).join()).unwrap_or_else(|_| Err(io::Error::other("the call panicked")))
+        std::thread::scope(|scope| scope.spawn(ask).join())
+            .unwrap_or_else(|_| Err(io::Error::other("the call panicked")))
     }
 }
 
@@ -141,7 +144,10 @@ impl Connection {
 fn field<'a>(kubeconfig: &'a str, name: &str) -> io::Result<&'a str> {
     let lines = kubeconfig.lines().map(|l| l.trim_start_matches(['-', ' ']));
     let mut values = lines.filter_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
-    values.next().map(|v| v.trim().trim_matches('"')).ok_or_else(|| io::Error::other(format!("kubeconfig has no {name}")))
+    values
+        .next()
+        .map(|v| v.trim().trim_matches('"'))
+        .ok_or_else(|| io::Error::other(format!("kubeconfig has no {name}")))
 }
 
 fn decoded(kubeconfig: &str, name: &str) -> io::Result<Vec<u8>> {

@@ -67,7 +67,7 @@ impl Cluster {
         });
     }
 
-    /// Waits until `jsonpath` of an object (e.g. `pod/web`) is `expected`.
+    /// Waits until `jsonpath` of an object (e.g. `pod/web`, `pods -l app=web`) is `expected`.
     ///
     /// # Panics
     /// When it does not come to that within `seconds`.
@@ -75,7 +75,8 @@ impl Cluster {
     pub fn wait_value(&self, seconds: u64, object: &str, jsonpath: &str, expected: &str) {
         let output = format!("jsonpath={jsonpath}");
         wait_for(seconds, &format!("{jsonpath} of {object} to be {expected:?}"), || {
-            let value = self.kubectl.attempt(&["get", object, "-o", &output])?;
+            let get = ["get"].into_iter().chain(object.split(' ')).chain(["-o", &output]).collect::<Vec<_>>();
+            let value = self.kubectl.attempt(&get)?;
             ensure(value == expected, || format!("it is {value:?}"))
         });
     }

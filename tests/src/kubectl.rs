@@ -111,7 +111,11 @@ impl Kubectl {
 
     fn run(&self, arguments: &[String], input: Option<&str>) -> Output {
         let mut kubectl = command(None, &self.program);
-        self.configure(&mut kubectl).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.configure(&mut kubectl)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = kubectl.spawn().unwrap_or_else(|e| panic!("cannot run {}: {e}", self.program.display()));
         let mut stdin = child.stdin.take().expect("standard input is piped");
         // A kubectl that fails early closes the pipe; what it says then matters more.
@@ -127,7 +131,8 @@ impl Kubectl {
 
 /// The versions under [`VERSIONED`], oldest first.
 pub fn versions() -> Vec<String> {
-    let names = fs::read_dir(VERSIONED).into_iter().flatten().flatten().filter_map(|f| f.file_name().into_string().ok());
+    let names =
+        fs::read_dir(VERSIONED).into_iter().flatten().flatten().filter_map(|f| f.file_name().into_string().ok());
     let mut versions: Vec<String> = names.filter_map(|n| n.strip_prefix("kubectl.").map(str::to_owned)).collect();
     versions.sort();
     versions

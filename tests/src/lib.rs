@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod hub;
 pub mod kubectl;
 pub mod lab;
+pub mod measure;
 pub mod node;
 pub mod podman;
 pub mod process;

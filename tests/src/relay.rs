@@ -106,14 +106,18 @@ async fn forward(front: std::net::UdpSocket, hub: SocketAddr, shared: Arc<Shared
     let mut agents: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     let mut buffer = vec![0; DATAGRAM];
     while let Ok((length, agent)) = front.recv_from(&mut buffer).await {
-        if !agents.contains_key(&agent) {
-            let back = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a port is free"));
-            back.connect(hub).await.expect("the hub's address is valid");
-            tokio::spawn(answers(back.clone(), front.clone(), agent, shared.clone()));
-            agents.insert(agent, back);
-        }
+        let back = match agents.get(&agent) {
+            Some(back) => back.clone(),
+            None => {
+                let back = Arc::new(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).await.expect("a port is free"));
+                back.connect(hub).await.expect("the hub's address is valid");
+                tokio::spawn(answers(back.clone(), front.clone(), agent, shared.clone()));
+                agents.insert(agent, back.clone());
+                back
+            }
+        };
         if let Some(delay) = shared.pass(length) {
-            let (back, datagram) = (agents[&agent].clone(), buffer[..length].to_vec());
+            let datagram = buffer[..length].to_vec();
             tokio::spawn(async move {
                 tokio::time::sleep(delay).await;
                 drop(back.send(&datagram).await);

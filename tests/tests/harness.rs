@@ -1,5 +1,7 @@
 //! The harness itself: namespaces, Podman per node, images, registry and relay work on this machine.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::net::UdpSocket;
 use std::time::Duration;
 

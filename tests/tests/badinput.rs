@@ -1,0 +1,257 @@
+//! Bad input to the binaries and the API: one clear error, a non-zero exit or the right Status, nothing lost.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use skiff_tests::hub::free_port;
+use skiff_tests::process::{Process, binary, command, text};
+use skiff_tests::{Hub, wait_for};
+
+/// Runs a binary that must end by itself with an error; gives its standard error.
+#[track_caller]
+fn refused(program: &str, arguments: &[&str]) -> String {
+    refused_with(command(None, binary(program)).args(arguments))
+}
+
+#[track_caller]
+fn refused_with(command: &mut Command) -> String {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let output = ended(child);
+    let said = text(&output.stderr);
+    assert!(!output.status.success(), "{command:?} should fail, but said {said}");
+    assert!(!said.contains("panicked"), "{command:?} panics: {said}");
+    assert!(!said.trim().is_empty(), "{command:?} fails without a word");
+    said
+}
+
+/// Waits for the end of a program, with a deadline.
+#[track_caller]
+fn ended(mut child: std::process::Child) -> Output {
+    let end = std::time::Instant::now() + Duration::from_secs(20);
+    while child.try_wait().unwrap().is_none() {
+        if std::time::Instant::now() > end {
+            child.kill().unwrap();
+            panic!("it runs on instead of refusing: {}", text(&child.wait_with_output().unwrap().stderr));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.wait_with_output().unwrap()
+}
+
+fn serve<'a>(dir: &'a str, listen: &'a str) -> [&'a str; 5] {
+    ["serve", "--data-dir", dir, "--listen", listen]
+}
+
+#[test]
+fn a_data_directory_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start(&dir.path().join("hub"), &[]);
+    let path = hub.dir().to_str().unwrap();
+    let said = refused("skiff-hub", &serve(path, &format!("127.0.0.1:{}", free_port())));
+    assert!(said.contains(path) && said.contains("in use"), "{said}");
+    assert_eq!(hub.api().blocking("GET", "/readyz").unwrap().status, 200, "the first hub is not disturbed");
+}
+
+#[test]
+fn a_port_in_use_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().map(|a| TcpListener::bind(a).map(|l| (a, l)));
+    let (address, _tcp) = tcp.unwrap().unwrap();
+    let said = refused("skiff-hub", &serve(path, &address.to_string()));
+    assert!(said.contains(&address.to_string()), "{said}");
+
+    let port = free_port();
+    let udp = UdpSocket::bind(("127.0.0.1", port)).unwrap();
+    let said = refused("skiff-hub", &serve(path, &udp.local_addr().unwrap().to_string()));
+    assert!(said.contains(&port.to_string()), "{said}");
+}
+
+#[test]
+fn a_corrupt_database_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut hub = Hub::start(&dir.path().join("hub"), &[]);
+    hub.stop();
+    let database = file_of(hub.dir(), &["db", "sqlite"]);
+    let mut bytes = fs::read(&database).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle / 2..middle].fill(0x5a);
+    fs::write(&database, &bytes).unwrap();
+
+    let path = hub.dir().to_str().unwrap();
+    let said = refused("skiff-hub", &serve(path, &format!("127.0.0.1:{}", free_port())));
+    assert!(said.contains(database.to_str().unwrap()), "{said}");
+    assert_eq!(fs::read(&database).unwrap(), bytes, "evidence and data are left alone");
+}
+
+#[test]
+fn bad_flags_are_refused_all_at_once() {
+    for (program, arguments, parts) in [
+        ("skiff-hub", vec!["serve"], vec!["--data-dir"]),
+        ("skiff-hub", vec!["serve", "--nonsense"], vec!["--nonsense"]),
+        ("skiff-hub", vec!["serve", "--data-dir", "/tmp/x", "--listen", "nowhere"], vec!["nowhere"]),
+        ("skiff-hub", vec!["token", "create", "--data-dir", "/nonexistent"], vec!["/nonexistent"]),
+        ("skiff-agent", vec!["run"], vec!["data-dir", "hub"]),
+        ("skiff-agent", vec!["run", "--nonsense"], vec!["--nonsense"]),
+        ("skiff-agent", vec!["run", "--data-dir", "/tmp/x", "--hub", "h:1", "--node-name", "No_Name"], vec!["No_Name"]),
+        ("skiff-agent", vec!["walk"], vec!["walk"]),
+    ] {
+        let said = refused(program, &arguments);
+        for part in parts {
+            assert!(said.contains(part), "{program} {arguments:?} should name {part:?}, but says {said}");
+        }
+    }
+}
+
+#[test]
+fn bad_configuration_is_refused_all_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.toml");
+    let path = file.to_str().unwrap();
+    fs::write(&file, "nonsense = 1\nlisten = 7\n").unwrap();
+    let said = refused("skiff-hub", &["serve", "--data-dir", "/tmp/x", "--config", path]);
+    assert!(said.contains(path) && said.contains("nonsense"), "{said}");
+    let said = refused("skiff-agent", &["run", "--data-dir", "/tmp/x", "--hub", "h:1", "--config", path]);
+    assert!(said.contains(path) && said.contains("nonsense"), "{said}");
+    let said = refused("skiff-hub", &["serve", "--data-dir", "/tmp/x", "--config", "/nonexistent.toml"]);
+    assert!(said.contains("/nonexistent.toml"), "{said}");
+}
+
+#[test]
+fn a_wrong_token_is_refused_on_both_sides() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start(&dir.path().join("hub"), &[]);
+    let data = dir.path().join("agent");
+    let address = format!("127.0.0.1:{}", hub.port());
+    let join = |token: &str| {
+        refused("skiff-agent", &["run", "--data-dir", data.to_str().unwrap(), "--hub", &address, "--join-token", token])
+    };
+    assert!(join("rubbish").contains("token"));
+    let token = hub.token();
+    let (last, rest) = (token.chars().last().unwrap(), &token[..token.len() - 1]);
+    let wrong = format!("{rest}{}", if last == 'a' { 'b' } else { 'a' });
+    assert!(join(&wrong).contains("token"));
+    let nodes = hub.api().blocking("GET", "/api/v1/nodes").unwrap().json();
+    assert_eq!(nodes["items"], json!([]), "nothing joined");
+}
+
+#[test]
+fn a_corrupt_ledger_or_a_missing_podman_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start(&dir.path().join("hub"), &[]);
+    let data = dir.path().join("agent");
+    let arguments = |socket: &str| {
+        let address = format!("127.0.0.1:{}", hub.port());
+        let mut agent = command(None, binary("skiff-agent"));
+        agent.args(["run", "--node-name", "n", "--hub", &address, "--podman", socket, "--data-dir"]).arg(&data);
+        agent.args(["--join-token", &hub.token()]);
+        agent
+    };
+    // Podman may come later, so the agent waits for it and says so: in its log and as the node's condition.
+    let agent = Process::start("skiff-agent", arguments("unix:///nonexistent/podman.sock"), &dir.path().join("log"));
+    wait_for(20, "the agent to name the socket", || {
+        if agent.log().contains("/nonexistent/podman.sock") { Ok(()) } else { Err(agent.log()) }
+    });
+    wait_for(30, "the node to be there and not Ready", || {
+        let node = hub.api().blocking("GET", "/api/v1/nodes/n").map_err(|e| e.to_string())?.json();
+        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let ready = conditions.iter().find(|c| c["type"] == "Ready").ok_or("it has no Ready condition")?;
+        if ready["status"] == "False" { Ok(()) } else { Err(ready.to_string()) }
+    });
+    drop(agent);
+
+    let ledger = data.join("ledger");
+    let target = if ledger.is_dir() { first_file(&ledger) } else { file_of(&data, &["ledger", "db", "redb"]) };
+    fs::write(&target, b"this is no ledger, and long enough to be read as one").unwrap();
+    let said = refused_with(&mut arguments("unix:///nonexistent/podman.sock"));
+    assert!(said.contains(target.to_str().unwrap()), "{said}");
+}
+
+/// Method, path, body, then the code, reason and a part of the message of the Status that answers.
+type Case = (&'static str, &'static str, String, u16, &'static str, &'static str);
+
+fn bodies() -> Vec<Case> {
+    let pods = "/api/v1/namespaces/default/pods";
+    let deployments = "/apis/apps/v1/namespaces/default/deployments";
+    let strict = "/api/v1/namespaces/default/pods?fieldValidation=Strict";
+    let pod = |edit: fn(&mut Value)| {
+        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        edit(&mut pod);
+        pod.to_string()
+    };
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        "replicas": -1, "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let name = |p: &mut Value| p["metadata"]["name"] = "No_Name".into();
+    let cpu = |p: &mut Value| p["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "banana"}});
+    let kind = |p: &mut Value| p["spec"]["containers"] = "none".into();
+    let unknown = |p: &mut Value| p["spec"]["nonsense"] = 1.into();
+    let empty = |p: &mut Value| p["spec"]["containers"] = json!([]);
+    let other = |p: &mut Value| p["metadata"]["namespace"] = "other".into();
+    vec![
+        ("POST", pods, "{".into(), 400, "BadRequest", ""),
+        ("POST", pods, "[1]".into(), 400, "BadRequest", ""),
+        ("POST", pods, pod(name), 422, "Invalid", "metadata.name: Invalid value: \"No_Name\""),
+        ("POST", pods, pod(cpu), 400, "BadRequest", "quantities must match the regular expression"),
+        ("POST", pods, pod(kind), 400, "BadRequest", "containers"),
+        ("POST", pods, pod(empty), 422, "Invalid", "spec.containers: Required value"),
+        ("POST", pods, pod(other), 400, "BadRequest", "does not match the namespace"),
+        ("POST", strict, pod(unknown), 400, "BadRequest", "unknown field \"spec.nonsense\""),
+        ("POST", deployments, deployment.to_string(), 422, "Invalid", "spec.replicas: Invalid value: -1"),
+        ("POST", pods, format!("\"{}\"", "x".repeat(3 * 1024 * 1024)), 413, "RequestEntityTooLarge", ""),
+        ("GET", "/api/v1/gadgets", String::new(), 404, "NotFound", "could not find the requested resource"),
+        ("GET", "/apis/none/v1", String::new(), 404, "NotFound", ""),
+        ("GET", "/api/v1/namespaces/default/pods/none", String::new(), 404, "NotFound", "pods \"none\" not found"),
+        ("GET", "/api/v1/pods?labelSelector=a%20in", String::new(), 400, "BadRequest", ""),
+        ("GET", "/api/v1/pods?limit=many", String::new(), 400, "BadRequest", ""),
+        ("PUT", "/api/v1/nodes", "{}".into(), 405, "MethodNotAllowed", ""),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_requests_get_the_right_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start(&dir.path().join("hub"), &[]);
+    let mut wrong = Vec::new();
+    for (method, path, body, code, reason, part) in bodies() {
+        let shown: String = body.chars().take(120).collect();
+        let mut connection = hub.api().connect().await.unwrap();
+        let reply = match connection.send(method, path, "application/json", body).await {
+            Ok(reply) => reply,
+            Err(e) => {
+                wrong.push(format!("{method} {path} {shown}: no answer: {e}"));
+                continue;
+            }
+        };
+        let status = reply.json();
+        let message = status["message"].as_str().unwrap_or_default();
+        let right =
+            reply.status == code && status["kind"] == "Status" && status["reason"] == reason && message.contains(part);
+        if !right {
+            wrong.push(format!(
+                "{method} {path} {shown}\n  wants {code} {reason} {part:?}, gets {} {status}",
+                reply.status
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert_eq!(hub.api().call("GET", "/readyz", None).await.unwrap().status, 200);
+    assert!(!hub.log().contains("panicked"), "{}", hub.log());
+}
+
+fn file_of(dir: &Path, extensions: &[&str]) -> std::path::PathBuf {
+    let files = fs::read_dir(dir).unwrap().flatten().map(|f| f.path());
+    let fits = |f: &std::path::PathBuf| f.extension().is_some_and(|e| extensions.iter().any(|x| e == *x));
+    files.into_iter().find(fits).unwrap_or_else(|| panic!("{} has no file {extensions:?}", dir.display()))
+}
+
+fn first_file(dir: &Path) -> std::path::PathBuf {
+    fs::read_dir(dir).unwrap().flatten().map(|f| f.path()).find(|f| f.is_file()).expect("a ledger has a file")
+}

@@ -1,0 +1,208 @@
+//! Pods on a real Podman: restart policies, exits, images, environment, resources, endings.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use skiff_tests::registry::Registry;
+use skiff_tests::wait::ensure;
+use skiff_tests::{Cluster, wait_for};
+
+/// A manifest of one pod with one container: `spec` lines of the pod, `container` lines of the container.
+fn pod(name: &str, spec: &str, container: &str) -> String {
+    let indent =
+        |text: &str, by: usize| -> String { text.lines().map(|l| format!("{}{l}\n", " ".repeat(by))).collect() };
+    format!(
+        "apiVersion: v1\nkind: Pod\nmetadata: {{name: {name}}}\nspec:\n{}  containers:\n    - name: main\n{}",
+        indent(spec, 2),
+        indent(&format!("image: localhost/test:1\n{container}"), 6)
+    )
+}
+
+/// The path of the container's status, and below it.
+fn status(path: &str) -> String {
+    format!("{{.status.containerStatuses[0].{path}}}")
+}
+
+#[test]
+fn restart_policies_and_exit_codes() {
+    let cluster = Cluster::start(1);
+    let k = &cluster.kubectl;
+    let exit = |code: u8| format!("command: [sh, -c, \"exit {code}\"]");
+    for (name, policy, code) in [
+        ("never-0", "Never", 0),
+        ("never-7", "Never", 7),
+        ("onfail-0", "OnFailure", 0),
+        ("onfail-7", "OnFailure", 7),
+        ("always-0", "Always", 0),
+    ] {
+        k.with_input("apply -f -", &pod(name, &format!("restartPolicy: {policy}"), &exit(code)));
+    }
+    for (name, phase, code, reason) in [
+        ("never-0", "Succeeded", "0", "Completed"),
+        ("never-7", "Failed", "7", "Error"),
+        ("onfail-0", "Succeeded", "0", "Completed"),
+    ] {
+        let object = format!("pod/{name}");
+        cluster.wait_value(30, &object, "{.status.phase}", phase);
+        cluster.wait_value(5, &object, &status("state.terminated.exitCode"), code);
+        cluster.wait_value(5, &object, &status("state.terminated.reason"), reason);
+        cluster.wait_value(5, &object, &status("restartCount"), "0");
+    }
+    for (name, code, reason) in [("onfail-7", "7", "Error"), ("always-0", "0", "Completed")] {
+        let object = format!("pod/{name}");
+        cluster.wait_value(30, &object, &status("state.waiting.reason"), "CrashLoopBackOff");
+        cluster.wait_value(5, &object, &status("lastState.terminated.exitCode"), code);
+        cluster.wait_value(5, &object, &status("lastState.terminated.reason"), reason);
+        cluster.wait_value(5, &object, "{.status.phase}", "Running");
+        cluster.wait_value(30, &object, &status("restartCount"), "2");
+    }
+    let events = k.ok("get events --field-selector reason=BackOff");
+    assert!(events.contains("Back-off restarting failed container main in pod onfail-7"), "{events}");
+}
+
+#[test]
+fn too_much_memory_is_oomkilled() {
+    let cluster = Cluster::start(1);
+    let eat = "command: [sh, -c, \"tail /dev/zero\"]\nresources: {limits: {memory: 16Mi}}";
+    cluster.kubectl.with_input("apply -f -", &pod("hungry", "restartPolicy: Never", eat));
+    cluster.wait_value(60, "pod/hungry", &status("state.terminated.reason"), "OOMKilled");
+    cluster.wait_value(5, "pod/hungry", &status("state.terminated.exitCode"), "137");
+}
+
+#[test]
+fn images_are_pulled_and_failures_told() {
+    let cluster = Cluster::start(1);
+    let podman = &cluster.nodes[0].podman;
+    let registry = Registry::start(&cluster.lab);
+    let good = registry.push(podman, "localhost/test:2", "good:1");
+    let k = &cluster.kubectl;
+    let manifest = |name: &str, image: &str| pod(name, "", "").replace("localhost/test:1", image);
+
+    k.with_input("apply -f -", &manifest("good", &good));
+    cluster.wait_value(30, "pod/good", "{.status.phase}", "Running");
+    let events = k.ok("get events --field-selector involvedObject.name=good");
+    assert!(events.contains(&format!("Pulling image \"{good}\"")), "{events}");
+    assert!(events.contains(&format!("Successfully pulled image \"{good}\"")), "{events}");
+
+    k.with_input("apply -f -", &manifest("missing", &registry.image("missing:1")));
+    k.with_input("apply -f -", &pod("absent", "", "imagePullPolicy: Never").replace("test:1", "absent:1"));
+    wait_for(30, "ErrImagePull, then ImagePullBackOff", || {
+        let events = k.attempt(&["get", "events", "--field-selector", "involvedObject.name=missing"])?;
+        ensure(events.contains("ErrImagePull") && events.contains("Back-off pulling image"), || events.clone())
+    });
+    cluster.wait_value(30, "pod/missing", &status("state.waiting.reason"), "ImagePullBackOff");
+    cluster.wait_value(5, "pod/missing", "{.status.phase}", "Pending");
+    cluster.wait_value(30, "pod/absent", &status("state.waiting.reason"), "ErrImageNeverPull");
+}
+
+#[test]
+fn environment_comes_from_literals_configmaps_and_secrets() {
+    let cluster = Cluster::start(1);
+    let k = &cluster.kubectl;
+    k.ok("create configmap settings --from-literal=color=blue --from-literal=SIZE=3");
+    k.ok("create secret generic keys --from-literal=token=s3cret");
+    let container = r#"command: [sh, -c, "echo $PLAIN $COLOR $TOKEN $SIZE $JOINED; pwd"]
+workingDir: /tmp
+env:
+  - {name: PLAIN, value: text}
+  - {name: COLOR, valueFrom: {configMapKeyRef: {name: settings, key: color}}}
+  - {name: TOKEN, valueFrom: {secretKeyRef: {name: keys, key: token}}}
+  - {name: JOINED, value: "$(PLAIN)-$(COLOR)"}
+envFrom:
+  - configMapRef: {name: settings}"#;
+    k.with_input("apply -f -", &pod("env", "restartPolicy: Never", container));
+    cluster.wait_value(30, "pod/env", "{.status.phase}", "Succeeded");
+    assert_eq!(k.ok("logs env"), "text blue s3cret 3 text-blue\n/tmp\n");
+
+    let absent = "env: [{name: X, valueFrom: {configMapKeyRef: {name: nowhere, key: x}}}]";
+    k.with_input("apply -f -", &pod("unset", "", absent));
+    cluster.wait_value(30, "pod/unset", &status("state.waiting.reason"), "CreateContainerConfigError");
+    let message = k.ok(&format!("get pod unset -o 'jsonpath={}'", status("state.waiting.message")));
+    assert_eq!(message, "configmap \"nowhere\" not found");
+    k.ok("create configmap nowhere --from-literal=x=1");
+    cluster.wait_value(90, "pod/unset", "{.status.phase}", "Running");
+}
+
+#[test]
+fn containers_end_by_sigterm_or_by_sigkill_after_their_grace() {
+    let cluster = Cluster::start(1);
+    let k = &cluster.kubectl;
+    let gentle = "command: [sh, -c, \"trap 'exit 0' TERM; while :; do sleep 0.1; done\"]";
+    let stubborn = "command: [sh, -c, \"trap '' TERM; while :; do sleep 0.1; done\"]";
+    k.with_input("apply -f -", &pod("gentle", "terminationGracePeriodSeconds: 30", gentle));
+    k.with_input("apply -f -", &pod("stubborn", "terminationGracePeriodSeconds: 3", stubborn));
+    for name in ["gentle", "stubborn"] {
+        cluster.wait_value(30, &format!("pod/{name}"), "{.status.phase}", "Running");
+    }
+    let seconds = |name: &str| {
+        let begin = std::time::Instant::now();
+        k.ok(&format!("delete pod {name}"));
+        begin.elapsed().as_secs_f64()
+    };
+    let (gentle, stubborn) = (seconds("gentle"), seconds("stubborn"));
+    assert!(gentle < 6.0, "SIGTERM should end it at once, it took {gentle} s");
+    assert!((3.0..9.0).contains(&stubborn), "SIGKILL should come after 3 s, it took {stubborn} s");
+    assert_eq!(cluster.nodes[0].podman.running(), Vec::<String>::new());
+}
+
+#[test]
+fn init_containers_run_in_order_before_the_others() {
+    let cluster = Cluster::start(1);
+    let spec = r#"restartPolicy: Never
+initContainers:
+  - {name: one, image: "localhost/test:1", command: [sh, -c, "echo one"]}
+  - {name: two, image: "localhost/test:1", command: [sh, -c, "echo two; sleep 1"]}"#;
+    cluster.kubectl.with_input("apply -f -", &pod("steps", spec, "command: [sh, -c, \"echo main\"]"));
+    cluster.wait_value(40, "pod/steps", "{.status.phase}", "Succeeded");
+    let steps = cluster.kubectl.json("get pod steps");
+    let inits = steps["status"]["initContainerStatuses"].as_array().unwrap();
+    let end = |index: usize| inits[index]["state"]["terminated"]["finishedAt"].as_str().unwrap().to_owned();
+    let main = &steps["status"]["containerStatuses"][0]["state"]["terminated"]["startedAt"];
+    assert!(end(0) <= end(1) && end(1).as_str() <= main.as_str().unwrap(), "{steps}");
+    assert_eq!(cluster.kubectl.ok("logs steps -c two"), "two\n");
+
+    let failing =
+        "restartPolicy: Never\ninitContainers: [{name: bad, image: \"localhost/test:1\", command: [\"false\"]}]";
+    cluster.kubectl.with_input("apply -f -", &pod("stuck", failing, ""));
+    cluster.wait_value(30, "pod/stuck", "{.status.phase}", "Failed");
+    cluster.wait_value(5, "pod/stuck", &status("state.waiting.reason"), "PodInitializing");
+}
+
+#[test]
+fn limits_reach_the_container_and_containers_share_the_network() {
+    let cluster = Cluster::start(1);
+    let k = &cluster.kubectl;
+    let container = r#"resources: {requests: {cpu: 100m, memory: 16Mi}, limits: {cpu: 500m, memory: 32Mi}}
+ports: [{containerPort: 8080}]"#;
+    let twice =
+        pod("pair", "", container) + "    - {name: peer, image: \"localhost/test:1\", command: [sleep, \"60\"]}\n";
+    k.with_input("apply -f -", &twice);
+    cluster.wait_value(30, "pod/pair", "{.status.phase}", "Running");
+    cluster.wait_value(5, "pod/pair", "{.status.qosClass}", "Burstable");
+    let podman = &cluster.nodes[0].podman;
+    let main = container_id(&cluster, 0);
+    let limits =
+        podman.cli(&format!("inspect {main} --format {{{{.HostConfig.Memory}}}}/{{{{.HostConfig.CpuQuota}}}}"));
+    assert_eq!(limits.trim(), format!("{}/50000", 32 * 1024 * 1024));
+    let page = podman.cli(&format!("exec {} wget -qO- http://127.0.0.1:8080/", container_id(&cluster, 1)));
+    assert_eq!(page, "pair\n", "the hostname of a container is the pod's name");
+}
+
+/// The id of the pod `pair`'s container in Podman, as its status tells it.
+fn container_id(cluster: &Cluster, index: usize) -> String {
+    let pair = cluster.kubectl.json("get pod pair");
+    let mut statuses = pair["status"]["containerStatuses"].as_array().unwrap().clone();
+    statuses.sort_by_key(|s| s["name"].as_str().map(str::to_owned));
+    statuses[index]["containerID"].as_str().unwrap().trim_start_matches("podman://").to_owned()
+}
+
+#[test]
+fn a_pod_that_fits_nowhere_says_why() {
+    let cluster = Cluster::start(1);
+    let huge = "resources: {requests: {cpu: \"1000\"}}";
+    cluster.kubectl.with_input("apply -f -", &pod("huge", "", huge));
+    let scheduled = "{.status.conditions[?(@.type==\"PodScheduled\")].message}";
+    let why = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+    cluster.wait_value(20, "pod/huge", scheduled, why);
+    let events = cluster.kubectl.ok("get events --field-selector reason=FailedScheduling");
+    assert!(events.contains("Insufficient cpu"), "{events}");
+}
