@@ -9,6 +9,3 @@ pub mod ledger;
 pub mod link;
 pub mod node;
 pub mod podman;
-pub mod pods;
-pub mod run;
-pub mod streams;
