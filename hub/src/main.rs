@@ -131,7 +131,10 @@ mod tests {
                      --cluster-domain cluster.local --node-grace 40s --pod-eviction-timeout 5m --log-level info";
         assert!(matches!(parse(serve), Ok(Command::Serve(flags)) if flags.data_dir.as_deref() == Some("/d")));
         let create = parse("skiff-hub token create --data-dir /d");
-        assert!(matches!(create, Ok(Command::Token(Token::Create { ttl, .. })) if ttl.as_secs() == 86_400), "{create:?}");
+        assert!(
+            matches!(create, Ok(Command::Token(Token::Create { ttl, .. })) if ttl.as_secs() == 86_400),
+            "{create:?}"
+        );
         assert!(parse("skiff-hub token list --data-dir /d").is_ok());
         assert!(parse("skiff-hub token delete --data-dir /d abc").is_ok());
         assert!(matches!(parse("skiff-hub version"), Ok(Command::Version)));

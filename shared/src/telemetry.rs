@@ -16,7 +16,8 @@ pub fn init(level: &str) {
     let level: Level = level.parse().unwrap_or(Level::INFO);
     let libraries = if level == Level::TRACE { Level::TRACE } else { level.min(Level::WARN) };
     let filter = Targets::new().with_default(LevelFilter::from_level(libraries)).with_target("skiff", level);
-    let lines = tracing_subscriber::fmt::layer().compact().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
+    let lines =
+        tracing_subscriber::fmt::layer().compact().with_ansi(io::stderr().is_terminal()).with_writer(io::stderr);
     // Only tests that run both binaries in one process come here twice.
     let _ = tracing_subscriber::registry().with(lines).with(filter).try_init();
 }

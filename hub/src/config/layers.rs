@@ -89,7 +89,8 @@ impl Layers {
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<T> {
         if self.get(name).is_none() {
-            errors.push(format!("--{name} is missing (or {} or the key {name} in a configuration file)", variable(name)));
+            errors
+                .push(format!("--{name} is missing (or {} or the key {name} in a configuration file)", variable(name)));
         }
         self.optional(name, errors, parse)
     }

@@ -44,7 +44,8 @@ fn defaults_are_those_of_the_documentation() {
 #[test]
 fn a_flag_wins_over_the_environment_over_the_file() {
     let file = "data-dir = '/file'\nlisten = '1.1.1.1:1'\ncluster-domain = 'file.example'\nnode-grace = '1m'";
-    let env = [("SKIFF_HUB_LISTEN", "2.2.2.2:2"), ("SKIFF_HUB_CLUSTER_DOMAIN", "env.example"), ("SKIFF_HUB_NODE_GRACE", "")];
+    let env =
+        [("SKIFF_HUB_LISTEN", "2.2.2.2:2"), ("SKIFF_HUB_CLUSTER_DOMAIN", "env.example"), ("SKIFF_HUB_NODE_GRACE", "")];
     let config = load(&[("cluster-domain", "flag.example")], &env, Some(file)).unwrap();
     assert_eq!(config.data_dir, PathBuf::from("/file"));
     assert_eq!(config.listen.to_string(), "2.2.2.2:2");
@@ -103,9 +104,17 @@ fn single_mistakes() {
         ("data-dir", "", "--data-dir \"\" must not be empty"),
         ("node-grace", "0s", "--node-grace \"0s\" must be longer than 0s"),
         ("service-cidr", "10.42.7.0/24", "--service-cidr \"10.42.7.0/24\" overlaps the network of pods"),
-        ("pod-cidr", "10.42.1.0/16", "--pod-cidr \"10.42.1.0/16\" has bits set beyond its prefix; 10.42.0.0/16 is meant?"),
+        (
+            "pod-cidr",
+            "10.42.1.0/16",
+            "--pod-cidr \"10.42.1.0/16\" has bits set beyond its prefix; 10.42.0.0/16 is meant?",
+        ),
         ("cluster-dns", "10.44.0.1", "--cluster-dns \"10.44.0.1\" is not in the network of services 10.43.0.0/16"),
-        ("cluster-dns", "10.43.0.1", "--cluster-dns \"10.43.0.1\" is taken by the Service kubernetes or the network itself"),
+        (
+            "cluster-dns",
+            "10.43.0.1",
+            "--cluster-dns \"10.43.0.1\" is taken by the Service kubernetes or the network itself",
+        ),
         ("advertise-address", "hub", "--advertise-address \"hub\" is not an IP address"),
     ];
     for (name, text, expected) in cases {

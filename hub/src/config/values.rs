@@ -131,7 +131,11 @@ impl FromStr for Ipv4Net {
             return Err(wrong());
         }
         let first = Ipv4Addr::from_bits(net.address.to_bits() & net.mask());
-        if first == net.address { Ok(net) } else { Err(format!("has bits set beyond its prefix; {first}/{prefix} is meant?")) }
+        if first == net.address {
+            Ok(net)
+        } else {
+            Err(format!("has bits set beyond its prefix; {first}/{prefix} is meant?"))
+        }
     }
 }
 
@@ -162,7 +166,8 @@ mod tests {
         for good in ["10.42.0.0/16", "0.0.0.0/0", "10.0.0.1/32", "192.168.128.0/17"] {
             assert_eq!(good.parse::<Ipv4Net>().unwrap().to_string(), good);
         }
-        for bad in ["10.42.0.0", "10.42.0.0/33", "10.42.0/16", "fd00::/8", "10.42.0.0/", "10.42.0.0/-1", "10.42.1.0/16"] {
+        for bad in ["10.42.0.0", "10.42.0.0/33", "10.42.0/16", "fd00::/8", "10.42.0.0/", "10.42.0.0/-1", "10.42.1.0/16"]
+        {
             assert!(bad.parse::<Ipv4Net>().is_err(), "{bad}");
         }
     }

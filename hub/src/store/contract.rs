@@ -77,7 +77,10 @@ pub(crate) async fn a_write_must_find_what_it_expects(store: Arc<dyn Store>) {
     assert!(matches!(one(&store, delete(&gone, 1)).await, Err(StoreError::Missing(k)) if k == gone));
     for write in [update(&here, revision + 7, 1), delete(&here, revision + 7)] {
         let refusal = one(&store, write).await;
-        assert!(matches!(&refusal, Err(StoreError::Conflict { key, actual }) if *key == here && *actual == revision), "{refusal:?}");
+        assert!(
+            matches!(&refusal, Err(StoreError::Conflict { key, actual }) if *key == here && *actual == revision),
+            "{refusal:?}"
+        );
     }
     let absent = Write { key: gone.clone(), expected: Expected::Absent, op: Op::Delete };
     assert!(matches!(one(&store, absent).await, Err(StoreError::Missing(k)) if k == gone));
@@ -126,7 +129,10 @@ pub(crate) async fn one_of_many_racing_writers_wins(store: Arc<dyn Store>) {
     let winner = outcomes.iter().filter_map(|o| o.as_ref().ok()).collect::<Vec<_>>();
     assert_eq!(winner.len(), 1);
     for refusal in outcomes.iter().filter_map(|o| o.as_ref().err()) {
-        assert!(matches!(refusal, StoreError::Conflict { actual, .. } if *actual == winner[0][0].revision), "{refusal:?}");
+        assert!(
+            matches!(refusal, StoreError::Conflict { actual, .. } if *actual == winner[0][0].revision),
+            "{refusal:?}"
+        );
     }
 }
 
@@ -137,7 +143,11 @@ pub(crate) async fn concurrent_writers_leave_no_gap(store: Arc<dyn Store>) {
         tokio::spawn(async move {
             for n in 0..25 {
                 let object = one(&store, create(&pod(&format!("{writer}-{n}")))).await.unwrap();
-                assert_eq!(store.snapshot().get(&object.key).unwrap().revision, object.revision, "visible when acknowledged");
+                assert_eq!(
+                    store.snapshot().get(&object.key).unwrap().revision,
+                    object.revision,
+                    "visible when acknowledged"
+                );
             }
         })
     });
@@ -157,7 +167,14 @@ pub(crate) async fn a_snapshot_never_changes(store: Arc<dyn Store>) {
 }
 
 pub(crate) async fn lists_are_ordered_and_narrowed(store: Arc<dyn Store>) {
-    let keys = [("pods", "b", "1"), ("pods", "a", "2"), ("pods", "a", "1"), ("podtemplates", "a", "x"), ("nodes", "", "n"), ("pods", "aa", "0")];
+    let keys = [
+        ("pods", "b", "1"),
+        ("pods", "a", "2"),
+        ("pods", "a", "1"),
+        ("podtemplates", "a", "x"),
+        ("nodes", "", "n"),
+        ("pods", "aa", "0"),
+    ];
     store.commit(keys.map(|(r, ns, n)| create(&key(r, ns, n))).into()).await.unwrap();
     let snapshot = store.snapshot();
     assert_eq!(names(&snapshot, "pods", None), ["a/1", "a/2", "aa/0", "b/1"]);
@@ -193,7 +210,11 @@ async fn history(store: &Arc<dyn Store>) -> Vec<Snapshot> {
         };
         let removes = matches!(write.op, Op::Delete);
         let object = one(store, write).await.unwrap();
-        if removes { at.remove(name) } else { at.insert(name, object.revision) };
+        if removes {
+            at.remove(name)
+        } else {
+            at.insert(name, object.revision)
+        };
         states.push(store.snapshot());
     }
     states
@@ -234,7 +255,10 @@ pub(crate) async fn a_compacted_revision_is_refused(store: Arc<dyn Store>) {
     let (cut, newest) = (states[3].revision(), states.last().unwrap().revision());
     store.compact(cut).await.unwrap();
     let refusal = store.changes(cut - 1, 9);
-    assert!(matches!(refusal, Err(StoreError::Compacted { asked, oldest }) if (asked, oldest) == (cut - 1, cut)), "{refusal:?}");
+    assert!(
+        matches!(refusal, Err(StoreError::Compacted { asked, oldest }) if (asked, oldest) == (cut - 1, cut)),
+        "{refusal:?}"
+    );
     assert_eq!(replay(&states[3], &store.changes(cut, usize::MAX).unwrap()), replay(states.last().unwrap(), &[]));
 
     store.compact(newest + 100).await.unwrap();

@@ -143,7 +143,8 @@ impl Database {
     }
 
     async fn load_objects(&mut self, state: &mut State) -> Result<(), sqlx::Error> {
-        let mut rows = sqlx::query("SELECT resource, namespace, name, revision, json FROM objects").fetch(&mut self.connection);
+        let mut rows =
+            sqlx::query("SELECT resource, namespace, name, revision, json FROM objects").fetch(&mut self.connection);
         while let Some(row) = rows.try_next().await? {
             let key = state.intern(key(&row)?);
             let object = decode(key, row.try_get("revision")?, row.try_get("json")?)?;
@@ -157,7 +158,8 @@ impl Database {
 
     async fn load_changes(&mut self, state: &mut State, limits: LogLimits) -> Result<EventLog, sqlx::Error> {
         let newest = state.snapshot.revision();
-        let oldest: Option<i64> = sqlx::query_scalar("SELECT min(revision) FROM changes").fetch_one(&mut self.connection).await?;
+        let oldest: Option<i64> =
+            sqlx::query_scalar("SELECT min(revision) FROM changes").fetch_one(&mut self.connection).await?;
         self.floor = oldest.map_or(newest, |first| first.cast_unsigned().saturating_sub(1));
         let mut log = EventLog::new(self.floor, limits);
         let mut last: HashMap<Key, Event> = HashMap::new();

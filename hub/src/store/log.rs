@@ -120,7 +120,12 @@ impl Published {
     }
 
     /// Shows a new state and its events, then wakes the watchers.
-    pub(super) fn publish(&self, next: Snapshot, events: impl IntoIterator<Item = Event>, wake: &watch::Sender<Revision>) {
+    pub(super) fn publish(
+        &self,
+        next: Snapshot,
+        events: impl IntoIterator<Item = Event>,
+        wake: &watch::Sender<Revision>,
+    ) {
         let revision = next.revision();
         // The old maps are freed after the lock: readers need not wait for it.
         let _old = self.write(|snapshot, log| {

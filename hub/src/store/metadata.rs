@@ -147,7 +147,9 @@ mod tests {
 
     #[test]
     fn malformed_metadata_is_refused() {
-        for bad in [json!({}), json!([]), json!("x"), json!({"metadata": null}), json!({"metadata": {"labels": {"a": 1}}})] {
+        for bad in
+            [json!({}), json!([]), json!("x"), json!({"metadata": null}), json!({"metadata": {"labels": {"a": 1}}})]
+        {
             let refusal = Object::encode(key(), 1, bad.clone());
             assert!(matches!(refusal, Err(StoreError::Backend { .. })), "{bad}: {refusal:?}");
         }

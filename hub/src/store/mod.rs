@@ -215,7 +215,11 @@ impl Snapshot {
     }
 
     /// The objects of a resource, ordered by namespace and name; of one namespace only where it is given and not empty.
-    pub fn list<'a>(&'a self, resource: &Resource, namespace: Option<&'a str>) -> impl Iterator<Item = &'a Arc<Object>> + 'a {
+    pub fn list<'a>(
+        &'a self,
+        resource: &Resource,
+        namespace: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a Arc<Object>> + 'a {
         let namespace = namespace.filter(|n| !n.is_empty());
         let resource = resource.clone();
         let start = Key { resource: resource.clone(), namespace: namespace.unwrap_or("").into(), name: "".into() };

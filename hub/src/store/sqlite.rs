@@ -271,7 +271,7 @@ enum WriteError {
     Sqlite(#[from] sqlx::Error),
     #[error("the database could not be opened again")]
     Reopen(#[from] OpenError),
-    #[error("the database is at revision {found}, {expected} was acknowledged")]
+    #[error("the database is at revision {found}, but {expected} was acknowledged last; a restart loads what it has")]
     Diverged { found: Revision, expected: Revision },
 }
 

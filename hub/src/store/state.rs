@@ -18,10 +18,8 @@ impl State {
     /// Applies a batch entirely, or leaves the state as it was.
     pub(super) fn apply(&mut self, writes: Vec<Write>) -> Result<Vec<Event>, StoreError> {
         let mut next = self.snapshot.clone();
-        let events = writes
-            .into_iter()
-            .map(|write| apply_one(&mut next, &mut self.names, write))
-            .collect::<Result<_, _>>()?;
+        let events =
+            writes.into_iter().map(|write| apply_one(&mut next, &mut self.names, write)).collect::<Result<_, _>>()?;
         self.snapshot = next;
         Ok(events)
     }

@@ -157,7 +157,11 @@ async fn the_log_is_bounded_on_disk_and_in_memory() {
 
     let store = disk.open_with(limits).await;
     let first = store.changes(at - 100, 1).unwrap().remove(0);
-    assert_eq!((first.kind, first.previous.unwrap().revision), (EventKind::Modified, at - 100), "previous outlives the log");
+    assert_eq!(
+        (first.kind, first.previous.unwrap().revision),
+        (EventKind::Modified, at - 100),
+        "previous outlives the log"
+    );
 }
 
 #[tokio::test]
