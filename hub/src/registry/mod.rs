@@ -3,6 +3,16 @@
 //! A kind is a row plus pure hooks. Rows are values, not types: kinds that come at run time (custom resources) are
 //! rows too. Nothing here knows I/O or a clock.
 
+mod builtin;
+mod fields;
+mod hooks;
+mod json;
+mod kinds;
+mod names;
+mod objectmeta;
+mod podspec;
+pub mod printers;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -60,6 +70,7 @@ impl Kind {
 }
 
 /// The pure hooks of a kind. Each has a default that does nothing.
+#[derive(Debug)]
 pub struct Hooks {
     /// Sets Kubernetes' defaults on an object that a client sent. Runs on create and update, before validation.
     pub default: fn(&mut Value),
