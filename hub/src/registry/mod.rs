@@ -7,6 +7,15 @@ pub mod discovery;
 pub mod openapi;
 pub mod patch;
 pub mod schema;
+mod builtin;
+mod fields;
+mod hooks;
+mod json;
+mod kinds;
+mod names;
+mod objectmeta;
+mod podspec;
+pub mod printers;
 
 use std::fmt;
 use std::sync::Arc;
@@ -65,6 +74,7 @@ impl Kind {
 }
 
 /// The pure hooks of a kind. Each has a default that does nothing.
+#[derive(Debug)]
 pub struct Hooks {
     /// Sets Kubernetes' defaults on an object that a client sent. Runs on create and update, before validation.
     pub default: fn(&mut Value),

@@ -1,0 +1,156 @@
+//! The table as a whole.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+#[test]
+fn rows_are_found_and_unique() {
+    let registry = Registry::builtin();
+    let mut seen = BTreeSet::new();
+    for kind in registry.kinds() {
+        assert!(seen.insert((kind.group, kind.version, kind.plural)), "{kind:?} is there twice");
+        assert_eq!(kind.list_kind, format!("{}List", kind.kind));
+        assert_eq!(kind.singular, kind.kind.to_lowercase());
+        assert!(std::ptr::eq(&**registry.resource(kind.group, kind.version, kind.plural).unwrap(), &**kind));
+        assert!(std::ptr::eq(&**registry.kind(&kind.api_version(), kind.kind).unwrap(), &**kind));
+        assert!(kind.subresources.is_sorted() && kind.schema.ends_with(&format!(".{}.{}", kind.version, kind.kind)));
+    }
+    assert!(registry.resource("", "v1", "gadgets").is_none());
+}
+
+#[test]
+fn names_of_kubectl() {
+    let registry = Registry::builtin();
+    let table: Vec<String> = registry
+        .kinds()
+        .iter()
+        .map(|k| format!("{} {} {} {}", k.group_resource(), k.short_names.join(","), k.api_version(), k.storage))
+        .collect();
+    assert_eq!(table, [
+        "configmaps cm v1 configmaps",
+        "events ev v1 events",
+        "namespaces ns v1 namespaces",
+        "nodes no v1 nodes",
+        "pods po v1 pods",
+        "secrets  v1 secrets",
+        "serviceaccounts sa v1 serviceaccounts",
+        "services svc v1 services",
+        "deployments.apps deploy apps/v1 deployments.apps",
+        "replicasets.apps rs apps/v1 replicasets.apps",
+        "leases.coordination.k8s.io  coordination.k8s.io/v1 leases.coordination.k8s.io",
+        "events.events.k8s.io ev events.k8s.io/v1 events",
+    ]);
+    let all: Vec<&str> = registry.kinds().iter().filter(|k| k.categories.contains(&"all")).map(|k| k.plural).collect();
+    assert_eq!(all, ["pods", "services", "deployments", "replicasets"]);
+}
+
+/// A small good object of a kind.
+fn small(kind: &Kind) -> Value {
+    let namespace = if kind.namespaced { json!("default") } else { Value::Null };
+    let mut object = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "a", "namespace": namespace}});
+    let containers = json!([{"name": "c", "image": "i"}]);
+    let workload = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}}});
+    let fields = match kind.kind {
+        "Pod" => json!({"spec": {"containers": containers}}),
+        "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
+        "Deployment" | "ReplicaSet" => json!({"spec": workload}),
+        "Event" if kind.group.is_empty() => json!({"involvedObject": {"namespace": "default"}}),
+        "Event" => json!({
+            "regarding": {"namespace": "default"}, "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "x",
+            "reportingInstance": "y", "action": "z", "reason": "r", "type": "Normal",
+        }),
+        _ => json!({}),
+    };
+    json_patch::merge(&mut object, &fields);
+    object
+}
+
+#[test]
+fn a_small_object_of_every_kind_is_valid_and_stays_as_it_is() {
+    for kind in Registry::builtin().kinds() {
+        let mut object = small(kind);
+        (kind.hooks.default)(&mut object);
+        (kind.hooks.prepare_create)(&mut object);
+        assert_eq!((kind.hooks.validate)(&object, None), [], "{kind:?}");
+        assert_eq!((kind.hooks.row)(&object, 0).len(), kind.hooks.columns.len(), "{kind:?}");
+        let mut again = object.clone();
+        (kind.hooks.default)(&mut again);
+        (kind.hooks.prepare_update)(&mut again, &object);
+        assert_eq!(again, object, "{kind:?}");
+        assert_eq!((kind.hooks.validate)(&again, Some(&object)), [], "{kind:?}");
+        if let (Some(to), Some(from)) = (kind.hooks.to_stored, kind.hooks.from_stored) {
+            assert_eq!(from(to(object.clone())), object, "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn status_is_the_servers() {
+    for kind in Registry::builtin().kinds().iter().filter(|k| k.subresources.contains(&"status")) {
+        let mut old = small(kind);
+        old["status"] = json!({"mark": "old"});
+        let mut new = small(kind);
+        new["status"] = json!({"mark": "new"});
+        (kind.hooks.prepare_update)(&mut new, &old);
+        assert_eq!(new["status"], json!({"mark": "old"}), "{kind:?}");
+        if kind.kind != "Node" {
+            (kind.hooks.prepare_create)(&mut new);
+            assert_eq!(new["status"].get("mark"), None, "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn unknown_fields_survive() {
+    for kind in Registry::builtin().kinds() {
+        let mut object = small(kind);
+        object["x-unknown"] = json!({"kept": [1, null]});
+        (kind.hooks.default)(&mut object);
+        (kind.hooks.prepare_create)(&mut object);
+        assert_eq!(object["x-unknown"], json!({"kept": [1, null]}), "{kind:?}");
+    }
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "\\PC{0,6}".prop_map(Value::from)
+    ];
+    let field = prop::sample::select(vec![
+        "metadata", "spec", "status", "data", "binaryData", "stringData", "labels", "ports", "port", "nodePort", "template", "selector",
+        "matchLabels", "strategy", "rollingUpdate", "containers", "containerStatuses", "state", "terminated", "conditions", "type",
+        "taints", "series", "involvedObject", "regarding", "apiVersion", "clusterIPs", "finalizers", "immutable", "name", "namespace",
+    ]);
+    leaf.prop_recursive(5, 40, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(field.clone(), inner, 0..6)
+                .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn no_input_makes_a_hook_panic(new in any_json(), old in any_json(), now in any::<i64>()) {
+        for kind in Registry::builtin().kinds() {
+            let mut object = new.clone();
+            (kind.hooks.default)(&mut object);
+            (kind.hooks.prepare_create)(&mut object);
+            (kind.hooks.prepare_update)(&mut object, &old);
+            (kind.hooks.validate)(&object, None);
+            (kind.hooks.validate)(&object, Some(&old));
+            (kind.hooks.field)(&object, "status.phase");
+            prop_assert_eq!((kind.hooks.row)(&object, now).len(), kind.hooks.columns.len());
+            if let (Some(to), Some(from)) = (kind.hooks.to_stored, kind.hooks.from_stored) {
+                from(to(object));
+            }
+        }
+    }
+}

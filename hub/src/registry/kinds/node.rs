@@ -1,0 +1,205 @@
+//! `v1` Node.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::registry::fields::{Errors, Path, quoted, shown};
+use crate::registry::hooks::{PLAIN, keep_status};
+use crate::registry::json::{at, entries, get, get_mut, is_true, list, list_at, set, text, text_at};
+use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column, wide};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+
+const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
+const ROLE_LABEL: &str = "kubernetes.io/role";
+const SYSTEM_UNKNOWN: &str = "<unknown>";
+
+/// The row.
+pub(in crate::registry) fn kind() -> Kind {
+    Kind {
+        group: "",
+        version: "v1",
+        kind: "Node",
+        list_kind: "NodeList",
+        plural: "nodes",
+        singular: "node",
+        short_names: &["no"],
+        categories: &[],
+        namespaced: false,
+        subresources: &["status"],
+        schema: "io.k8s.api.core.v1.Node",
+        storage: "nodes".into(),
+        // Unlike most, a node may be created with its status: it registers itself.
+        hooks: Hooks { default, prepare_update: keep_status, validate, field, columns: COLUMNS, row, ..PLAIN },
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    text_column("Status", "The status of the node"),
+    text_column("Roles", "The roles of the node"),
+    AGE,
+    text_column("Version", "Kubelet Version reported by the node."),
+    wide(text_column("Internal-IP", "List of addresses reachable to the node. Queried from cloud provider, if available.")),
+    wide(text_column("External-IP", "List of addresses reachable to the node. Queried from cloud provider, if available.")),
+    wide(text_column("OS-Image", "OS Image reported by the node from /etc/os-release (e.g. Debian GNU/Linux 7 (wheezy)).")),
+    wide(text_column("Kernel-Version", "Kernel Version reported by the node from 'uname -r' (e.g. 3.16.0-0.bpo.4-amd64).")),
+    wide(text_column("Container-Runtime", "ContainerRuntime Version reported by the node through runtime remote API (e.g. containerd://1.4.2).")),
+];
+
+fn default(node: &mut Value) {
+    let Some(status) = get_mut(node, "status") else { return };
+    for list in ["capacity", "allocatable"] {
+        if let Some(list) = get_mut(status, list) {
+            podspec::canonical(list);
+        }
+    }
+    if get(status, "allocatable").is_none()
+        && let Some(capacity) = get(status, "capacity").cloned()
+    {
+        set(status, "allocatable", capacity);
+    }
+}
+
+fn validate(node: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    objectmeta::validate(node, old, false, names::dns_subdomain, &mut errors);
+    let spec = node.get("spec").unwrap_or(&Value::Null);
+    let path = Path::new("spec");
+    taints(spec, &path.child("taints"), &mut errors);
+    let status = Path::new("status");
+    for field in ["capacity", "allocatable"] {
+        podspec::resource_list(at(node, &["status", field]), &status.child(field), &mut errors);
+    }
+    if let Some(old) = old {
+        for (field, name, path) in [("podCIDR", "podCIDR", "podCIDRs"), ("providerID", "providerID", "providerID")] {
+            let before = text_at(old, &["spec", field]);
+            if !before.is_empty() && before != text(spec, field) {
+                let path = Path::new("spec").child(path);
+                errors.forbidden(&path, format!("node updates may not change {name} except from \"\" to valid"));
+            }
+        }
+    }
+    errors.into_vec()
+}
+
+fn taints(spec: &Value, path: &Path, errors: &mut Errors) {
+    let mut seen = BTreeSet::new();
+    for (i, taint) in list(spec, "taints").iter().enumerate() {
+        let path = path.index(i);
+        let [key, value, effect] = ["key", "value", "effect"].map(|f| text(taint, f));
+        errors.invalid_text(&path.child("key"), key, names::qualified_name(key));
+        let complaints = names::label_value(value);
+        if !complaints.is_empty() {
+            errors.invalid(&path.child("value"), quoted(value), complaints.join(";"));
+        }
+        if effect.is_empty() {
+            errors.required(&path.child("effect"), "");
+        } else {
+            podspec::taint_effect(effect, &path.child("effect"), errors);
+        }
+        if !seen.insert((key, effect)) {
+            errors.duplicate(&path, shown(taint));
+        }
+    }
+}
+
+fn field(node: &Value, path: &str) -> Option<String> {
+    (path == "spec.unschedulable").then(|| node.get("spec").is_some_and(|s| is_true(s, "unschedulable")).to_string())
+}
+
+fn row(node: &Value, now: i64) -> Vec<Value> {
+    let info = |field| match text_at(node, &["status", "nodeInfo", field]) {
+        "" => SYSTEM_UNKNOWN.to_owned(),
+        text => text.to_owned(),
+    };
+    vec![
+        printers::name(node),
+        status(node).into(),
+        roles(node).into(),
+        printers::age(node, now),
+        text_at(node, &["status", "nodeInfo", "kubeletVersion"]).into(),
+        address(node, "InternalIP").into(),
+        address(node, "ExternalIP").into(),
+        info("osImage").into(),
+        info("kernelVersion").into(),
+        info("containerRuntimeVersion").into(),
+    ]
+}
+
+fn status(node: &Value) -> String {
+    let ready = list_at(node, &["status", "conditions"]).iter().find(|c| text(c, "type") == "Ready");
+    let mut status = match ready.map(|c| text(c, "status")) {
+        Some("True") => "Ready",
+        Some(_) => "NotReady",
+        None => "Unknown",
+    }
+    .to_owned();
+    if node.get("spec").is_some_and(|s| is_true(s, "unschedulable")) {
+        status.push_str(",SchedulingDisabled");
+    }
+    status
+}
+
+fn roles(node: &Value) -> String {
+    let roles: BTreeSet<&str> = entries(at(node, &["metadata", "labels"]))
+        .filter_map(|(key, value)| match key.strip_prefix(ROLE_PREFIX) {
+            Some(role) => Some(role),
+            None if key == ROLE_LABEL => value.as_str(),
+            None => None,
+        })
+        .filter(|role| !role.is_empty())
+        .collect();
+    or_none(&roles.into_iter().collect::<Vec<_>>().join(",")).to_owned()
+}
+
+fn address<'a>(node: &'a Value, kind: &str) -> &'a str {
+    let found = list_at(node, &["status", "addresses"]).iter().find(|a| text(a, "type") == kind);
+    found.map_or("<none>", |a| text(a, "address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn printed() {
+        let node = json!({
+            "metadata": {"name": "n1", "creationTimestamp": "2025-12-31T23:59:00Z",
+                "labels": {"node-role.kubernetes.io/worker": "", "node-role.kubernetes.io/edge": "", "x": "y"}},
+            "spec": {"unschedulable": true},
+            "status": {"conditions": [{"type": "Ready", "status": "Unknown"}], "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
+                "nodeInfo": {"kubeletVersion": "v1.33.0", "osImage": "Debian"}},
+        });
+        let cells = row(&node, 1_767_225_600);
+        assert_eq!(cells, [
+            json!("n1"), json!("NotReady,SchedulingDisabled"), json!("edge,worker"), json!("60s"), json!("v1.33.0"), json!("10.0.0.1"),
+            json!("<none>"), json!("Debian"), json!("<unknown>"), json!("<unknown>"),
+        ]);
+        assert_eq!(cells.len(), COLUMNS.len());
+        assert_eq!(row(&json!({}), 0)[1..3], [json!("Unknown"), json!("<none>")]);
+        assert_eq!(field(&node, "spec.unschedulable").as_deref(), Some("true"));
+        assert_eq!(field(&json!({}), "spec.unschedulable").as_deref(), Some("false"));
+    }
+
+    #[test]
+    fn validation() {
+        let node = |spec: Value| json!({"metadata": {"name": "n"}, "spec": spec});
+        let texts = |n: &Value, old: Option<&Value>| -> Vec<String> { validate(n, old).iter().map(ToString::to_string).collect() };
+        let taint = json!({"key": "a", "effect": "NoSchedule"});
+        assert_eq!(texts(&node(json!({"taints": [taint]})), None), Vec::<String>::new());
+        assert_eq!(texts(&node(json!({"taints": [{"key": "a"}]})), None), ["spec.taints[0].effect: Required value"]);
+        assert_eq!(validate(&node(json!({"taints": [taint, taint]})), None).len(), 1);
+        assert_eq!(texts(&node(json!({"podCIDR": "10.1.0.0/24"})), Some(&node(json!({"podCIDR": "10.2.0.0/24"})))), [
+            "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid",
+        ]);
+    }
+
+    #[test]
+    fn allocatable_is_capacity() {
+        let mut node = json!({"status": {"capacity": {"cpu": 2}}});
+        default(&mut node);
+        assert_eq!(node["status"]["allocatable"], json!({"cpu": "2"}));
+    }
+}

@@ -1,0 +1,116 @@
+//! What the kinds with a selector and a pod template share.
+
+use serde_json::Value;
+use skiff_shared::selector::{LabelSelector, Operator, Requirement};
+
+use crate::registry::fields::{Errors, IMMUTABLE, Path, quoted, shown, shown_map};
+use crate::registry::json::{entries, get, list, set_default, text, texts};
+use crate::registry::{json, objectmeta, podspec};
+
+/// Sets the defaults of the pod template.
+pub(super) fn default_template(spec: &mut Value) {
+    if let Some(spec) = json::ensure(spec, "template").and_then(|t| json::ensure(t, "spec")) {
+        podspec::default_spec(spec);
+    }
+}
+
+/// Validates replicas, selector and template, of which the pods must always restart.
+pub(super) fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
+    errors.non_negative(&path.child("replicas"), json::int(spec, "replicas"));
+    errors.non_negative(&path.child("minReadySeconds"), json::int(spec, "minReadySeconds"));
+    let selector_path = path.child("selector");
+    let selector = get(spec, "selector");
+    let mut usable = true;
+    match selector {
+        None => errors.required(&selector_path, ""),
+        Some(selector) => {
+            usable = objectmeta::label_selector(selector, &selector_path, errors);
+            if is_empty(selector) {
+                errors.invalid(&selector_path, shown_selector(selector), "empty selector is invalid for deployment");
+            } else if !usable {
+                errors.invalid(&selector_path, shown_selector(selector), "invalid label selector");
+            }
+        }
+    }
+    if usable {
+        let template = spec.get("template").unwrap_or(&Value::Null);
+        validate_template(template, selector, &path.child("template"), errors);
+    }
+}
+
+fn validate_template(template: &Value, selector: Option<&Value>, path: &Path, errors: &mut Errors) {
+    let labels = json::at(template, &["metadata", "labels"]);
+    // No selector at all selects nothing, while an empty one selects everything.
+    if selector.is_none_or(|s| !is_empty(s) && !matches(s, labels)) {
+        errors.invalid(&path.child("metadata").child("labels"), shown_map(labels), "`selector` does not match template `labels`");
+    }
+    podspec::template(template, path, errors);
+    let policy = json::text_at(template, &["spec", "restartPolicy"]);
+    if ["OnFailure", "Never"].contains(&policy) {
+        errors.not_supported(&path.child("spec").child("restartPolicy"), policy, &["Always"]);
+    }
+    if json::at(template, &["spec", "activeDeadlineSeconds"]).is_some() {
+        errors.forbidden(&path.child("spec").child("activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported");
+    }
+}
+
+/// Validates that an update keeps the selector.
+pub(super) fn immutable_selector(new: &Value, old: Option<&Value>, errors: &mut Errors) {
+    let Some(old) = old else { return };
+    let (new, old) = (json::at(new, &["spec", "selector"]), json::at(old, &["spec", "selector"]));
+    if !json::same(new, old) {
+        errors.invalid(&Path::new("spec").child("selector"), shown_selector(new.unwrap_or(&Value::Null)), IMMUTABLE);
+    }
+}
+
+fn is_empty(selector: &Value) -> bool {
+    entries(selector.get("matchLabels")).next().is_none() && list(selector, "matchExpressions").is_empty()
+}
+
+fn matches(selector: &Value, labels: Option<&Value>) -> bool {
+    parse(selector).matches(|key| labels.and_then(|l| l.get(key)).and_then(Value::as_str))
+}
+
+fn parse(selector: &Value) -> LabelSelector {
+    let mut parsed = LabelSelector::equal(entries(selector.get("matchLabels")).map(|(k, v)| (k, v.as_str().unwrap_or_default())));
+    parsed.requirements.extend(list(selector, "matchExpressions").iter().map(|r| Requirement {
+        key: text(r, "key").to_owned(),
+        operator: match text(r, "operator") {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            _ => Operator::DoesNotExist,
+        },
+        values: texts(r, "values").into_iter().map(str::to_owned).collect(),
+    }));
+    parsed
+}
+
+/// A `meta/v1.LabelSelector` as Go prints it in a field error.
+fn shown_selector(selector: &Value) -> String {
+    if selector.is_null() {
+        return quoted("null");
+    }
+    let expressions = match list(selector, "matchExpressions") {
+        [] => "[]v1.LabelSelectorRequirement(nil)".to_owned(),
+        requirements => {
+            let items: Vec<String> = requirements.iter().map(shown_requirement).collect();
+            format!("[]v1.LabelSelectorRequirement{{{}}}", items.join(", "))
+        }
+    };
+    format!("v1.LabelSelector{{MatchLabels:{}, MatchExpressions:{expressions}}}", shown_map(get(selector, "matchLabels")))
+}
+
+fn shown_requirement(requirement: &Value) -> String {
+    let values = get(requirement, "values").map_or_else(|| "[]string(nil)".to_owned(), shown);
+    format!(
+        "v1.LabelSelectorRequirement{{Key:{}, Operator:{}, Values:{values}}}",
+        quoted(text(requirement, "key")),
+        quoted(text(requirement, "operator"))
+    )
+}
+
+/// Sets `replicas` to 1 where it is not given.
+pub(super) fn default_replicas(spec: &mut Value) {
+    set_default(spec, "replicas", 1);
+}

@@ -1,0 +1,181 @@
+//! Validation of containers.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{env, probes, resources, volumes};
+use crate::registry::fields::{Errors, Path, quoted, shown};
+use crate::registry::json::{get, int, is_true, list, text};
+use crate::registry::names::{dns_label, port_name, port_number};
+
+const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const MESSAGE_POLICY: &str = "must be 'File' or 'FallbackToLogsOnError'";
+
+/// Validates the containers and init containers of a pod spec.
+pub(super) fn all(spec: &Value, path: &Path, errors: &mut Errors) {
+    let volumes: BTreeSet<&str> = list(spec, "volumes").iter().map(|v| text(v, "name")).collect();
+    let containers = list(spec, "containers");
+    let containers_path = path.child("containers");
+    if containers.is_empty() {
+        errors.required(&containers_path, "");
+    }
+    let mut names = BTreeSet::new();
+    for (i, container) in containers.iter().enumerate() {
+        let path = containers_path.index(i);
+        one(container, &volumes, &path, errors);
+        unique_name(container, &mut names, &path, errors);
+        running(container, &path, errors);
+    }
+    host_ports(containers, &containers_path, errors);
+
+    let init_path = path.child("initContainers");
+    for (i, container) in list(spec, "initContainers").iter().enumerate() {
+        let path = init_path.index(i);
+        one(container, &volumes, &path, errors);
+        unique_name(container, &mut names, &path, errors);
+        match text(container, "restartPolicy") {
+            "Always" => running(container, &path, errors),
+            "" => not_for_init(container, &path, errors),
+            other => errors.not_supported(&path.child("restartPolicy"), other, &["Always"]),
+        }
+    }
+    host_ports(list(spec, "initContainers"), &init_path, errors);
+    if is_true(spec, "hostNetwork") {
+        host_network(containers, &containers_path, errors);
+    }
+}
+
+fn unique_name<'a>(container: &'a Value, names: &mut BTreeSet<&'a str>, path: &Path, errors: &mut Errors) {
+    let name = text(container, "name");
+    if !name.is_empty() && !names.insert(name) {
+        errors.duplicate(&path.child("name"), quoted(name));
+    }
+}
+
+fn one(container: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut Errors) {
+    match text(container, "name") {
+        "" => errors.required(&path.child("name"), ""),
+        name => errors.invalid_text(&path.child("name"), name, dns_label(name)),
+    }
+    if text(container, "image").is_empty() {
+        errors.required(&path.child("image"), "");
+    }
+    match text(container, "terminationMessagePolicy") {
+        "File" | "FallbackToLogsOnError" => {}
+        "" => errors.required(&path.child("terminationMessagePolicy"), MESSAGE_POLICY),
+        other => errors.invalid(&path.child("terminationMessagePolicy"), quoted(other), MESSAGE_POLICY),
+    }
+    ports(container, &path.child("ports"), errors);
+    env::env(container, &path.child("env"), errors);
+    env::env_from(container, &path.child("envFrom"), errors);
+    volumes::mounts(container, volumes, &path.child("volumeMounts"), errors);
+    match text(container, "imagePullPolicy") {
+        "" => errors.required(&path.child("imagePullPolicy"), ""),
+        policy if PULL_POLICIES.contains(&policy) => {}
+        policy => errors.not_supported(&path.child("imagePullPolicy"), policy, &PULL_POLICIES),
+    }
+    if let Some(requirements) = get(container, "resources") {
+        resources::requirements(requirements, &path.child("resources"), errors);
+    }
+    if let Some(context) = get(container, "securityContext") {
+        security_context(context, &path.child("securityContext"), errors);
+    }
+}
+
+/// What only containers that keep running may have.
+fn running(container: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(lifecycle) = get(container, "lifecycle") {
+        probes::lifecycle(lifecycle, &path.child("lifecycle"), errors);
+    }
+    for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        let Some(probe) = get(container, kind) else { continue };
+        probes::probe(probe, &path.child(kind), errors);
+        if kind != "readinessProbe" {
+            probes::single_success(probe, &path.child(kind), errors);
+        }
+    }
+}
+
+fn not_for_init(container: &Value, path: &Path, errors: &mut Errors) {
+    for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+        if get(container, field).is_some() {
+            errors.forbidden(&path.child(field), "may not be set for init containers without restartPolicy=Always");
+        }
+    }
+}
+
+fn ports(container: &Value, path: &Path, errors: &mut Errors) {
+    let mut names = BTreeSet::new();
+    for (i, port) in list(container, "ports").iter().enumerate() {
+        let path = path.index(i);
+        let name = text(port, "name");
+        let complaints = if name.is_empty() { Vec::new() } else { port_name(name) };
+        if complaints.is_empty() && !name.is_empty() && !names.insert(name) {
+            errors.duplicate(&path.child("name"), quoted(name));
+        }
+        errors.invalid_text(&path.child("name"), name, complaints);
+        match int(port, "containerPort").unwrap_or(0) {
+            0 => errors.required(&path.child("containerPort"), ""),
+            number => numbered(number, &path.child("containerPort"), errors),
+        }
+        if let Some(number) = int(port, "hostPort").filter(|n| *n != 0) {
+            numbered(number, &path.child("hostPort"), errors);
+        }
+        protocol(port, &path, errors);
+    }
+}
+
+fn numbered(number: i64, path: &Path, errors: &mut Errors) {
+    if let Some(complaint) = port_number(number) {
+        errors.invalid(path, number.to_string(), complaint);
+    }
+}
+
+/// Validates the `protocol` of a port.
+pub(crate) fn protocol(port: &Value, path: &Path, errors: &mut Errors) {
+    match text(port, "protocol") {
+        "" => errors.required(&path.child("protocol"), ""),
+        protocol if PROTOCOLS.contains(&protocol) => {}
+        protocol => errors.not_supported(&path.child("protocol"), protocol, &PROTOCOLS),
+    }
+}
+
+fn host_ports(containers: &[Value], path: &Path, errors: &mut Errors) {
+    let mut taken = BTreeSet::new();
+    for (i, container) in containers.iter().enumerate() {
+        for (j, port) in list(container, "ports").iter().enumerate() {
+            let Some(number) = int(port, "hostPort").filter(|n| *n != 0) else { continue };
+            let place = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
+            if taken.contains(&place) {
+                errors.duplicate(&path.index(i).child("ports").index(j).child("hostPort"), quoted(&place));
+            }
+            taken.insert(place);
+        }
+    }
+}
+
+fn host_network(containers: &[Value], path: &Path, errors: &mut Errors) {
+    for (i, container) in containers.iter().enumerate() {
+        for (j, port) in list(container, "ports").iter().enumerate() {
+            let number = int(port, "containerPort");
+            // A template may leave the host port out; a pod gets it by default.
+            if int(port, "hostPort").is_some_and(|host| host != 0 && Some(host) != number) {
+                let path = path.index(i).child("ports").index(j).child("containerPort");
+                errors.invalid(&path, shown(&number.into()), "must match `hostPort` when `hostNetwork` is true");
+            }
+        }
+    }
+}
+
+fn security_context(context: &Value, path: &Path, errors: &mut Errors) {
+    for field in ["runAsUser", "runAsGroup"] {
+        if let Some(id) = int(context, field).filter(|id| !(0..=i64::from(i32::MAX)).contains(id)) {
+            errors.invalid(&path.child(field), id.to_string(), "must be between 0 and 2147483647, inclusive");
+        }
+    }
+    if context.get("allowPrivilegeEscalation").and_then(Value::as_bool) == Some(false) && is_true(context, "privileged") {
+        errors.invalid(path, shown(context), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
+    }
+}

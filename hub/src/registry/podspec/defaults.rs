@@ -1,0 +1,279 @@
+//! What the API server fills into a pod spec.
+
+use serde_json::{Value, json};
+
+use super::resources::canonical;
+use crate::registry::json::{
+    copy, ensure, entries, get, get_mut, is_true, items_mut, list, set, set_default, set_default_nonzero, text,
+};
+
+/// File mode of volumes made of objects: 0644.
+const FILE_MODE: i64 = 0o644;
+/// Seconds a pod stays on a node that went away.
+const NODE_GONE_SECONDS: i64 = 300;
+const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
+
+/// Sets the defaults that pods and pod templates have in common.
+pub(crate) fn default_spec(spec: &mut Value) {
+    set_default(spec, "dnsPolicy", "ClusterFirst");
+    set_default(spec, "restartPolicy", "Always");
+    set_default(spec, "terminationGracePeriodSeconds", 30);
+    set_default(spec, "schedulerName", "default-scheduler");
+    set_default(spec, "securityContext", json!({}));
+    // `serviceAccount` is the deprecated alias of `serviceAccountName`; both are always shown.
+    let account = text(spec, "serviceAccountName").to_owned();
+    if account.is_empty() {
+        let alias = text(spec, "serviceAccount").to_owned();
+        if !alias.is_empty() {
+            set(spec, "serviceAccountName", alias);
+        }
+    } else {
+        set(spec, "serviceAccount", account);
+    }
+    for list in CONTAINER_LISTS {
+        items_mut(spec, list).for_each(default_container);
+    }
+    items_mut(spec, "volumes").for_each(default_volume);
+    if let Some(overhead) = get_mut(spec, "overhead") {
+        canonical(overhead);
+    }
+}
+
+/// Sets the defaults that only pods get, among them those of Kubernetes' admission (priority, service account, tolerations).
+pub(crate) fn default_pod_only(spec: &mut Value) {
+    set_default(spec, "enableServiceLinks", true);
+    set_default(spec, "serviceAccountName", "default");
+    let account = text(spec, "serviceAccountName").to_owned();
+    set(spec, "serviceAccount", account);
+    let priority = match text(spec, "priorityClassName") {
+        "system-node-critical" => 2_000_001_000,
+        "system-cluster-critical" => 2_000_000_000,
+        _ => 0,
+    };
+    set_default(spec, "priority", priority);
+    set_default(spec, "preemptionPolicy", "PreemptLowerPriority");
+    let host_network = is_true(spec, "hostNetwork");
+    for list in &CONTAINER_LISTS[..2] {
+        for container in items_mut(spec, list) {
+            requests_from_limits(container);
+            if host_network {
+                items_mut(container, "ports").for_each(host_port_is_container_port);
+            }
+        }
+    }
+    tolerate(spec, "node.kubernetes.io/not-ready");
+    tolerate(spec, "node.kubernetes.io/unreachable");
+}
+
+fn host_port_is_container_port(port: &mut Value) {
+    if get(port, "hostPort").is_none_or(|p| p.as_i64() == Some(0)) {
+        let number = port.clone();
+        if let Some(number) = get(&number, "containerPort") {
+            set(port, "hostPort", number.clone());
+        }
+    }
+}
+
+/// A limit without a request is the request too.
+fn requests_from_limits(container: &mut Value) {
+    let Some(resources) = get_mut(container, "resources") else { return };
+    let limits = resources.get("limits").cloned();
+    if entries(limits.as_ref()).next().is_none() {
+        return;
+    }
+    let Some(requests) = ensure(resources, "requests") else { return };
+    for (name, limit) in entries(limits.as_ref()) {
+        set_default(requests, name, limit.clone());
+    }
+}
+
+fn tolerate(spec: &mut Value, key: &str) {
+    let tolerated = list(spec, "tolerations")
+        .iter()
+        .any(|t| [key, ""].contains(&text(t, "key")) && ["NoExecute", ""].contains(&text(t, "effect")));
+    if tolerated {
+        return;
+    }
+    set_default(spec, "tolerations", json!([]));
+    if let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) {
+        tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_GONE_SECONDS}));
+    }
+}
+
+fn default_container(container: &mut Value) {
+    let policy = pull_policy(text(container, "image"));
+    set_default(container, "imagePullPolicy", policy);
+    set_default(container, "terminationMessagePath", "/dev/termination-log");
+    set_default(container, "terminationMessagePolicy", "File");
+    set_default(container, "resources", json!({}));
+    for list in ["limits", "requests"] {
+        if let Some(list) = get_mut(container, "resources").and_then(|r| get_mut(r, list)) {
+            canonical(list);
+        }
+    }
+    for port in items_mut(container, "ports") {
+        set_default(port, "protocol", "TCP");
+    }
+    for env in items_mut(container, "env") {
+        if let Some(source) = get_mut(env, "valueFrom") {
+            default_field_source(source);
+        }
+    }
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = get_mut(container, probe) {
+            default_probe(probe);
+        }
+    }
+    if let Some(lifecycle) = get_mut(container, "lifecycle") {
+        for handler in ["postStart", "preStop"] {
+            if let Some(handler) = get_mut(lifecycle, handler) {
+                default_handler(handler);
+            }
+        }
+    }
+}
+
+/// `Always` for the tag `latest` (also when unwritten), else `IfNotPresent`.
+fn pull_policy(image: &str) -> &'static str {
+    let (name, digest) = image.split_once('@').map_or((image, false), |(name, _)| (name, true));
+    let last = name.rsplit('/').next().unwrap_or(name);
+    match last.split_once(':') {
+        Some((_, "latest")) => "Always",
+        Some(_) => "IfNotPresent",
+        None if digest => "IfNotPresent",
+        None => "Always",
+    }
+}
+
+fn default_field_source(source: &mut Value) {
+    if let Some(field) = get_mut(source, "fieldRef") {
+        set_default(field, "apiVersion", "v1");
+    }
+    if let Some(resource) = get_mut(source, "resourceFieldRef") {
+        set_default(resource, "divisor", "0");
+    }
+}
+
+fn default_probe(probe: &mut Value) {
+    set_default_nonzero(probe, "timeoutSeconds", 1);
+    set_default_nonzero(probe, "periodSeconds", 10);
+    set_default_nonzero(probe, "successThreshold", 1);
+    set_default_nonzero(probe, "failureThreshold", 3);
+    default_handler(probe);
+}
+
+fn default_handler(handler: &mut Value) {
+    if let Some(http) = get_mut(handler, "httpGet") {
+        set_default(http, "path", "/");
+        set_default(http, "scheme", "HTTP");
+    }
+    if let Some(grpc) = get_mut(handler, "grpc") {
+        set_default(grpc, "service", "");
+    }
+}
+
+fn default_volume(volume: &mut Value) {
+    let has_source = volume.as_object().is_some_and(|v| v.iter().any(|(k, source)| k != "name" && !source.is_null()));
+    if !has_source {
+        set(volume, "emptyDir", json!({}));
+    }
+    for source in ["secret", "configMap", "downwardAPI", "projected"] {
+        if let Some(source) = get_mut(volume, source) {
+            set_default(source, "defaultMode", FILE_MODE);
+            items_mut(source, "items").for_each(default_field_source);
+            items_mut(source, "sources").for_each(default_projection);
+        }
+    }
+    if let Some(host_path) = get_mut(volume, "hostPath") {
+        set_default(host_path, "type", "");
+    }
+    if let Some(empty_dir) = get_mut(volume, "emptyDir") {
+        let limit = empty_dir.clone();
+        if get(&limit, "sizeLimit").is_some() {
+            let mut list = json!({"sizeLimit": limit["sizeLimit"]});
+            canonical(&mut list);
+            copy(empty_dir, &list, "sizeLimit");
+        }
+    }
+    if let Some(claim) = get_mut(volume, "ephemeral").and_then(|e| get_mut(e, "volumeClaimTemplate")).and_then(|t| get_mut(t, "spec")) {
+        set_default(claim, "volumeMode", "Filesystem");
+    }
+}
+
+fn default_projection(source: &mut Value) {
+    if let Some(downward) = get_mut(source, "downwardAPI") {
+        items_mut(downward, "items").for_each(default_field_source);
+    }
+    if let Some(token) = get_mut(source, "serviceAccountToken") {
+        set_default(token, "expirationSeconds", 3600);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pull_policy_follows_the_tag() {
+        for (image, policy) in [
+            ("nginx", "Always"),
+            ("nginx:latest", "Always"),
+            ("nginx:1.25", "IfNotPresent"),
+            ("localhost:5000/nginx", "Always"),
+            ("localhost:5000/nginx:1", "IfNotPresent"),
+            ("nginx@sha256:abc", "IfNotPresent"),
+            ("nginx:1@sha256:abc", "IfNotPresent"),
+            ("nginx:latest@sha256:abc", "Always"),
+        ] {
+            assert_eq!(pull_policy(image), policy, "{image}");
+        }
+    }
+
+    #[test]
+    fn a_small_pod_gets_everything() {
+        let mut spec = json!({"containers": [{
+            "name": "a", "image": "x:1", "ports": [{"containerPort": 80}],
+            "resources": {"limits": {"cpu": 1, "memory": "1024Mi"}, "requests": {"cpu": "0.5"}},
+            "env": [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+            "readinessProbe": {"httpGet": {"port": 80}},
+        }], "volumes": [{"name": "tmp"}, {"name": "c", "configMap": {"name": "c"}}]});
+        default_spec(&mut spec);
+        default_pod_only(&mut spec);
+        assert_eq!(spec, json!({
+            "containers": [{
+                "name": "a", "image": "x:1", "ports": [{"containerPort": 80, "protocol": "TCP"}],
+                "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}},
+                "env": [{"name": "IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}}],
+                "readinessProbe": {
+                    "httpGet": {"port": 80, "path": "/", "scheme": "HTTP"},
+                    "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3,
+                },
+                "imagePullPolicy": "IfNotPresent",
+                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+            }],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c", "defaultMode": 420}}],
+            "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
+            "schedulerName": "default-scheduler", "securityContext": {}, "enableServiceLinks": true,
+            "serviceAccountName": "default", "serviceAccount": "default",
+            "priority": 0, "preemptionPolicy": "PreemptLowerPriority",
+            "tolerations": [
+                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+            ],
+        }));
+    }
+
+    #[test]
+    fn host_network_takes_host_ports() {
+        let mut spec = json!({"hostNetwork": true, "containers": [{"ports": [{"containerPort": 80}]}]});
+        default_pod_only(&mut spec);
+        assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], 80);
+    }
+
+    #[test]
+    fn a_toleration_of_everything_is_enough() {
+        let mut spec = json!({"tolerations": [{"operator": "Exists"}]});
+        default_pod_only(&mut spec);
+        assert_eq!(spec["tolerations"], json!([{"operator": "Exists"}]));
+    }
+}
