@@ -237,7 +237,7 @@ mod tests {
             let tag = varint(&mut rest);
             let value = varint(&mut rest);
             if tag & 7 == 2 {
-                let (bytes, left) = rest.split_at(usize::try_from(value).unwrap());
+                let (bytes, left) = rest.split_at(usize::try_from(value).expect("a length"));
                 rest = left;
                 if tag >> 3 == wanted {
                     out.push(bytes);

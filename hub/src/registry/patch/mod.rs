@@ -11,7 +11,7 @@ use json_patch::PatchOperation;
 use serde_json::Value;
 use skiff_shared::limits::MAX_REQUEST_BODY;
 
-pub use strategic::strategic;
+pub use strategic::{printed, strategic};
 
 /// Most operations in one JSON patch, as in Kubernetes.
 const MAX_OPERATIONS: usize = 10_000;

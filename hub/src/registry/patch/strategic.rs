@@ -2,9 +2,11 @@
 //! (<https://kubernetes.io/docs/tasks/manage-kubernetes-objects/update-api-object-kubectl-patch/>): a merge patch that
 //! knows which lists merge by which key, with directives for what a merge cannot say.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
-use super::order::{arrange, same};
+use super::order::{Positions, arrange, identity};
 use super::{PatchError, not_an_object};
 use crate::registry::schema::{MergeRule, Schema, TypeRef};
 
@@ -128,21 +130,31 @@ impl Patcher<'_> {
         }
         let (old, new) = apply_item_directives(old, new, rule.key)?;
         let item = self.schema.item_type(ty);
-        let mut merged = old.clone();
+        let (mut merged, mut positions) = (old.clone(), Positions::of(&old, rule.key));
         for patch in &new {
-            self.merge_item(item, rule.key, &mut merged, patch)?;
+            self.merge_item(item, rule.key, &mut merged, &mut positions, patch)?;
         }
         Ok(arrange(merged, &new, &old, rule.key))
     }
 
-    fn merge_item(&self, ty: TypeRef, key: &str, merged: &mut Vec<Value>, patch: &Value) -> Result<(), PatchError> {
+    fn merge_item(
+        &self,
+        ty: TypeRef,
+        key: &str,
+        merged: &mut Vec<Value>,
+        positions: &mut Positions<'_>,
+        patch: &Value,
+    ) -> Result<(), PatchError> {
         let patch_object = object(patch);
         if !patch_object.contains_key(key) {
             return Err(no_merge_key(&patch_object, key));
         }
-        match merged.iter_mut().find(|item| same(item, patch, key)) {
+        match positions.get(patch).and_then(|position| merged.get_mut(position)) {
             Some(item) => *item = Value::Object(self.merge_map(ty, object(item), patch_object)?),
-            None => merged.extend(without_directives(patch.clone())),
+            None => {
+                positions.insert(patch, merged.len());
+                merged.extend(without_directives(patch.clone()));
+            }
         }
         Ok(())
     }
@@ -150,20 +162,22 @@ impl Patcher<'_> {
 
 /// Carries out `$patch` in items: deletions by key, or replacement of the whole list by the items without a directive.
 fn apply_item_directives(mut old: Vec<Value>, new: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
-    let (mut plain, mut replace) = (Vec::new(), false);
+    let (mut plain, mut gone, mut replace) = (Vec::new(), HashSet::new(), false);
     for item in new {
         let Some(directive) = item.get(DIRECTIVE) else {
             plain.push(item);
             continue;
         };
         match directive.as_str() {
-            Some("delete") if item.get(key).is_none() => return Err(no_merge_key(&object(&item), key)),
-            Some("delete") => old.retain(|other| !same(other, &item, key)),
+            Some("delete") => {
+                gone.insert(identity(&item, key).ok_or_else(|| no_merge_key(&object(&item), key))?);
+            }
             Some("replace") => replace = true,
             Some("merge") => return Err(unprocessable("merging lists cannot yet be specified in the patch")),
             _ => return Err(unknown_directive(directive, &object(&item))),
         }
     }
+    old.retain(|item| identity(item, key).is_none_or(|identity| !gone.contains(&identity)));
     Ok(if replace { (Vec::new(), plain) } else { (old, plain) })
 }
 
@@ -183,32 +197,28 @@ fn retain_keys(original: &mut Object, patch: &mut Object) -> Result<(), PatchErr
 
 /// Every item of the patch must have its place in the order that the patch gives, in the same sequence.
 fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), PatchError> {
-    let mut rest = order.iter();
-    let fits = patch
-        .iter()
-        .filter(|item| item.get(DIRECTIVE).is_none())
-        .all(|item| rest.any(|known| same(known, item, key)));
+    let mut rest = order.iter().map(|item| identity(item, key));
+    let mut plain = patch.iter().filter(|item| item.get(DIRECTIVE).is_none()).map(|item| identity(item, key));
+    // An empty order says nothing.
+    let fits = order.is_empty() || plain.all(|item| item.is_some() && rest.any(|known| known == item));
     if fits { Ok(()) } else { Err(bad_request("invalid patch format of setElementOrder list")) }
 }
 
 fn delete_from_list(original: &mut Object, list: &str, gone: &Value) -> Result<(), PatchError> {
     let gone = gone.as_array().ok_or_else(|| bad_request("invalid patch format of primitive list"))?;
+    let gone: HashSet<String> = gone.iter().map(Value::to_string).collect();
     if let Some(Value::Array(items)) = original.get_mut(list) {
-        items.retain(|item| !gone.contains(item));
+        items.retain(|item| !gone.contains(&item.to_string()));
     }
     Ok(())
 }
 
-/// What a patch adds where nothing was: itself, without nulls and directives. `None` when it only deletes.
+/// What a patch adds where nothing was: itself, without nulls and directives. `None` for what carries a directive, as
+/// there is nothing to delete or replace.
 fn without_directives(value: Value) -> Option<Value> {
     match value {
-        Value::Object(mut object) => {
-            match object.remove(DIRECTIVE) {
-                Some(directive) if directive == "delete" => return None,
-                // What replaces is taken as it is.
-                Some(_) => return Some(Value::Object(object)),
-                None => {}
-            }
+        Value::Object(object) if object.contains_key(DIRECTIVE) => None,
+        Value::Object(object) => {
             let kept = object.into_iter().filter(|(key, value)| !value.is_null() && !is_directive(key));
             let kept = kept.filter_map(|(key, value)| without_directives(value).map(|value| (key, value)));
             Some(Value::Object(kept.collect()))
@@ -222,14 +232,10 @@ fn is_directive(key: &str) -> bool {
     key == RETAIN_KEYS || key.starts_with(SET_ELEMENT_ORDER) || key.starts_with(DELETE_FROM_PRIMITIVE_LIST)
 }
 
-fn distinct(items: Vec<Value>) -> Vec<Value> {
-    let mut out: Vec<Value> = Vec::with_capacity(items.len());
-    for item in items {
-        if !out.contains(&item) {
-            out.push(item);
-        }
-    }
-    out
+fn distinct(mut items: Vec<Value>) -> Vec<Value> {
+    let mut seen = HashSet::with_capacity(items.len());
+    items.retain(|item| seen.insert(item.to_string()));
+    items
 }
 
 fn object(value: &Value) -> Object {
@@ -257,7 +263,11 @@ fn unknown_directive(directive: &Value, map: &Object) -> PatchError {
     bad_request(&format!("unknown patch type: {directive} in map: {}", go_map(map)))
 }
 
-/// A map as Go prints it.
+/// A value as Go prints it (`map[spec:map[replicas:x]]`): refusals of a patched object quote the patch in this form.
+pub fn printed(value: &Value) -> String {
+    go_value(value)
+}
+
 fn go_map(object: &Object) -> String {
     let entries: Vec<String> = object.iter().map(|(key, value)| format!("{key}:{}", go_value(value))).collect();
     format!("map[{}]", entries.join(" "))

@@ -153,6 +153,31 @@ fn merge_patches_replace_lists() {
     assert_eq!(target, json!({"a": [3], "b": {"d": 2}}));
 }
 
+#[test]
+fn what_is_new_comes_without_its_directives() {
+    let patch = json!({"spec": {
+        "containers": [{"$patch": "replace"}, {"name": "z", "env": [{"name": "X", "$patch": "delete"}], "args": null}],
+        "$setElementOrder/volumes": [{"name": "v"}],
+        "volumes": [{"name": "v", "$retainKeys": ["name", "emptyDir"], "emptyDir": {}}],
+    }});
+    let expected = json!({"spec": {"containers": [{"name": "z", "env": []}], "volumes": [{"name": "v", "emptyDir": {}}]}});
+    assert_eq!(patched(POD, json!({}), patch), Ok(expected));
+}
+
+#[test]
+fn long_lists_merge_in_good_time() {
+    let finalizers = |range: std::ops::Range<u32>| {
+        json!({"metadata": {"finalizers": range.map(|n| n.to_string()).collect::<Vec<_>>()}})
+    };
+    let merged = patched(POD, finalizers(0..100_000), finalizers(50_000..150_000)).expect("applies");
+    assert_eq!(merged["metadata"]["finalizers"].as_array().map(Vec::len), Some(150_000));
+}
+
+#[test]
+fn patches_print_as_in_go() {
+    assert_eq!(printed(&json!({"spec": {"replicas": "x", "a": [1, null]}})), "map[spec:map[a:[1 <nil>] replicas:x]]");
+}
+
 /// Pods of few names, so that patches often meet what is there.
 fn pod() -> impl Strategy<Value = Value> {
     let name = || prop::sample::select(vec!["a", "b", "c", "d"]);
@@ -177,31 +202,31 @@ fn map_diff(from: &Map<String, Value>, to: &Map<String, Value>) -> Value {
 proptest! {
     #[test]
     fn a_patch_applied_twice_is_the_same_as_once(target in pod(), patch in pod()) {
-        let once = patched(POD, target, patch.clone()).unwrap();
-        prop_assert_eq!(patched(POD, once.clone(), patch).unwrap(), once);
+        let once = patched(POD, target, patch.clone()).expect("applies");
+        prop_assert_eq!(patched(POD, once.clone(), patch).expect("applies"), once);
     }
 
     #[test]
     fn an_empty_patch_changes_nothing(target in pod()) {
-        prop_assert_eq!(patched(POD, target.clone(), json!({})).unwrap(), target.clone());
+        prop_assert_eq!(patched(POD, target.clone(), json!({})).expect("applies"), target.clone());
         let mut merged = target.clone();
-        apply_merge(&mut merged, &json!({})).unwrap();
+        apply_merge(&mut merged, &json!({})).expect("applies");
         prop_assert_eq!(merged, target);
     }
 
     #[test]
     fn an_object_patched_with_itself_is_itself(target in pod()) {
-        prop_assert_eq!(patched(POD, target.clone(), target.clone()).unwrap(), target);
+        prop_assert_eq!(patched(POD, target.clone(), target.clone()).expect("applies"), target);
     }
 
     #[test]
     fn differences_of_maps_round_trip(from in pod(), to in pod()) {
-        let labels = |pod: &Value| pod["metadata"]["labels"].as_object().unwrap().clone();
+        let labels = |pod: &Value| pod["metadata"]["labels"].as_object().expect("labels").clone();
         let patch = json!({"metadata": {"labels": map_diff(&labels(&from), &labels(&to))}});
-        let strategic = patched(POD, from.clone(), patch.clone()).unwrap();
+        let strategic = patched(POD, from.clone(), patch.clone()).expect("applies");
         prop_assert_eq!(labels(&strategic), labels(&to));
         let mut merged = from;
-        apply_merge(&mut merged, &patch).unwrap();
+        apply_merge(&mut merged, &patch).expect("applies");
         prop_assert_eq!(strategic, merged);
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::model::Type;
 use super::scalars::{self, Refusal};
-use super::Schema;
+use super::{Schema, go_types};
 
 /// How many unknown fields are told; Kubernetes' strict decoder stops at the same number.
 const MAX_UNKNOWN: usize = 100;
@@ -29,32 +29,6 @@ impl Schema {
         let _fatal = decoder.value(self.type_of(definition).0, body);
         decoder.out
     }
-
-    /// The type as Go prints it.
-    fn go_type(&self, ty: Type) -> String {
-        match ty {
-            Type::Bool => "bool".into(),
-            Type::Int32 => "int32".into(),
-            Type::Int64 => "int64".into(),
-            Type::Double => "float64".into(),
-            Type::String => "string".into(),
-            Type::Bytes => "[]uint8".into(),
-            Type::Time => "v1.Time".into(),
-            Type::MicroTime => "v1.MicroTime".into(),
-            Type::Quantity => "resource.Quantity".into(),
-            Type::IntOrString => "intstr.IntOrString".into(),
-            Type::Any => "runtime.RawExtension".into(),
-            Type::Struct(index) => {
-                let name = self.structure(index).name;
-                name.rmatch_indices('.').nth(1).map_or(name, |(dot, _)| &name[dot + 1..]).to_owned()
-            }
-            Type::List(element) => format!("[]{}", self.go_type(self.element(element))),
-            Type::Map(element) => match self.element(element) {
-                Type::Quantity => "v1.ResourceList".into(),
-                element => format!("map[string]{}", self.go_type(element)),
-            },
-        }
-    }
 }
 
 /// Go gives up on the rest of a body after an error of a custom decoder, but not after a plain type error.
@@ -76,7 +50,7 @@ impl Decoder<'_> {
         let refused = match ty {
             Type::Any => Ok(()),
             Type::Bool => check(value.is_boolean(), "bool"),
-            Type::String => check(value.is_string(), "string"),
+            Type::String => check(value.is_string(), go_types::text(self.owner, &self.go)),
             Type::Double => check(value.is_number(), "float64"),
             Type::Int32 => check(value.as_i64().is_some_and(|n| i32::try_from(n).is_ok()), "int32"),
             Type::Int64 => check(value.is_i64(), "int64"),
@@ -177,7 +151,7 @@ impl Decoder<'_> {
     }
 
     fn refuse(&mut self, ty: Type, value: &Value) -> Result<(), Fatal> {
-        let wanted = self.schema.go_type(ty);
+        let wanted = go_types::name(self.schema, ty);
         self.wrong_type(value, &wanted);
         Ok(())
     }
@@ -250,6 +224,8 @@ mod tests {
             (POD, json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "banana"}}}]}}), "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
             (POD, json!({"metadata": {"creationTimestamp": 5}}), "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string"),
             (POD, json!([]), "json: cannot unmarshal array into Go value of type v1.Pod"),
+            (POD, json!({"spec": {"restartPolicy": 5}}), "json: cannot unmarshal number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy"),
+            (POD, json!({"spec": {"containers": [{"resources": {"limits": []}}]}}), "json: cannot unmarshal array into Go struct field ResourceRequirements.spec.containers.resources.limits of type v1.ResourceList"),
             ("io.k8s.api.core.v1.Secret", json!({"data": {"a": 1}}), "json: cannot unmarshal number into Go struct field Secret.data of type []uint8"),
             ("io.k8s.api.core.v1.Service", json!({"spec": {"ports": [{"targetPort": true}]}}), "json: cannot unmarshal bool into Go struct field ServicePort.spec.ports.targetPort of type int32"),
         ] {

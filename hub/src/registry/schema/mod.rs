@@ -6,6 +6,7 @@
 
 mod body;
 mod decode;
+mod go_types;
 pub(crate) mod model;
 mod scalars;
 
