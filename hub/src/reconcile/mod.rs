@@ -122,11 +122,12 @@ pub enum PlannedWrite {
 }
 
 impl PlannedWrite {
-    /// Whether the next write may go out before this one is done.
+    /// Whether the next write may go out before this one is done. A status only reports.
     fn is_independent(&self) -> bool {
         match self {
             Self::Create { .. } | Self::Delete { .. } | Self::Bind { .. } => true,
-            Self::Update { .. } | Self::Patch { .. } => false,
+            Self::Patch { subresource, .. } => *subresource == "status",
+            Self::Update { .. } => false,
         }
     }
 }

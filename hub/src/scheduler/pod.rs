@@ -1,0 +1,411 @@
+//! A pod as the scheduler sees it: what it asks for and where it may go.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use skiff_shared::quantity::Quantity;
+
+use crate::reconcile::view::{Condition, Expression, Metadata, Phase, Selector, nullable};
+
+/// A pod. One that is bound keeps only what it takes from its node.
+#[derive(Debug, Default, Deserialize)]
+#[serde(from = "Raw")]
+pub struct Pod {
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
+    /// `spec.nodeName`; empty until bound.
+    pub node: Box<str>,
+    /// Neither ended nor removed: it takes room.
+    pub takes_room: bool,
+    /// `spec.priority`.
+    pub priority: i32,
+    /// What it asks for.
+    pub requests: Requests,
+    /// The ports it wants of its node.
+    pub ports: Vec<HostPort>,
+    /// What matters until it is bound.
+    pub pending: Option<Box<Pending>>,
+}
+
+/// What matters of a pod that is to be scheduled.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pending {
+    /// `spec.schedulingGates` is not empty.
+    pub gated: bool,
+    /// `spec.schedulerName` is this scheduler's (or not set).
+    pub ours: bool,
+    /// `spec.preemptionPolicy` is `Never`.
+    pub never_preempts: bool,
+    /// `spec.nodeSelector`.
+    pub node_selector: BTreeMap<String, String>,
+    /// `spec.affinity.nodeAffinity`.
+    pub node_affinity: NodeAffinity,
+    /// `spec.tolerations`.
+    pub tolerations: Vec<Toleration>,
+    /// `spec.topologySpreadConstraints`.
+    pub spread: Vec<SpreadConstraint>,
+    /// The `PodScheduled` condition.
+    pub scheduled: Option<Condition>,
+}
+
+/// Amounts by resource, sorted by name; CPU in thousandths, everything else in whole units.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Requests(Vec<(Box<str>, i64)>);
+
+impl Requests {
+    /// From a map of quantities; malformed ones (which validation refuses) count as none.
+    pub fn parse(quantities: &BTreeMap<String, String>) -> Self {
+        let amount = |name: &str, text: &str| {
+            Quantity::parse(text).ok().map(|q| if name == "cpu" { q.milli() } else { q.value() })
+        };
+        Self(quantities.iter().filter_map(|(name, text)| Some((name.as_str().into(), amount(name, text)?))).collect())
+    }
+
+    /// The amount of a resource; 0 where there is none.
+    pub fn get(&self, name: &str) -> i64 {
+        self.0.binary_search_by(|(n, _)| (**n).cmp(name)).map_or(0, |i| self.0[i].1)
+    }
+
+    /// All amounts.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.0.iter().map(|(name, amount)| (&**name, *amount))
+    }
+
+    /// Adds the amounts of another.
+    pub fn add(&mut self, other: &Self) {
+        self.combine(other, i64::saturating_add);
+    }
+
+    /// Raises each amount to that of another, where that is more.
+    pub fn raise(&mut self, other: &Self) {
+        self.combine(other, i64::max);
+    }
+
+    fn combine(&mut self, other: &Self, with: fn(i64, i64) -> i64) {
+        for (name, amount) in &other.0 {
+            match self.0.binary_search_by(|(n, _)| n.cmp(name)) {
+                Ok(i) => self.0[i].1 = with(self.0[i].1, *amount),
+                Err(i) => self.0.insert(i, (name.clone(), *amount)),
+            }
+        }
+    }
+}
+
+/// A port of the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPort {
+    /// Address; empty for all.
+    pub ip: Box<str>,
+    /// `TCP`, `UDP`, `SCTP`.
+    pub protocol: Box<str>,
+    /// Number.
+    pub port: i32,
+}
+
+impl HostPort {
+    /// Whether both cannot be had at once.
+    pub fn conflicts(&self, other: &Self) -> bool {
+        let all = |ip: &str| ip.is_empty() || ip == "0.0.0.0" || ip == "::";
+        self.port == other.port
+            && self.protocol == other.protocol
+            && (self.ip == other.ip || all(&self.ip) || all(&other.ip))
+    }
+}
+
+/// `nodeAffinity`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct NodeAffinity {
+    /// `requiredDuringSchedulingIgnoredDuringExecution`: one of the terms must match.
+    #[serde(rename = "requiredDuringSchedulingIgnoredDuringExecution")]
+    pub required: Option<NodeSelector>,
+    /// `preferredDuringSchedulingIgnoredDuringExecution`.
+    #[serde(rename = "preferredDuringSchedulingIgnoredDuringExecution", deserialize_with = "nullable")]
+    pub preferred: Vec<PreferredTerm>,
+}
+
+/// Terms of which one must match.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSelector {
+    /// The terms.
+    #[serde(deserialize_with = "nullable")]
+    pub node_selector_terms: Vec<NodeSelectorTerm>,
+}
+
+/// A term with a weight.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PreferredTerm {
+    /// 1 to 100.
+    pub weight: i64,
+    /// The term.
+    pub preference: NodeSelectorTerm,
+}
+
+/// Expressions that must all match; none at all match nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct NodeSelectorTerm {
+    /// On labels.
+    #[serde(deserialize_with = "nullable")]
+    pub match_expressions: Vec<Expression>,
+    /// On fields (`metadata.name`).
+    #[serde(deserialize_with = "nullable")]
+    pub match_fields: Vec<Expression>,
+}
+
+/// A toleration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Toleration {
+    /// Taint key; empty with `Exists` for every taint.
+    #[serde(deserialize_with = "nullable")]
+    pub key: String,
+    /// `Equal` (the default) or `Exists`.
+    #[serde(deserialize_with = "nullable")]
+    pub operator: String,
+    /// Taint value for `Equal`.
+    #[serde(deserialize_with = "nullable")]
+    pub value: String,
+    /// Taint effect; empty for all.
+    #[serde(deserialize_with = "nullable")]
+    pub effect: String,
+    /// How long `NoExecute` is tolerated; for ever without.
+    pub toleration_seconds: Option<i64>,
+}
+
+impl Toleration {
+    /// Whether it tolerates a taint.
+    pub fn tolerates(&self, key: &str, value: &str, effect: &str) -> bool {
+        let exists = self.operator == "Exists";
+        (self.effect.is_empty() || self.effect == effect)
+            && (self.key == key || (self.key.is_empty() && exists))
+            && (exists || self.value == value)
+    }
+}
+
+/// A `topologySpreadConstraint`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SpreadConstraint {
+    /// Most pods a domain may have beyond the emptiest.
+    pub max_skew: i64,
+    /// Label of nodes whose value is the domain.
+    #[serde(deserialize_with = "nullable")]
+    pub topology_key: String,
+    /// `DoNotSchedule` (the default) or `ScheduleAnyway`.
+    #[serde(deserialize_with = "nullable")]
+    pub when_unsatisfiable: String,
+    /// Which pods count.
+    pub label_selector: Option<Selector>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Raw {
+    metadata: Metadata,
+    #[serde(deserialize_with = "nullable")]
+    spec: RawSpec,
+    #[serde(deserialize_with = "nullable")]
+    status: RawStatus,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawSpec {
+    #[serde(deserialize_with = "nullable")]
+    node_name: Box<str>,
+    #[serde(deserialize_with = "nullable")]
+    scheduler_name: String,
+    #[serde(deserialize_with = "nullable")]
+    priority: i32,
+    #[serde(deserialize_with = "nullable")]
+    preemption_policy: String,
+    #[serde(deserialize_with = "nullable")]
+    host_network: bool,
+    #[serde(deserialize_with = "nullable")]
+    containers: Vec<RawContainer>,
+    #[serde(deserialize_with = "nullable")]
+    init_containers: Vec<RawContainer>,
+    #[serde(deserialize_with = "nullable")]
+    overhead: BTreeMap<String, String>,
+    #[serde(deserialize_with = "nullable")]
+    node_selector: BTreeMap<String, String>,
+    #[serde(deserialize_with = "nullable")]
+    affinity: RawAffinity,
+    #[serde(deserialize_with = "nullable")]
+    tolerations: Vec<Toleration>,
+    #[serde(deserialize_with = "nullable")]
+    topology_spread_constraints: Vec<SpreadConstraint>,
+    #[serde(deserialize_with = "nullable")]
+    scheduling_gates: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawAffinity {
+    #[serde(deserialize_with = "nullable")]
+    node_affinity: NodeAffinity,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawContainer {
+    #[serde(deserialize_with = "nullable")]
+    resources: RawResources,
+    #[serde(deserialize_with = "nullable")]
+    ports: Vec<RawPort>,
+    #[serde(deserialize_with = "nullable")]
+    restart_policy: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawResources {
+    #[serde(deserialize_with = "nullable")]
+    requests: BTreeMap<String, String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawPort {
+    #[serde(deserialize_with = "nullable")]
+    container_port: i32,
+    #[serde(deserialize_with = "nullable")]
+    host_port: i32,
+    #[serde(rename = "hostIP", deserialize_with = "nullable")]
+    host_ip: Box<str>,
+    protocol: Option<Box<str>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawStatus {
+    phase: Option<Phase>,
+    #[serde(deserialize_with = "nullable")]
+    conditions: Vec<Condition>,
+}
+
+impl From<Raw> for Pod {
+    fn from(raw: Raw) -> Self {
+        let phase = raw.status.phase.unwrap_or_default();
+        let waits = raw.spec.node_name.is_empty() && !phase.is_terminal() && raw.metadata.deletion_timestamp.is_none();
+        Self {
+            created: raw.metadata.creation_timestamp,
+            takes_room: !phase.is_terminal(),
+            priority: raw.spec.priority,
+            requests: requests(&raw.spec),
+            ports: ports(&raw.spec),
+            node: raw.spec.node_name.clone(),
+            pending: waits.then(|| Box::new(pending(raw))),
+        }
+    }
+}
+
+fn pending(raw: Raw) -> Pending {
+    Pending {
+        gated: !raw.spec.scheduling_gates.is_empty(),
+        ours: matches!(raw.spec.scheduler_name.as_str(), "" | "default-scheduler"),
+        never_preempts: raw.spec.preemption_policy == "Never",
+        node_selector: raw.spec.node_selector,
+        node_affinity: raw.spec.affinity.node_affinity,
+        tolerations: raw.spec.tolerations,
+        spread: raw.spec.topology_spread_constraints,
+        scheduled: raw.status.conditions.into_iter().find(|c| c.kind == "PodScheduled"),
+    }
+}
+
+/// What a pod needs at its neediest moment: all containers and sidecars together, or an init container beside the
+/// sidecars started before it.
+fn requests(spec: &RawSpec) -> Requests {
+    let (mut sidecars, mut peak) = (Requests::default(), Requests::default());
+    for init in &spec.init_containers {
+        let own = Requests::parse(&init.resources.requests);
+        if init.restart_policy == "Always" {
+            sidecars.add(&own);
+        } else {
+            let mut moment = sidecars.clone();
+            moment.add(&own);
+            peak.raise(&moment);
+        }
+    }
+    let mut total = sidecars;
+    for container in &spec.containers {
+        total.add(&Requests::parse(&container.resources.requests));
+    }
+    total.raise(&peak);
+    total.add(&Requests::parse(&spec.overhead));
+    total
+}
+
+fn ports(spec: &RawSpec) -> Vec<HostPort> {
+    let host_port = |p: &RawPort| if spec.host_network && p.host_port == 0 { p.container_port } else { p.host_port };
+    let ports = spec.containers.iter().flat_map(|c| &c.ports);
+    ports
+        .filter(|p| host_port(p) > 0)
+        .map(|p| HostPort {
+            ip: p.host_ip.clone(),
+            protocol: p.protocol.clone().unwrap_or_else(|| "TCP".into()),
+            port: host_port(p),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn container(cpu: &str) -> serde_json::Value {
+        json!({"resources": {"requests": {"cpu": cpu, "memory": "64Mi"}}})
+    }
+
+    #[test]
+    fn requests_are_those_of_the_neediest_moment() {
+        let sidecar = json!({"restartPolicy": "Always", "resources": {"requests": {"cpu": "100m"}}});
+        let spec = json!({
+            "initContainers": [container("300m"), sidecar, container("2")],
+            "containers": [container("500m"), container("250m")],
+            "overhead": {"cpu": "10m"},
+        });
+        let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+        assert_eq!(pod.requests.get("cpu"), 2110, "the init container beside the sidecar, and the overhead");
+        assert_eq!(pod.requests.get("memory"), 128 << 20, "both containers");
+    }
+
+    #[test]
+    fn host_ports_conflict_by_address_protocol_and_number() {
+        let port = |ip: &str, protocol: &str, port| HostPort { ip: ip.into(), protocol: protocol.into(), port };
+        for (a, b, expected) in [
+            (port("", "TCP", 80), port("10.0.0.1", "TCP", 80), true),
+            (port("10.0.0.2", "TCP", 80), port("10.0.0.1", "TCP", 80), false),
+            (port("", "TCP", 80), port("", "UDP", 80), false),
+            (port("", "TCP", 80), port("", "TCP", 81), false),
+            (port("0.0.0.0", "TCP", 80), port("", "TCP", 80), true),
+        ] {
+            assert_eq!(a.conflicts(&b), expected, "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
+    fn tolerations_match_as_kubernetes_says() {
+        let toleration = |key: &str, operator: &str, value: &str, effect: &str| Toleration {
+            key: key.into(),
+            operator: operator.into(),
+            value: value.into(),
+            effect: effect.into(),
+            toleration_seconds: None,
+        };
+        for (t, expected) in [
+            (toleration("", "Exists", "", ""), true),
+            (toleration("k", "Exists", "", ""), true),
+            (toleration("k", "", "v", ""), true),
+            (toleration("k", "Equal", "w", ""), false),
+            (toleration("k", "Exists", "", "NoExecute"), false),
+            (toleration("other", "Exists", "", ""), false),
+        ] {
+            assert_eq!(t.tolerates("k", "v", "NoSchedule"), expected, "{t:?}");
+        }
+    }
+}
