@@ -6,6 +6,8 @@ mod pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{IdleTimeout, TransportConfig, VarInt};
 use rustls::client::Resumption;
@@ -57,6 +59,20 @@ pub enum TlsError {
     /// Cannot happen with ring's cipher suites.
     #[error("the TLS provider lacks QUIC's initial cipher suite")]
     Suite(#[from] NoInitialCipherSuite),
+}
+
+/// A certificate in PEM.
+pub fn certificate_pem(der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        pem.push_str(line);
+        pem.push('\n');
+        rest = after;
+    }
+    pem + "-----END CERTIFICATE-----\n"
 }
 
 /// The one crypto provider, always named so that no second one can slip in.

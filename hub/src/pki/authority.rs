@@ -12,6 +12,7 @@ use rcgen::{
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -240,4 +241,10 @@ pub fn identity(certificate_der: &[u8]) -> Option<Identity> {
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
     let groups = subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
     Some(Identity { name, groups, public_key: certificate.public_key().raw.to_vec() })
+}
+
+/// The public key (`SubjectPublicKeyInfo`, DER) of a certificate signing request; `None` when it is malformed.
+pub fn request_key(request_der: &[u8]) -> Option<Vec<u8>> {
+    let (_, request) = X509CertificationRequest::from_der(request_der).ok()?;
+    Some(request.certification_request_info.subject_pki.raw.to_vec())
 }

@@ -27,7 +27,7 @@ use subtle::ConstantTimeEq;
 
 use crate::objects::User;
 use authority::{Authority, Pair, Usage};
-pub use authority::{Identity, identity};
+pub use authority::{Identity, identity, request_key};
 pub use local::{addresses as local_addresses, hostname as local_hostname};
 use tokens::Tokens;
 
