@@ -124,4 +124,15 @@ mod tests {
         assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
         assert_eq!(spec["properties"]["volumes"]["x-kubernetes-patch-strategy"], "merge,retainKeys");
     }
+
+    #[test]
+    fn every_type_of_the_schema_is_described() {
+        let names: Vec<String> = crate::registry::schema::Schema::builtin().definitions().map(str::to_owned).collect();
+        let all = closure(names.clone());
+        let missing: Vec<&String> = names.iter().filter(|name| !all.contains_key(*name)).collect();
+        assert_eq!(missing, [""; 0]);
+        for json in all.values() {
+            assert!(parse(json, Style::V2)["description"].is_string(), "{json}");
+        }
+    }
 }

@@ -255,30 +255,26 @@ fn unprocessable(detail: &str) -> PatchError {
 }
 
 fn no_merge_key(item: &Object, key: &str) -> PatchError {
-    bad_request(&format!("map: {} does not contain declared merge key: {key}", go_map(item)))
+    bad_request(&format!("map: {} does not contain declared merge key: {key}", printed_map(item)))
 }
 
 fn unknown_directive(directive: &Value, map: &Object) -> PatchError {
     let directive = directive.as_str().map_or_else(|| directive.to_string(), str::to_owned);
-    bad_request(&format!("unknown patch type: {directive} in map: {}", go_map(map)))
+    bad_request(&format!("unknown patch type: {directive} in map: {}", printed_map(map)))
 }
 
 /// A value as Go prints it (`map[spec:map[replicas:x]]`): refusals of a patched object quote the patch in this form.
 pub fn printed(value: &Value) -> String {
-    go_value(value)
-}
-
-fn go_map(object: &Object) -> String {
-    let entries: Vec<String> = object.iter().map(|(key, value)| format!("{key}:{}", go_value(value))).collect();
-    format!("map[{}]", entries.join(" "))
-}
-
-fn go_value(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" ")),
-        Value::Object(object) => go_map(object),
+        Value::Array(items) => format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(" ")),
+        Value::Object(object) => printed_map(object),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
+}
+
+fn printed_map(object: &Object) -> String {
+    let entries: Vec<String> = object.iter().map(|(key, value)| format!("{key}:{}", printed(value))).collect();
+    format!("map[{}]", entries.join(" "))
 }

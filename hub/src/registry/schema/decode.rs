@@ -200,6 +200,7 @@ fn short(definition: &'static str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
@@ -277,5 +278,36 @@ mod tests {
         let (body, decoded) = decode("com.example.v1.Thing", json!({"a": null, "b": [1, "x"]}));
         assert_eq!(body, json!({"a": null, "b": [1, "x"]}));
         assert_eq!(decoded, Decoded::default());
+    }
+
+    /// JSON made of names that pods know, so that types meet where they should not.
+    fn anything() -> impl Strategy<Value = Value> {
+        let names = ["spec", "containers", "name", "env", "resources", "limits", "cpu", "metadata", "labels", "volumes", "x"];
+        let name = move || prop::sample::select(names.to_vec()).prop_map(str::to_owned);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z0-9.]{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 40, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(name(), inner, 0..4).prop_map(|map| json!(map)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_decoded_or_refused_and_decodes_to_itself(body in anything()) {
+            let (once, decoded) = decode(POD, body);
+            if decoded.errors.is_empty() {
+                let (twice, again) = decode(POD, once.clone());
+                prop_assert_eq!(twice, once);
+                prop_assert_eq!(again, Decoded::default());
+            }
+        }
     }
 }
