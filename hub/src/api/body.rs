@@ -33,8 +33,12 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
 /// Parses an object, and lists what strict clients want to hear of (duplicate fields).
 pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Parse> {
     match media_type(headers) {
-        "" | "application/json" => serde_json::from_slice(body).map(|v| (v, Vec::new())).map_err(|e| Parse::Syntax(format!("json parse error: {e}"))),
-        "application/yaml" => serde_saphyr::from_slice(body).map(|v| (v, Vec::new())).map_err(|e| Parse::Syntax(format!("yaml parse error: {e}"))),
+        "" | "application/json" => serde_json::from_slice(body)
+            .map(|v| (v, Vec::new()))
+            .map_err(|e| Parse::Syntax(format!("json parse error: {e}"))),
+        "application/yaml" => serde_saphyr::from_slice(body)
+            .map(|v| (v, Vec::new()))
+            .map_err(|e| Parse::Syntax(format!("yaml parse error: {e}"))),
         _ => Err(Parse::MediaType),
     }
 }
@@ -58,12 +62,20 @@ impl Parse {
 }
 
 /// The object of a create or update, and the warnings its reading gives.
-pub(crate) fn object(headers: &HeaderMap, body: &[u8], kind: &Kind, validation: FieldValidation) -> Result<(Value, Vec<String>), Status> {
-    let (value, notes) = parse(headers, body).map_err(|e| e.status(&format!("the object provided is unrecognized (must be of type {})", kind.kind)))?;
+pub(crate) fn object(
+    headers: &HeaderMap,
+    body: &[u8],
+    kind: &Kind,
+    validation: FieldValidation,
+) -> Result<(Value, Vec<String>), Status> {
+    let (value, notes) = parse(headers, body)
+        .map_err(|e| e.status(&format!("the object provided is unrecognized (must be of type {})", kind.kind)))?;
     match validation {
         FieldValidation::Strict if !notes.is_empty() => {
             let (kind, version, notes) = (kind.kind, kind.version, notes.join(", "));
-            Err(Status::bad_request(format!("{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {notes}")))
+            Err(Status::bad_request(format!(
+                "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {notes}"
+            )))
         }
         FieldValidation::Strict | FieldValidation::Warn => Ok((value, notes)),
         FieldValidation::Ignore => Ok((value, Vec::new())),
