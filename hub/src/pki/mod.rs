@@ -99,6 +99,17 @@ pub struct PkiOptions {
     pub cluster_domain: String,
 }
 
+/// The join tokens of a data directory, beside a hub that may be running. Makes the CA where there is none yet.
+///
+/// # Errors
+/// [`PkiError`] when files cannot be read or written, or hold something else.
+pub fn tokens_of(dir: &Path, now: Timestamp) -> Result<Tokens, PkiError> {
+    let pki = dir.join("pki");
+    files::private_dir(&pki)?;
+    let authority = Authority::open_or_create(&pki, now)?;
+    Tokens::open(dir, fingerprint(authority.der()))
+}
+
 /// The open PKI of one data directory.
 #[derive(Debug)]
 pub struct Pki {

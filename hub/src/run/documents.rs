@@ -12,7 +12,6 @@ use crate::registry::discovery::{self, Aggregated};
 use crate::registry::openapi::{self, Cache, Which};
 
 const JSON: &str = "application/json";
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 /// Makes documents on demand.
 #[derive(Debug)]
@@ -68,7 +67,9 @@ impl Documents for RegistryDocuments {
     fn get(&self, path: &str, accept: &str) -> Option<Document> {
         let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
         match segments.as_slice() {
-            ["openapi", "v2"] if accept.contains(V2_PROTOBUF) => self.openapi(&Which::V2Protobuf, V2_PROTOBUF),
+            ["openapi", "v2"] if accept.contains(openapi::PROTOBUF_ACCEPT) => {
+                self.openapi(&Which::V2Protobuf, openapi::PROTOBUF_CONTENT_TYPE)
+            },
             ["openapi", "v2"] => self.openapi(&Which::V2Json, JSON),
             ["openapi", "v3"] => Some(json(&openapi::v3_index(&self.registry), JSON.into())),
             ["openapi", "v3", rest @ ..] => self.openapi(&Which::V3(rest.join("/")), JSON),

@@ -27,6 +27,12 @@ pub struct Cidr {
 pub struct CidrError(String);
 
 impl Cidr {
+    /// The network of this address and prefix; bits below the prefix are dropped.
+    pub fn new(address: Ipv4Addr, prefix: u8) -> Self {
+        let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+        Self { address: u32::from(address) & mask, prefix: prefix.min(32) }
+    }
+
     /// Parses `10.42.0.0/16`; bits below the prefix are dropped.
     ///
     /// # Errors
