@@ -150,8 +150,9 @@ impl Hub {
     /// Starts the parts. The API comes last: whoever reaches it finds the rest at work.
     async fn start(&self, config: &Config, parts: &mut Parts) -> Result<(), RunError> {
         let (tcp, udp) = listen(config.listen).await?;
-        let service = config.service_cidr.nth(1).unwrap_or(config.service_cidr.address());
-        let pki = Arc::new(Pki::open_or_create(&config.data_dir, &pki_options(config, service.into()), Timestamp::now())?);
+        let service = config.service_cidr.nth(1);
+        let pki =
+            Arc::new(Pki::open_or_create(&config.data_dir, &pki_options(config, service.into()), Timestamp::now())?);
         bootstrap::bootstrap(&self.objects, service, config.listen.port()).await?;
         let liveness = Arc::new(Liveness::new(Timestamp::now()));
         let recorder = self.start_controllers(config, parts, &pki, &liveness);
@@ -169,17 +170,13 @@ impl Hub {
         let (server, stopped) = (link.clone(), parts.stopped());
         parts.spawn("agents' endpoint", async move { server.serve(udp, stopped).await });
         let state = self.api(config, &pki, link);
-        parts.spawn("API server", api::serve(tcp, Arc::new(pki.https_config()?), state, parts.stopped()));
+        parts.spawn_sure("API server", api::serve(tcp, Arc::new(pki.https_config()?), state, parts.stopped()));
         Ok(())
     }
 
     fn start_controllers(&self, config: &Config, parts: &mut Parts, pki: &Pki, liveness: &Arc<Liveness>) -> Recorder {
         let (recorder, task) = Recorder::new(self.objects.clone());
-        let stopped = parts.stopped();
-        parts.spawn("event recorder", async move {
-            task.run(stopped).await;
-            Ok::<_, io::Error>(())
-        });
+        parts.spawn_sure("event recorder", task.run(parts.stopped()));
         let settings = controllers::Settings {
             registry: Arc::clone(self.objects.registry()),
             liveness: Arc::clone(liveness),
@@ -190,11 +187,7 @@ impl Hub {
         };
         for controller in controllers::all(settings) {
             let name = controller.name();
-            let run = reconcile::run(controller, self.objects.clone(), recorder.clone(), parts.stopped());
-            parts.spawn(name, async move {
-                run.await;
-                Ok::<_, io::Error>(())
-            });
+            parts.spawn_sure(name, reconcile::run(controller, self.objects.clone(), recorder.clone(), parts.stopped()));
         }
         recorder
     }

@@ -194,7 +194,11 @@ pub(crate) fn write_options(query: &Query, user: &User, kind: &str) -> Result<Wr
             FieldValidation::Warn
         }
     };
-    if errors.is_empty() { Ok(WriteOptions { user: user.clone(), dry_run, field_manager, field_validation, duplicate_fields: Vec::new() }) } else { Err(Status::invalid_options(kind, &errors)) }
+    if errors.is_empty() {
+        Ok(WriteOptions { user: user.clone(), dry_run, field_manager, field_validation, duplicate_fields: Vec::new() })
+    } else {
+        Err(Status::invalid_options(kind, &errors))
+    }
 }
 
 /// `dryRun`: nothing, or `All`.

@@ -50,7 +50,8 @@ impl Api {
     async fn with(objects: &[(&'static str, Value)]) -> Self {
         let store = MemoryStore::new();
         let registry = Arc::new(Registry::new(kinds()));
-        let objects_api = Objects::new(store.clone(), registry, crate::objects::Networks::new([10, 43, 0, 0].into(), 16));
+        let objects_api =
+            Objects::new(store.clone(), registry, crate::objects::Networks::new([10, 43, 0, 0].into(), 16));
         let check = Check { name: "store", ready_only: true, run: Box::new(|| Err("closed".into())) };
         let state =
             Arc::new(ApiState::new(objects_api, Arc::new(Tokens), Arc::new(Node), Arc::new(Papers), vec![check]));

@@ -104,7 +104,14 @@ fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<Patch, Status> {
     }
 }
 
-fn done(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, form: &Negotiated, code: u16, written: Written) -> Response<Body> {
+fn done(
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    form: &Negotiated,
+    code: u16,
+    written: Written,
+) -> Response<Body> {
     let mut response = one(call, kind, path, form, code, &written.object);
     respond::warn(&mut response, &written.warnings);
     response

@@ -7,9 +7,9 @@ mod authority;
 mod files;
 mod kubeconfig;
 mod local;
-pub mod tokens;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

@@ -25,7 +25,13 @@ pub(super) async fn bootstrap(objects: &Objects, service: Ipv4Addr, api_port: u1
     ensure(objects, "Service", "default", "kubernetes", spec).await
 }
 
-async fn ensure(objects: &Objects, kind: &'static str, namespace: &str, name: &'static str, spec: Value) -> Result<(), RunError> {
+async fn ensure(
+    objects: &Objects,
+    kind: &'static str,
+    namespace: &str,
+    name: &'static str,
+    spec: Value,
+) -> Result<(), RunError> {
     let failed = |source| RunError::Bootstrap { kind, name, source };
     let missing = || failed(crate::objects::Error::BadRequest(format!("the table of kinds has no {kind}")));
     let row = objects.registry().kind("v1", kind).cloned().ok_or_else(missing)?;

@@ -69,7 +69,7 @@ impl Documents for RegistryDocuments {
         match segments.as_slice() {
             ["openapi", "v2"] if accept.contains(openapi::PROTOBUF_ACCEPT) => {
                 self.openapi(&Which::V2Protobuf, openapi::PROTOBUF_CONTENT_TYPE)
-            },
+            }
             ["openapi", "v2"] => self.openapi(&Which::V2Json, JSON),
             ["openapi", "v3"] => Some(json(&openapi::v3_index(&self.registry), JSON.into())),
             ["openapi", "v3", rest @ ..] => self.openapi(&Which::V3(rest.join("/")), JSON),

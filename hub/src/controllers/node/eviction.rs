@@ -134,4 +134,3 @@ fn evict(pod: &Object) -> PlannedWrite {
         }),
     }
 }
-

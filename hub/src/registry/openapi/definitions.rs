@@ -95,7 +95,11 @@ mod tests {
     #[test]
     fn a_closure_holds_everything_that_is_referred_to() {
         let all = closure(["io.k8s.api.apps.v1.Deployment".to_owned(), "no.such.Thing".to_owned()]);
-        for name in ["io.k8s.api.core.v1.Container", "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "io.k8s.apimachinery.pkg.api.resource.Quantity"] {
+        for name in [
+            "io.k8s.api.core.v1.Container",
+            "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
+            "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        ] {
             assert!(all.contains_key(name), "{name}");
         }
         assert!(!all.contains_key("io.k8s.api.core.v1.Service"));
@@ -109,9 +113,15 @@ mod tests {
         let v2 = parse(deployment, Style::V2);
         assert_eq!(v2["properties"]["spec"]["$ref"], "#/definitions/io.k8s.api.apps.v1.DeploymentSpec");
         let v3 = parse(deployment, Style::V3);
-        assert_eq!(v3["properties"]["spec"]["allOf"], json!([{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentSpec"}]));
+        assert_eq!(
+            v3["properties"]["spec"]["allOf"],
+            json!([{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentSpec"}])
+        );
         assert!(v3["properties"]["spec"]["description"].is_string());
-        assert_eq!(v3["x-kubernetes-group-version-kind"], json!([{"group": "apps", "version": "v1", "kind": "Deployment"}]));
+        assert_eq!(
+            v3["x-kubernetes-group-version-kind"],
+            json!([{"group": "apps", "version": "v1", "kind": "Deployment"}])
+        );
     }
 
     #[test]

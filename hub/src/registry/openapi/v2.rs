@@ -59,9 +59,15 @@ fn item(path: &Path) -> Value {
 
 fn describe(operation: &Operation) -> Value {
     let mut out = operation.common();
-    let mut parameters: Vec<Value> = operation.query.iter().map(|(name, kind, description)| json!({
-        "name": name, "in": "query", "type": kind, "uniqueItems": true, "description": description,
-    })).collect();
+    let mut parameters: Vec<Value> = operation
+        .query
+        .iter()
+        .map(|(name, kind, description)| {
+            json!({
+                "name": name, "in": "query", "type": kind, "uniqueItems": true, "description": description,
+            })
+        })
+        .collect();
     if !operation.body.is_empty() {
         parameters.push(json!({ "name": "body", "in": "body", "schema": reference(&operation.body) }));
         out["consumes"] = operation.consumes().into();

@@ -115,7 +115,13 @@ impl Patcher<'_> {
         Ok(())
     }
 
-    fn merge_list(&self, ty: TypeRef, rule: MergeRule, old: Vec<Value>, new: Vec<Value>) -> Result<Vec<Value>, PatchError> {
+    fn merge_list(
+        &self,
+        ty: TypeRef,
+        rule: MergeRule,
+        old: Vec<Value>,
+        new: Vec<Value>,
+    ) -> Result<Vec<Value>, PatchError> {
         let objects = old.iter().chain(&new).any(Value::is_object);
         if objects && old.iter().chain(&new).any(|item| !item.is_object()) {
             return Err(unprocessable("the list holds items of different types"));
@@ -161,7 +167,11 @@ impl Patcher<'_> {
 }
 
 /// Carries out `$patch` in items: deletions by key, or replacement of the whole list by the items without a directive.
-fn apply_item_directives(mut old: Vec<Value>, new: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
+fn apply_item_directives(
+    mut old: Vec<Value>,
+    new: Vec<Value>,
+    key: &str,
+) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
     let (mut plain, mut gone, mut replace) = (Vec::new(), HashSet::new(), false);
     for item in new {
         let Some(directive) = item.get(DIRECTIVE) else {
