@@ -185,14 +185,14 @@ mod tests {
             ]),
             (json!({"name": "a", "namespace": "b"}), false, vec!["metadata.namespace: Forbidden: not allowed on this type"]),
             (json!({"name": "A"}), false, vec![
-                "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower case alphan",
+                "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower case alphanu",
             ]),
             (json!({"name": "a", "finalizers": ["x"]}), false, vec![
-                "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully",
+                "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully q",
             ]),
             (json!({"name": "a", "labels": {"a b": "c", "d": "e f"}}), false, vec![
-                "metadata.labels: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' ",
-                "metadata.labels: Invalid value: \"e f\": a valid label must be an empty string or consist of alphanum",
+                "metadata.labels: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' o",
+                "metadata.labels: Invalid value: \"e f\": a valid label must be an empty string or consist of alphanume",
             ]),
             (json!({"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": ""}]}), false, vec![
                 "metadata.ownerReferences[0].uid: Invalid value: \"\": uid must not be empty",

@@ -169,7 +169,7 @@ mod tests {
     fn defaults() {
         let object = deployment(json!({}));
         let mut spec = object["spec"].clone();
-        let template = crate::registry::json::remove(&mut spec, "template").unwrap();
+        let template = crate::registry::json::remove(&mut spec, "template").unwrap_or_default();
         assert_eq!(spec, json!({
             "replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600,
             "selector": {"matchLabels": {"app": "web"}},
