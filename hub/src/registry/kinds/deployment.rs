@@ -201,6 +201,10 @@ mod tests {
             (json!({"spec": {"template": {"spec": {"restartPolicy": "Never"}}}}), vec![
                 "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
             ]),
+            (json!({"spec": {"template": {"spec": {"restartPolicy": "Odd"}}}}), vec![
+                "spec.template.spec.restartPolicy: Unsupported value: \"Odd\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+                "spec.template.spec.restartPolicy: Unsupported value: \"Odd\": supported values: \"Always\"",
+            ]),
             (json!({"spec": {"template": {"spec": {"containers": []}}}}), vec!["spec.template.spec.containers: Required value"]),
             (rolling(json!(0), json!(0)), vec![
                 "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:0, IntVal:0, StrVal:\"\"}: may not be 0 when `maxSurge` is 0",

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::configmap::{SIZE_MAX, decoded_length, immutable};
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{at, copy, ensure, entries, get, remove, set, set_default, text};
+use crate::registry::json::{at, ensure, entries, get, remove, set, set_default, text};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
@@ -28,11 +28,6 @@ pub(in crate::registry) fn kind() -> Kind {
         storage: "secrets".into(),
         hooks: Hooks {
             default,
-            prepare_update: |new, old| {
-                if text(new, "type").is_empty() {
-                    copy(new, old, "type");
-                }
-            },
             validate,
             field: |secret, path| (path == "type").then(|| text(secret, "type").to_owned()),
             columns: &[NAME, TYPE, DATA, AGE],

@@ -14,4 +14,4 @@ pub(crate) use resources::{canonical, qos_class, resource_list};
 pub(crate) use scheduling::{taint_effect, tolerations};
 pub(crate) use containers::protocol;
 pub(crate) use probes::port_or_name;
-pub(crate) use validate::{image_whitespace, pod_update, spec, template};
+pub(crate) use validate::{image_whitespace, images, pod_update, spec, template};

@@ -103,6 +103,18 @@ pub(crate) fn template(template: &Value, path: &Path, errors: &mut Errors) {
     spec(template.get("spec").unwrap_or(&Value::Null), &path.child("spec"), errors);
 }
 
+/// Validates the images of a changed pod.
+pub(crate) fn images(spec: &Value, path: &Path, errors: &mut Errors) {
+    for field in ["containers", "initContainers"] {
+        for (i, container) in list(spec, field).iter().enumerate() {
+            if text(container, "image").is_empty() {
+                errors.required(&path.child(field).index(i).child("image"), "");
+            }
+        }
+    }
+    image_whitespace(spec, path, errors);
+}
+
 /// Validates that images have no spaces around them: an error for pods, but not for templates.
 pub(crate) fn image_whitespace(spec: &Value, path: &Path, errors: &mut Errors) {
     for field in ["containers", "initContainers"] {
