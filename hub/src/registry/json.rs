@@ -113,9 +113,26 @@ pub(crate) fn items_mut<'a>(object: &'a mut Value, field: &str) -> impl Iterator
 
 /// Fields that tell `false` or 0 from being unset (pointers in Go).
 const TELL_ZERO: [&str; 20] = [
-    "activeDeadlineSeconds", "allowPrivilegeEscalation", "automountServiceAccountToken", "defaultMode", "enableServiceLinks",
-    "fsGroup", "hostUsers", "immutable", "mode", "optional", "priority", "privileged", "readOnlyRootFilesystem", "replicas",
-    "runAsGroup", "runAsNonRoot", "runAsUser", "shareProcessNamespace", "terminationGracePeriodSeconds", "tolerationSeconds",
+    "activeDeadlineSeconds",
+    "allowPrivilegeEscalation",
+    "automountServiceAccountToken",
+    "defaultMode",
+    "enableServiceLinks",
+    "fsGroup",
+    "hostUsers",
+    "immutable",
+    "mode",
+    "optional",
+    "priority",
+    "privileged",
+    "readOnlyRootFilesystem",
+    "replicas",
+    "runAsGroup",
+    "runAsNonRoot",
+    "runAsUser",
+    "shareProcessNamespace",
+    "terminationGracePeriodSeconds",
+    "tolerationSeconds",
 ];
 
 /// Equality as Kubernetes' semantic equality has it: missing, `null`, `""`, empty list and empty map are the same, and

@@ -96,7 +96,9 @@ fn field(pod: &Value, path: &str) -> Option<String> {
             .first()
             .map_or_else(|| text_at(status, &["podIP"]), |ip| text(ip, "ip"))
             .to_owned(),
-        "status.nominatedNodeName" => at(status, &["nominatedNodeName"]).and_then(Value::as_str).unwrap_or("").to_owned(),
+        "status.nominatedNodeName" => {
+            at(status, &["nominatedNodeName"]).and_then(Value::as_str).unwrap_or("").to_owned()
+        }
         _ => return None,
     })
 }
@@ -120,7 +122,9 @@ mod tests {
 
     #[test]
     fn a_new_pod_is_pending() {
-        let pod = pod(json!({"containers": [{"name": "a", "image": "x", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}));
+        let pod = pod(
+            json!({"containers": [{"name": "a", "image": "x", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}),
+        );
         assert_eq!(pod["status"], json!({"phase": "Pending", "qosClass": "Guaranteed"}));
     }
 
@@ -132,15 +136,19 @@ mod tests {
             (good.clone(), None, vec![]),
             (json!({}), None, vec!["spec.containers: Required value"]),
             (image(" x"), None, vec!["spec.containers[0].image: Invalid value: \" x\": must not have leading o"]),
-            (json!({"containers": good["containers"], "ephemeralContainers": [{"name": "e", "image": "x"}]}), None, vec![
-                "spec.ephemeralContainers: Forbidden: cannot be set on create",
-            ]),
+            (
+                json!({"containers": good["containers"], "ephemeralContainers": [{"name": "e", "image": "x"}]}),
+                None,
+                vec!["spec.ephemeralContainers: Forbidden: cannot be set on create"],
+            ),
             (good.clone(), Some(good.clone()), vec![]),
             (image("y"), Some(good.clone()), vec![]),
             (image(""), Some(good.clone()), vec!["spec.containers[0].image: Required value"]),
-            (json!({"containers": good["containers"], "securityContext": {"runAsUser": 0}}), Some(good.clone()), vec![
-                "spec: Forbidden: pod updates may not change fields other than `spec.co",
-            ]),
+            (
+                json!({"containers": good["containers"], "securityContext": {"runAsUser": 0}}),
+                Some(good.clone()),
+                vec!["spec: Forbidden: pod updates may not change fields other than `spec.co"],
+            ),
         ];
         for (new, old, expected) in table {
             assert_eq!(check(new.clone(), old), expected, "{new}");
@@ -160,8 +168,12 @@ mod tests {
     fn selectable() {
         let pod = json!({"spec": {"nodeName": "n"}, "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}});
         for (path, value) in [
-            ("spec.nodeName", Some("n")), ("status.phase", Some("Running")), ("status.podIP", Some("10.0.0.1")),
-            ("spec.hostNetwork", Some("false")), ("spec.restartPolicy", Some("")), ("spec.image", None),
+            ("spec.nodeName", Some("n")),
+            ("status.phase", Some("Running")),
+            ("status.podIP", Some("10.0.0.1")),
+            ("spec.hostNetwork", Some("false")),
+            ("spec.restartPolicy", Some("")),
+            ("spec.image", None),
         ] {
             assert_eq!(field(&pod, path).as_deref(), value, "{path}");
         }
