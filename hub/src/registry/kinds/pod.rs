@@ -57,28 +57,40 @@ fn validate(pod: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let path = Path::new("spec");
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     match old {
-        None => new_spec(spec, &path, &mut errors),
+        // Most writes are of the status.
         Some(old) if old.get("spec") == Some(spec) => {}
-        Some(old) => changed_spec(spec, old, &path, &mut errors),
+        Some(old) => {
+            spec_of_pod(spec, &path, &mut errors);
+            changes(spec, old, &path, &mut errors);
+        }
+        None => {
+            spec_of_pod(spec, &path, &mut errors);
+            only_later(spec, &path, &mut errors);
+        }
     }
     errors.into_vec()
 }
 
-fn new_spec(spec: &Value, path: &Path, errors: &mut Errors) {
+fn spec_of_pod(spec: &Value, path: &Path, errors: &mut Errors) {
     podspec::spec(spec, path, errors);
     podspec::image_whitespace(spec, path, errors);
+}
+
+/// What a new pod may not have yet.
+fn only_later(spec: &Value, path: &Path, errors: &mut Errors) {
     if !list(spec, "ephemeralContainers").is_empty() {
         errors.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
     }
+    if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
+        errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
 }
 
-fn changed_spec(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+fn changes(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     // A pod stored by an older hub may lack defaults of today, which are no change.
     let mut old = old.clone();
     default(&mut old);
-    podspec::pod_update(spec, &old["spec"], path, errors);
-    podspec::tolerations(spec, &path.child("tolerations"), errors);
-    podspec::images(spec, path, errors);
+    podspec::pod_update(spec, old.get("spec").unwrap_or(&Value::Null), path, errors);
 }
 
 fn field(pod: &Value, path: &str) -> Option<String> {
@@ -143,6 +155,11 @@ mod tests {
             ),
             (good.clone(), Some(good.clone()), vec![]),
             (image("y"), Some(good.clone()), vec![]),
+            (
+                json!({"containers": good["containers"], "nodeName": "n", "schedulingGates": [{"name": "g"}]}),
+                None,
+                vec!["spec.nodeName: Forbidden: cannot be set until all schedulingGates have"],
+            ),
             (image(""), Some(good.clone()), vec!["spec.containers[0].image: Required value"]),
             (
                 json!({"containers": good["containers"], "securityContext": {"runAsUser": 0}}),
