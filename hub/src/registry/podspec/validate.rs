@@ -116,7 +116,12 @@ pub(crate) fn template(template: &Value, path: &Path, errors: &mut Errors) {
     let meta = template.get("metadata").unwrap_or(&Value::Null);
     objectmeta::labels(meta.get("labels"), &path.child("labels"), errors);
     objectmeta::annotations(meta.get("annotations"), &path.child("annotations"), errors);
-    spec(template.get("spec").unwrap_or(&Value::Null), &path.child("spec"), errors);
+    let path = path.child("spec");
+    let pod = template.get("spec").unwrap_or(&Value::Null);
+    spec(pod, &path, errors);
+    if !list(pod, "ephemeralContainers").is_empty() {
+        errors.forbidden(&path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
 }
 
 /// Validates that images have no spaces around them: an error for pods, but not for templates.
