@@ -69,6 +69,11 @@ impl Errors {
         self.add(path, FieldErrorKind::Duplicate(shown.into()), "");
     }
 
+    /// As [`Errors::duplicate`], with a reason.
+    pub(crate) fn duplicate_because(&mut self, path: &Path, shown: impl Into<String>, detail: &str) {
+        self.add(path, FieldErrorKind::Duplicate(shown.into()), detail);
+    }
+
     /// A field that may not be set or changed.
     pub(crate) fn forbidden(&mut self, path: &Path, detail: impl Into<String>) {
         self.add(path, FieldErrorKind::Forbidden, detail);

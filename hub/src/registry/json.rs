@@ -111,12 +111,37 @@ pub(crate) fn items_mut<'a>(object: &'a mut Value, field: &str) -> impl Iterator
     object.get_mut(field).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
-/// Equality as Kubernetes' semantic equality has it: missing, `null`, `""`, `false`, 0, empty list and empty map are the same.
+/// Fields that tell `false` or 0 from being unset (pointers in Go).
+const TELL_ZERO: [&str; 20] = [
+    "activeDeadlineSeconds",
+    "allowPrivilegeEscalation",
+    "automountServiceAccountToken",
+    "defaultMode",
+    "enableServiceLinks",
+    "fsGroup",
+    "hostUsers",
+    "immutable",
+    "mode",
+    "optional",
+    "priority",
+    "privileged",
+    "readOnlyRootFilesystem",
+    "replicas",
+    "runAsGroup",
+    "runAsNonRoot",
+    "runAsUser",
+    "shareProcessNamespace",
+    "terminationGracePeriodSeconds",
+    "tolerationSeconds",
+];
+
+/// Equality as Kubernetes' semantic equality has it: missing, `null`, `""`, empty list and empty map are the same, and
+/// so are `false` and 0 where Go would leave them out.
 pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     match (a, b) {
         (Some(Value::Object(x)), Some(Value::Object(y))) => {
-            x.iter().all(|(k, v)| same(Some(v), y.get(k)))
-                && y.keys().all(|k| x.contains_key(k) || same(None, y.get(k)))
+            x.iter().all(|(k, v)| same_field(k, Some(v), y.get(k)))
+                && y.iter().all(|(k, v)| x.contains_key(k) || same_field(k, None, Some(v)))
         }
         (Some(Value::Array(x)), Some(Value::Array(y))) => {
             x.len() == y.len() && x.iter().zip(y).all(|(v, w)| same(Some(v), Some(w)))
@@ -126,6 +151,11 @@ pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     }
 }
 
+fn same_field(field: &str, a: Option<&Value>, b: Option<&Value>) -> bool {
+    let there = |v: Option<&Value>| v.is_some_and(|v| !v.is_null());
+    (!TELL_ZERO.contains(&field) || there(a) == there(b)) && same(a, b)
+}
+
 fn is_empty(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null | Value::Bool(false)) => true,
@@ -133,7 +163,7 @@ fn is_empty(value: Option<&Value>) -> bool {
         Some(Value::Number(n)) => n.as_i64() == Some(0),
         Some(Value::String(s)) => s.is_empty(),
         Some(Value::Array(items)) => items.is_empty(),
-        Some(Value::Object(map)) => map.values().all(|v| is_empty(Some(v))),
+        Some(Value::Object(map)) => map.iter().all(|(k, v)| same_field(k, None, Some(v))),
     }
 }
 
@@ -151,6 +181,10 @@ mod tests {
             (json!({"a": [1, 2]}), json!({"a": [1]}), false),
             (json!({"a": "x"}), json!({"a": "y"}), false),
             (json!({"a": true}), json!({}), false),
+            (json!({"a": false}), json!({}), true),
+            (json!({"runAsUser": 0}), json!({}), false),
+            (json!({"a": {"runAsUser": 0}}), json!({}), false),
+            (json!({"runAsUser": null}), json!({}), true),
         ] {
             assert_eq!(same(Some(&a), Some(&b)), equal, "{a} {b}");
             assert_eq!(same(Some(&b), Some(&a)), equal, "{b} {a}");

@@ -56,6 +56,14 @@ pub(crate) fn dns_1035_label(text: &str) -> Vec<String> {
     check(text, LABEL_MAX, valid, LABEL_1035)
 }
 
+/// A name that can stand in a URL: what every name must be at least.
+pub(crate) fn path_segment(text: &str) -> Vec<String> {
+    if [".", ".."].contains(&text) {
+        return vec![format!("may not be '{text}'")];
+    }
+    ["/", "%"].iter().filter(|c| text.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
+}
+
 /// A qualified name: the key of a label, a taint, a resource.
 pub(crate) fn qualified_name(text: &str) -> Vec<String> {
     let (prefix, name) = match text.split_once('/') {
@@ -173,7 +181,9 @@ mod tests {
     #[test]
     fn bad_names_get_kubernetes_wording() {
         let long = "a".repeat(64);
-        let table: [(Rule, &str, &[&str]); 13] = [
+        let table: [(Rule, &str, &[&str]); 15] = [
+            (path_segment, "..", &["may not be '..'"]),
+            (path_segment, "a/b%", &["may not contain '/'", "may not contain '%'"]),
             (dns_label, "Web", &[LABEL]),
             (dns_label, "", &[LABEL]),
             (dns_label, &long, &["must be no more than 63 bytes"]),

@@ -201,22 +201,22 @@ mod tests {
                 json!({"name": "A"}),
                 false,
                 vec![
-                    "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower case alphan",
+                    "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower case alphanu",
                 ],
             ),
             (
                 json!({"name": "a", "finalizers": ["x"]}),
                 false,
                 vec![
-                    "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully",
+                    "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully q",
                 ],
             ),
             (
                 json!({"name": "a", "labels": {"a b": "c", "d": "e f"}}),
                 false,
                 vec![
-                    "metadata.labels: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' ",
-                    "metadata.labels: Invalid value: \"e f\": a valid label must be an empty string or consist of alphanum",
+                    "metadata.labels: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' o",
+                    "metadata.labels: Invalid value: \"e f\": a valid label must be an empty string or consist of alphanume",
                 ],
             ),
             (

@@ -188,7 +188,7 @@ mod tests {
     fn defaults() {
         let object = deployment(json!({}));
         let mut spec = object["spec"].clone();
-        let template = crate::registry::json::remove(&mut spec, "template").unwrap();
+        let template = crate::registry::json::remove(&mut spec, "template").unwrap_or_default();
         assert_eq!(
             spec,
             json!({
@@ -233,6 +233,13 @@ mod tests {
             (
                 json!({"spec": {"template": {"spec": {"restartPolicy": "Never"}}}}),
                 vec!["spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\""],
+            ),
+            (
+                json!({"spec": {"template": {"spec": {"restartPolicy": "Odd"}}}}),
+                vec![
+                    "spec.template.spec.restartPolicy: Unsupported value: \"Odd\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+                    "spec.template.spec.restartPolicy: Unsupported value: \"Odd\": supported values: \"Always\"",
+                ],
             ),
             (
                 json!({"spec": {"template": {"spec": {"containers": []}}}}),

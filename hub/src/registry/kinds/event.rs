@@ -92,10 +92,10 @@ fn stored_form(event: &Value) -> Value {
 
 fn validate(event: &Value, _old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
-    // Kubernetes never checked the rest of the metadata of old events, nor what an update of them changes.
+    // Kubernetes checks little of old events: clients of all kinds write them.
     match text_at(event, &["metadata", "name"]) {
         "" => errors.required(&Path::new("metadata").child("name"), "name or generateName is required"),
-        name => errors.invalid_text(&Path::new("metadata").child("name"), name, names::dns_subdomain(name)),
+        name => errors.invalid_text(&Path::new("metadata").child("name"), name, names::path_segment(name)),
     }
     legacy(event, &mut errors);
     errors.into_vec()

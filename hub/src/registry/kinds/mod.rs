@@ -11,6 +11,7 @@ mod pod_table;
 pub(super) mod replicaset;
 pub(super) mod secret;
 pub(super) mod service;
+mod service_rules;
 mod service_table;
 pub(super) mod serviceaccount;
 mod workload;

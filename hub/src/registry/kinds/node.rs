@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::registry::fields::{Errors, Path, quoted, shown};
+use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, entries, get, get_mut, is_true, list, list_at, set, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column, wide};
@@ -80,8 +80,8 @@ fn validate(node: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(node, old, false, names::dns_subdomain, &mut errors);
     let spec = node.get("spec").unwrap_or(&Value::Null);
-    let path = Path::new("spec");
-    taints(spec, &path.child("taints"), &mut errors);
+    // Kubernetes' own field here, though taints are in `spec`.
+    taints(spec, &Path::new("metadata").child("taints"), &mut errors);
     let status = Path::new("status");
     for field in ["capacity", "allocatable"] {
         podspec::resource_list(at(node, &["status", field]), &status.child(field), &mut errors);
@@ -114,7 +114,13 @@ fn taints(spec: &Value, path: &Path, errors: &mut Errors) {
             podspec::taint_effect(effect, &path.child("effect"), errors);
         }
         if !seen.insert((key, effect)) {
-            errors.duplicate(&path, shown(taint));
+            let shown = format!(
+                "core.Taint{{Key:{}, Value:{}, Effect:{}, TimeAdded:<nil>}}",
+                quoted(key),
+                quoted(value),
+                quoted(effect)
+            );
+            errors.duplicate_because(&path, shown, "taints must be unique by key and effect pair");
         }
     }
 }
@@ -217,7 +223,10 @@ mod tests {
         };
         let taint = json!({"key": "a", "effect": "NoSchedule"});
         assert_eq!(texts(&node(json!({"taints": [taint]})), None), Vec::<String>::new());
-        assert_eq!(texts(&node(json!({"taints": [{"key": "a"}]})), None), ["spec.taints[0].effect: Required value"]);
+        assert_eq!(
+            texts(&node(json!({"taints": [{"key": "a"}]})), None),
+            ["metadata.taints[0].effect: Required value"]
+        );
         assert_eq!(validate(&node(json!({"taints": [taint, taint]})), None).len(), 1);
         assert_eq!(
             texts(&node(json!({"podCIDR": "10.1.0.0/24"})), Some(&node(json!({"podCIDR": "10.2.0.0/24"})))),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::pod_table;
 use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, ensure, get_mut, is_true, list_at, set, text, text_at};
+use crate::registry::json::{at, ensure, get_mut, is_true, list, list_at, set, text, text_at};
 use crate::registry::{FieldError, Hooks, Kind, names, objectmeta, podspec};
 
 /// The row.
@@ -57,14 +57,40 @@ fn validate(pod: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let path = Path::new("spec");
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     match old {
-        None => podspec::spec(spec, &path, &mut errors),
+        // Most writes are of the status.
+        Some(old) if old.get("spec") == Some(spec) => {}
         Some(old) => {
-            podspec::pod_update(spec, old.get("spec").unwrap_or(&Value::Null), &path, &mut errors);
-            podspec::tolerations(spec, &path.child("tolerations"), &mut errors);
+            spec_of_pod(spec, &path, &mut errors);
+            changes(spec, old, &path, &mut errors);
+        }
+        None => {
+            spec_of_pod(spec, &path, &mut errors);
+            only_later(spec, &path, &mut errors);
         }
     }
-    podspec::image_whitespace(spec, &path, &mut errors);
     errors.into_vec()
+}
+
+fn spec_of_pod(spec: &Value, path: &Path, errors: &mut Errors) {
+    podspec::spec(spec, path, errors);
+    podspec::image_whitespace(spec, path, errors);
+}
+
+/// What a new pod may not have yet.
+fn only_later(spec: &Value, path: &Path, errors: &mut Errors) {
+    if !list(spec, "ephemeralContainers").is_empty() {
+        errors.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
+    }
+    if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
+        errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+}
+
+fn changes(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+    // A pod stored by an older hub may lack defaults of today, which are no change.
+    let mut old = old.clone();
+    default(&mut old);
+    podspec::pod_update(spec, old.get("spec").unwrap_or(&Value::Null), path, errors);
 }
 
 fn field(pod: &Value, path: &str) -> Option<String> {
@@ -87,4 +113,86 @@ fn field(pod: &Value, path: &str) -> Option<String> {
         }
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pod(spec: Value) -> Value {
+        let mut pod = json!({"metadata": {"name": "p", "namespace": "default"}, "spec": spec});
+        default(&mut pod);
+        prepare_create(&mut pod);
+        pod
+    }
+
+    fn check(new: Value, old: Option<Value>) -> Vec<String> {
+        let old = old.map(pod);
+        let texts = validate(&pod(new), old.as_ref());
+        texts.iter().map(|e| e.to_string().lines().next().unwrap_or_default().chars().take(70).collect()).collect()
+    }
+
+    #[test]
+    fn a_new_pod_is_pending() {
+        let pod = pod(
+            json!({"containers": [{"name": "a", "image": "x", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}]}),
+        );
+        assert_eq!(pod["status"], json!({"phase": "Pending", "qosClass": "Guaranteed"}));
+    }
+
+    #[test]
+    fn creation_and_update() {
+        let good = json!({"containers": [{"name": "a", "image": "x"}]});
+        let image = |image: &str| json!({"containers": [{"name": "a", "image": image, "imagePullPolicy": "Always"}]});
+        let table = [
+            (good.clone(), None, vec![]),
+            (json!({}), None, vec!["spec.containers: Required value"]),
+            (image(" x"), None, vec!["spec.containers[0].image: Invalid value: \" x\": must not have leading o"]),
+            (
+                json!({"containers": good["containers"], "ephemeralContainers": [{"name": "e", "image": "x"}]}),
+                None,
+                vec!["spec.ephemeralContainers: Forbidden: cannot be set on create"],
+            ),
+            (good.clone(), Some(good.clone()), vec![]),
+            (image("y"), Some(good.clone()), vec![]),
+            (
+                json!({"containers": good["containers"], "nodeName": "n", "schedulingGates": [{"name": "g"}]}),
+                None,
+                vec!["spec.nodeName: Forbidden: cannot be set until all schedulingGates have"],
+            ),
+            (image(""), Some(good.clone()), vec!["spec.containers[0].image: Required value"]),
+            (
+                json!({"containers": good["containers"], "securityContext": {"runAsUser": 0}}),
+                Some(good.clone()),
+                vec!["spec: Forbidden: pod updates may not change fields other than `spec.co"],
+            ),
+        ];
+        for (new, old, expected) in table {
+            assert_eq!(check(new.clone(), old), expected, "{new}");
+        }
+    }
+
+    #[test]
+    fn a_pod_without_todays_defaults_can_change() {
+        let mut old = pod(json!({"containers": [{"name": "a", "image": "x"}]}));
+        crate::registry::json::remove(&mut old["spec"], "preemptionPolicy");
+        let mut new = old.clone();
+        default(&mut new);
+        assert_eq!(validate(&new, Some(&old)), []);
+    }
+
+    #[test]
+    fn selectable() {
+        let pod = json!({"spec": {"nodeName": "n"}, "status": {"phase": "Running", "podIPs": [{"ip": "10.0.0.1"}]}});
+        for (path, value) in [
+            ("spec.nodeName", Some("n")),
+            ("status.phase", Some("Running")),
+            ("status.podIP", Some("10.0.0.1")),
+            ("spec.hostNetwork", Some("false")),
+            ("spec.restartPolicy", Some("")),
+            ("spec.image", None),
+        ] {
+            assert_eq!(field(&pod, path).as_deref(), value, "{path}");
+        }
+    }
 }

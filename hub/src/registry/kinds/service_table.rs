@@ -106,7 +106,7 @@ mod tests {
             let object = json!({"metadata": {"name": "s"}, "spec": spec, "status": status});
             let cells = row(&object, 0);
             assert_eq!(cells.len(), COLUMNS.len());
-            let texts: Vec<&str> = [1, 2, 3, 4, 6].iter().map(|i| cells[*i].as_str().unwrap()).collect();
+            let texts: Vec<&str> = [1, 2, 3, 4, 6].iter().map(|i| cells[*i].as_str().unwrap_or("?")).collect();
             assert_eq!(texts.join(" "), expected);
         }
     }

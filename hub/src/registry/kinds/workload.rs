@@ -50,7 +50,7 @@ fn validate_template(template: &Value, selector: Option<&Value>, path: &Path, er
     }
     podspec::template(template, path, errors);
     let policy = json::text_at(template, &["spec", "restartPolicy"]);
-    if ["OnFailure", "Never"].contains(&policy) {
+    if policy != "Always" {
         errors.not_supported(&path.child("spec").child("restartPolicy"), policy, &["Always"]);
     }
     if json::at(template, &["spec", "activeDeadlineSeconds"]).is_some() {

@@ -11,7 +11,7 @@ use crate::registry::names::{dns_label, port_name, port_number};
 
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
-const MESSAGE_POLICY: &str = "must be 'File' or 'FallbackToLogsOnError'";
+const MESSAGE_POLICIES: [&str; 2] = ["File", "FallbackToLogsOnError"];
 
 /// Validates the containers and init containers of a pod spec.
 pub(super) fn all(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -27,21 +27,28 @@ pub(super) fn all(spec: &Value, path: &Path, errors: &mut Errors) {
         one(container, &volumes, &path, errors);
         unique_name(container, &mut names, &path, errors);
         running(container, &path, errors);
+        if get(container, "restartPolicy").is_some() {
+            errors.forbidden(&path.child("restartPolicy"), "may not be set for non-init containers");
+        }
     }
-    host_ports(containers, &containers_path, errors);
+    let mut taken = BTreeSet::new();
+    for (i, container) in containers.iter().enumerate() {
+        host_ports(container, &mut taken, &containers_path.index(i), errors);
+    }
 
     let init_path = path.child("initContainers");
     for (i, container) in list(spec, "initContainers").iter().enumerate() {
         let path = init_path.index(i);
         one(container, &volumes, &path, errors);
         unique_name(container, &mut names, &path, errors);
+        // Init containers run one by one, so only their own ports can collide.
+        host_ports(container, &mut BTreeSet::new(), &path, errors);
         match text(container, "restartPolicy") {
             "Always" => running(container, &path, errors),
             "" => not_for_init(container, &path, errors),
             other => errors.not_supported(&path.child("restartPolicy"), other, &["Always"]),
         }
     }
-    host_ports(list(spec, "initContainers"), &init_path, errors);
     if is_true(spec, "hostNetwork") {
         host_network(containers, &containers_path, errors);
     }
@@ -63,9 +70,9 @@ fn one(container: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut Er
         errors.required(&path.child("image"), "");
     }
     match text(container, "terminationMessagePolicy") {
-        "File" | "FallbackToLogsOnError" => {}
-        "" => errors.required(&path.child("terminationMessagePolicy"), MESSAGE_POLICY),
-        other => errors.invalid(&path.child("terminationMessagePolicy"), quoted(other), MESSAGE_POLICY),
+        "" => errors.required(&path.child("terminationMessagePolicy"), ""),
+        policy if MESSAGE_POLICIES.contains(&policy) => {}
+        policy => errors.not_supported(&path.child("terminationMessagePolicy"), policy, &MESSAGE_POLICIES),
     }
     ports(container, &path.child("ports"), errors);
     env::env(container, &path.child("env"), errors);
@@ -92,7 +99,9 @@ fn running(container: &Value, path: &Path, errors: &mut Errors) {
     for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = get(container, kind) else { continue };
         probes::probe(probe, &path.child(kind), errors);
-        if kind != "readinessProbe" {
+        if kind == "readinessProbe" {
+            probes::no_grace_period(probe, &path.child(kind), errors);
+        } else {
             probes::single_success(probe, &path.child(kind), errors);
         }
     }
@@ -142,28 +151,25 @@ pub(crate) fn protocol(port: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn host_ports(containers: &[Value], path: &Path, errors: &mut Errors) {
-    let mut taken = BTreeSet::new();
-    for (i, container) in containers.iter().enumerate() {
-        for (j, port) in list(container, "ports").iter().enumerate() {
-            let Some(number) = int(port, "hostPort").filter(|n| *n != 0) else { continue };
-            let place = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
-            if taken.contains(&place) {
-                errors.duplicate(&path.index(i).child("ports").index(j).child("hostPort"), quoted(&place));
-            }
-            taken.insert(place);
+fn host_ports(container: &Value, taken: &mut BTreeSet<String>, path: &Path, errors: &mut Errors) {
+    for (i, port) in list(container, "ports").iter().enumerate() {
+        let Some(number) = int(port, "hostPort").filter(|n| *n != 0) else { continue };
+        let place = format!("{}/{}/{number}", text(port, "protocol"), text(port, "hostIP"));
+        if taken.contains(&place) {
+            errors.duplicate(&path.child("ports").index(i).child("hostPort"), quoted(&place));
         }
+        taken.insert(place);
     }
 }
 
 fn host_network(containers: &[Value], path: &Path, errors: &mut Errors) {
     for (i, container) in containers.iter().enumerate() {
         for (j, port) in list(container, "ports").iter().enumerate() {
-            let number = int(port, "containerPort");
             // A template may leave the host port out; a pod gets it by default.
-            if int(port, "hostPort").is_some_and(|host| host != 0 && Some(host) != number) {
-                let path = path.index(i).child("ports").index(j).child("containerPort");
-                errors.invalid(&path, shown(&number.into()), "must match `hostPort` when `hostNetwork` is true");
+            let number = int(port, "hostPort").unwrap_or(0);
+            if number != 0 && Some(number) != int(port, "containerPort") {
+                let path = path.index(i).child("ports").index(j).child("hostPort");
+                errors.invalid(&path, number.to_string(), "must match `containerPort` when `hostNetwork` is true");
             }
         }
     }

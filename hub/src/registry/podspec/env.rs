@@ -83,23 +83,27 @@ fn value_from(source: &Value, has_value: bool, path: &Path, errors: &mut Errors)
 /// Validates a reference to a field of the pod, e.g. `metadata.labels['app']`.
 pub(super) fn field_ref(field: &Value, supported: &[&str], path: &Path, errors: &mut Errors) {
     if text(field, "apiVersion").is_empty() {
-        errors.required(&path.child("apiVersion"), "");
+        return errors.required(&path.child("apiVersion"), "");
     }
     let name = text(field, "fieldPath");
-    let path = path.child("fieldPath");
+    let field_path = path.child("fieldPath");
     if name.is_empty() {
-        return errors.required(&path, "");
+        return errors.required(&field_path, "");
     }
     if let Some((map, key)) = subscript(name) {
         match map {
-            "metadata.annotations" => errors.invalid_text(&path, key, qualified_name(&key.to_lowercase())),
-            "metadata.labels" => errors.invalid_text(&path, key, qualified_name(key)),
-            _ => errors.invalid(&path, quoted(map), "does not support subscript"),
+            "metadata.annotations" => errors.invalid_text(path, key, qualified_name(&key.to_lowercase())),
+            "metadata.labels" => errors.invalid_text(path, key, qualified_name(key)),
+            _ => errors.invalid(path, quoted(map), "does not support subscript"),
         }
     } else if !FIELD_PATHS.contains(&name) && !KNOWN_FIELDS.contains(&name) {
-        errors.invalid(&path, quoted(name), format!("error converting fieldPath: field label not supported: {name}"));
+        errors.invalid(
+            &field_path,
+            quoted(name),
+            format!("error converting fieldPath: field label not supported: {name}"),
+        );
     } else if !supported.contains(&name) {
-        errors.not_supported(&path, name, supported);
+        errors.not_supported(&field_path, name, supported);
     }
 }
 
@@ -111,15 +115,15 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
 fn resource_field_ref(reference: &Value, path: &Path, errors: &mut Errors) {
     match text(reference, "resource") {
         "" => errors.required(&path.child("resource"), ""),
-        name if RESOURCES.contains(&name) || name.contains("hugepages-") => {}
+        name if RESOURCES.contains(&name) => {}
+        name if name.starts_with("limits.hugepages-") || name.starts_with("requests.hugepages-") => {}
         name => errors.not_supported(&path.child("resource"), name, &RESOURCES),
     }
 }
 
 fn key_ref(reference: &Value, path: &Path, errors: &mut Errors) {
-    if text(reference, "name").is_empty() {
-        errors.required(&path.child("name"), "");
-    }
+    let name = text(reference, "name");
+    errors.invalid_text(&path.child("name"), name, dns_subdomain(name));
     match text(reference, "key") {
         "" => errors.required(&path.child("key"), ""),
         key => errors.invalid_text(&path.child("key"), key, config_key(key)),

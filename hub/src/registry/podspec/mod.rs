@@ -13,5 +13,5 @@ pub(crate) use containers::protocol;
 pub(crate) use defaults::{default_pod_only, default_spec};
 pub(crate) use probes::port_or_name;
 pub(crate) use resources::{canonical, qos_class, resource_list};
-pub(crate) use scheduling::{taint_effect, tolerations};
+pub(crate) use scheduling::taint_effect;
 pub(crate) use validate::{image_whitespace, pod_update, spec, template};

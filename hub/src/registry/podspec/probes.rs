@@ -24,6 +24,14 @@ pub(super) fn single_success(probe: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// Validates what only holds for readiness probes: they never end a container.
+pub(super) fn no_grace_period(probe: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(seconds) = int(probe, "terminationGracePeriodSeconds") {
+        let path = path.child("terminationGracePeriodSeconds");
+        errors.invalid(&path, seconds.to_string(), "must not be set for readinessProbes");
+    }
+}
+
 /// Validates `lifecycle`.
 pub(super) fn lifecycle(lifecycle: &Value, path: &Path, errors: &mut Errors) {
     for event in ["postStart", "preStop"] {

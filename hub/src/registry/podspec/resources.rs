@@ -48,11 +48,10 @@ pub(super) fn quantity(value: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Validates the quantities of a resource list that is no container's (a node's capacity).
+/// Validates the quantities of a node's capacity, whose resources may have any name.
 pub(crate) fn resource_list(resources: Option<&Value>, path: &Path, errors: &mut Errors) {
     for (name, value) in entries(resources) {
-        resource_name(name, &path.key(name), errors);
-        quantity(value, &path.key(name), errors);
+        quantity(value, &path.child(name), errors);
     }
 }
 

@@ -1,8 +1,10 @@
 //! Validation of what steers the scheduler: tolerations, affinity, spreading.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use crate::registry::fields::{Errors, Path, quoted, shown};
+use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::json::{at, get, int, list, list_at, text, texts};
 use crate::registry::names::{label_value, qualified_name};
 use crate::registry::objectmeta::label_selector;
@@ -19,7 +21,7 @@ pub(crate) fn taint_effect(effect: &str, path: &Path, errors: &mut Errors) {
 }
 
 /// Validates `tolerations`.
-pub(crate) fn tolerations(spec: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn tolerations(spec: &Value, path: &Path, errors: &mut Errors) {
     for (i, toleration) in list(spec, "tolerations").iter().enumerate() {
         one_toleration(toleration, &path.index(i), errors);
     }
@@ -49,9 +51,7 @@ fn one_toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
             }
         }
         "Exists" if value.is_empty() => {}
-        "Exists" => {
-            errors.invalid(&operator_path, shown(toleration), "value must be empty when `operator` is 'Exists'")
-        }
+        "Exists" => errors.invalid(&operator_path, quoted(value), "value must be empty when `operator` is 'Exists'"),
         other => errors.not_supported(&operator_path, other, &["Equal", "Exists"]),
     }
     if !effect.is_empty() {
@@ -163,6 +163,34 @@ pub(super) fn spreading(spec: &Value, path: &Path, errors: &mut Errors) {
         }
         if let Some(selector) = get(constraint, "labelSelector") {
             label_selector(selector, &path.child("labelSelector"), errors);
+        }
+    }
+}
+
+/// Validates `schedulingGates` and `readinessGates`.
+pub(super) fn gates(spec: &Value, path: &Path, errors: &mut Errors) {
+    let mut seen = BTreeSet::new();
+    for (i, gate) in list(spec, "schedulingGates").iter().enumerate() {
+        let (path, name) = (path.child("schedulingGates").index(i), text(gate, "name"));
+        errors.invalid_text(&path, name, qualified_name(name));
+        if !seen.insert(name) {
+            errors.duplicate(&path, quoted(name));
+        }
+    }
+    for (i, gate) in list(spec, "readinessGates").iter().enumerate() {
+        let (path, kind) = (path.child("readinessGates").index(i).child("conditionType"), text(gate, "conditionType"));
+        errors.invalid_text(&path, kind, qualified_name(kind));
+    }
+}
+
+/// Validates that an update only takes scheduling gates away.
+pub(super) fn only_deleted_gates(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+    let before: Vec<&str> = list(old, "schedulingGates").iter().map(|g| text(g, "name")).collect();
+    for (i, gate) in list(new, "schedulingGates").iter().enumerate() {
+        let name = text(gate, "name");
+        if !before.contains(&name) {
+            let detail = format!("only deletion is allowed, but found new scheduling gate '{name}'");
+            errors.forbidden(&path.index(i).child("name"), detail);
         }
     }
 }

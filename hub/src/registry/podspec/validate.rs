@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{containers, scheduling, volumes};
 use crate::registry::fields::{Errors, Path, quoted, shown};
-use crate::registry::json::{get, int, is_true, list, same, set, text, text_at};
+use crate::registry::json::{get, int, is_true, list, same, set, text, text_at, texts};
 use crate::registry::names;
 use crate::registry::objectmeta;
 
@@ -35,10 +35,18 @@ pub(crate) fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
             "must be between 1 and 2147483647, inclusive",
         );
     }
+    host_aliases(spec, &path.child("hostAliases"), errors);
+    scheduling::gates(spec, path, errors);
+}
+
+fn host_aliases(spec: &Value, path: &Path, errors: &mut Errors) {
     for (i, alias) in list(spec, "hostAliases").iter().enumerate() {
-        let path = path.child("hostAliases").index(i);
+        let path = path.index(i);
         let ip = text(alias, "ip");
         errors.invalid_text(&path.child("ip"), ip, names::ip(ip));
+        for (j, name) in texts(alias, "hostnames").into_iter().enumerate() {
+            errors.invalid_text(&path.child("hostnames").index(j), name, names::dns_subdomain(name));
+        }
     }
 }
 
@@ -108,7 +116,12 @@ pub(crate) fn template(template: &Value, path: &Path, errors: &mut Errors) {
     let meta = template.get("metadata").unwrap_or(&Value::Null);
     objectmeta::labels(meta.get("labels"), &path.child("labels"), errors);
     objectmeta::annotations(meta.get("annotations"), &path.child("annotations"), errors);
-    spec(template.get("spec").unwrap_or(&Value::Null), &path.child("spec"), errors);
+    let path = path.child("spec");
+    let pod = template.get("spec").unwrap_or(&Value::Null);
+    spec(pod, &path, errors);
+    if !list(pod, "ephemeralContainers").is_empty() {
+        errors.forbidden(&path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
 }
 
 /// Validates that images have no spaces around them: an error for pods, but not for templates.
@@ -133,6 +146,7 @@ pub(crate) fn pod_update(new: &Value, old: &Value, path: &Path, errors: &mut Err
     }
     deadline_update(new, old, &path.child("activeDeadlineSeconds"), errors);
     scheduling::only_added_tolerations(new, old, &path.child("tolerations"), errors);
+    scheduling::only_deleted_gates(new, old, &path.child("schedulingGates"), errors);
     let munged = with_changeable_of(new, old);
     if !same(Some(&munged), Some(old)) {
         let mut differences = Vec::new();
@@ -157,7 +171,7 @@ fn deadline_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
 /// `new`, but with the fields that may change as they are in `old`.
 fn with_changeable_of(new: &Value, old: &Value) -> Value {
     let mut munged = new.clone();
-    for field in ["activeDeadlineSeconds", "tolerations"] {
+    for field in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
         crate::registry::json::copy(&mut munged, old, field);
     }
     if int(old, "terminationGracePeriodSeconds").is_some_and(|s| s < 0)

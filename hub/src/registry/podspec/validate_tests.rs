@@ -86,7 +86,7 @@ fn containers_are_checked() {
         (
             with(json!({"terminationMessagePolicy": "Log"})),
             vec![
-                "spec.containers[0].terminationMessagePolicy: Invalid value: \"Log\": must be 'File' or 'FallbackToLogsOnError'",
+                "spec.containers[0].terminationMessagePolicy: Unsupported value: \"Log\": supported values: \"File\", \"FallbackToLogsOnError\"",
             ],
         ),
         (

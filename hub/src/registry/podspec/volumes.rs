@@ -165,26 +165,30 @@ fn descending(text: &str, path: &Path, errors: &mut Errors) {
 /// Validates the `volumeMounts` of a container.
 pub(super) fn mounts(container: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut Errors) {
     let mut points = BTreeSet::new();
+    // Kubernetes names these two without the mount's index.
+    let (sub_path, sub_path_expr) = (path.child("subPath"), path.child("subPathExpr"));
     for (i, mount) in list(container, "volumeMounts").iter().enumerate() {
         let path = path.index(i);
         match text(mount, "name") {
-            "" => errors.required(&path.child("name"), ""),
-            name if volumes.contains(name) => {}
-            name => errors.not_found(&path.child("name"), name),
+            name if volumes.contains(name) && !name.is_empty() => {}
+            name => {
+                if name.is_empty() {
+                    errors.required(&path.child("name"), "");
+                }
+                errors.not_found(&path.child("name"), name);
+            }
         }
         match text(mount, "mountPath") {
             "" => errors.required(&path.child("mountPath"), ""),
             point if !points.insert(point) => errors.invalid(&path.child("mountPath"), quoted(point), "must be unique"),
             _ => {}
         }
-        let (sub_path, expression) = (text(mount, "subPath"), text(mount, "subPathExpr"));
-        descending(sub_path, &path.child("subPath"), errors);
-        if !sub_path.is_empty() && !expression.is_empty() {
-            errors.invalid(
-                &path.child("subPathExpr"),
-                quoted(expression),
-                "subPathExpr and subPath are mutually exclusive",
-            );
+        let (below, expression) = (text(mount, "subPath"), text(mount, "subPathExpr"));
+        descending(below, &sub_path, errors);
+        descending(expression, &sub_path_expr, errors);
+        if !below.is_empty() && !expression.is_empty() {
+            let detail = "subPathExpr and subPath are mutually exclusive";
+            errors.invalid(&path.child("subPathExpr"), quoted(expression), detail);
         }
     }
 }
@@ -248,7 +252,7 @@ mod tests {
             [
                 "m[1].name: Not found: \"w\"",
                 "m[1].mountPath: Invalid value: \"/a\": must be unique",
-                "m[2].subPath: Invalid value: \"../x\": must not contain '..'",
+                "m.subPath: Invalid value: \"../x\": must not contain '..'",
             ]
         );
     }
