@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use skiff_shared::ids::PodUid;
 use skiff_shared::pod::{Data, Item, ItemKey, ObjectRef, Pod};
 use skiff_shared::report::{NodeReport, PodReport};
-use skiff_shared::ids::PodUid;
 use skiff_shared::wire::Digest;
 
 /// Everything this node is to know. Cheap to clone behind its `Arc`s.

@@ -72,7 +72,8 @@ fn mark_references(value: &mut Value) {
 }
 
 fn mark_reference(object: &mut Map<String, Value>) {
-    let name = object.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix("#/definitions/")).map(str::to_owned);
+    let name =
+        object.get("$ref").and_then(Value::as_str).and_then(|r| r.strip_prefix("#/definitions/")).map(str::to_owned);
     if let Some(name) = name {
         object.remove("$ref");
         object.insert(MARK.into(), name.into());

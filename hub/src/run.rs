@@ -1,28 +1,41 @@
 //! Wires every module together: the only one that knows all of them.
 
+mod bootstrap;
+mod documents;
+mod nodes;
 mod parts;
+mod streams;
 pub mod tokens;
 
 use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::{SignedDuration, Timestamp};
 use sd_notify::NotifyState;
-use serde_json::json;
+use tokio::net::TcpListener;
 
+use crate::api::{self, ApiState, Authenticator};
 use crate::config::Config;
-use crate::objects::{self, Networks, Objects, Target, User, WriteOptions};
+use crate::controllers;
+use crate::link::{ClusterInfo, Link, LinkParts};
+use crate::objects::{self, Networks, Objects, User};
+use crate::pki::{self, Pki, PkiError, PkiOptions};
+use crate::reconcile::{self, Liveness, Recorder};
 use crate::registry::Registry;
 use crate::store::lock::{DirLock, LockError};
-use crate::store::{Key, LogLimits, OpenError, SqliteStore};
+use crate::store::{LogLimits, OpenError, SqliteStore};
+use documents::RegistryDocuments;
 use parts::Parts;
+use streams::LinkStreams;
 
 /// The database in the data directory.
 const DATABASE: &str = "state.db";
 
-/// Namespaces that every Kubernetes cluster has.
-const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// Most ended pods that are kept before the oldest are removed: few enough for a small machine's memory.
+const MAX_ENDED_PODS: usize = 1000;
 
 /// Why a hub cannot run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +56,30 @@ pub enum RunError {
     #[error(transparent)]
     Store(#[from] OpenError),
     /// An object that every cluster has cannot be made.
-    #[error("cannot create the namespace {name}")]
+    #[error("cannot create the {kind} {name}")]
     Bootstrap {
-        /// The namespace.
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
         name: &'static str,
         /// Why.
         #[source]
         source: objects::Error,
     },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({protocol})")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// `TCP` or `UDP`.
+        protocol: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificates cannot be made or read.
+    #[error("cannot set up the certificates")]
+    Pki(#[from] PkiError),
     /// A part of the hub failed.
     #[error("the {part} failed")]
     Part {
@@ -74,7 +103,7 @@ pub enum RunError {
 /// [`RunError`] when the hub cannot start, or when a part of it ends before it is asked to.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
     let hub = Hub::open(&config).await?;
-    let outcome = hub.serve(shutdown).await;
+    let outcome = hub.serve(&config, shutdown).await;
     hub.store.close().await;
     outcome
 }
@@ -95,14 +124,14 @@ impl Hub {
         let lock = DirLock::acquire(dir)?;
         let store = SqliteStore::open(&dir.join(DATABASE), LogLimits::default()).await?;
         let networks = Networks::new(config.service_cidr.address(), config.service_cidr.prefix());
-        let objects = Objects::new(store.clone(), Arc::new(Registry::default()), networks);
+        let objects = Objects::new(store.clone(), Arc::new(Registry::builtin()), networks);
         tracing::info!(dir = %dir.display(), revision = objects.snapshot().revision(), "the store is open");
         Ok(Self { store, objects, _lock: lock })
     }
 
-    async fn serve(&self, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
+    async fn serve(&self, config: &Config, shutdown: impl Future<Output = ()>) -> Result<(), RunError> {
         let mut parts = Parts::default();
-        let outcome = match self.start(&mut parts).await {
+        let outcome = match self.start(config, &mut parts).await {
             Ok(()) => {
                 notify(NotifyState::Ready);
                 tokio::select! {
@@ -119,8 +148,88 @@ impl Hub {
     }
 
     /// Starts the parts. The API comes last: whoever reaches it finds the rest at work.
-    async fn start(&self, _parts: &mut Parts) -> Result<(), RunError> {
-        bootstrap(&self.objects).await
+    async fn start(&self, config: &Config, parts: &mut Parts) -> Result<(), RunError> {
+        let (tcp, udp) = listen(config.listen).await?;
+        let service = config.service_cidr.nth(1);
+        let pki =
+            Arc::new(Pki::open_or_create(&config.data_dir, &pki_options(config, service.into()), Timestamp::now())?);
+        bootstrap::bootstrap(&self.objects, service, config.listen.port()).await?;
+        let liveness = Arc::new(Liveness::new(Timestamp::now()));
+        let recorder = self.start_controllers(config, parts, &pki, &liveness);
+        let link = Link::new(LinkParts {
+            pki: Arc::clone(&pki),
+            cluster: Arc::new(self.objects.clone()),
+            events: Arc::new(recorder),
+            life: liveness,
+            info: ClusterInfo {
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                cluster_dns: config.cluster_dns.to_string(),
+                cluster_domain: config.cluster_domain.clone(),
+            },
+        });
+        let (server, stopped) = (link.clone(), parts.stopped());
+        parts.spawn("agents' endpoint", async move { server.serve(udp, stopped).await });
+        let state = self.api(config, &pki, link);
+        parts.spawn_sure("API server", api::serve(tcp, Arc::new(pki.https_config()?), state, parts.stopped()));
+        Ok(())
+    }
+
+    fn start_controllers(&self, config: &Config, parts: &mut Parts, pki: &Pki, liveness: &Arc<Liveness>) -> Recorder {
+        let (recorder, task) = Recorder::new(self.objects.clone());
+        parts.spawn_sure("event recorder", task.run(parts.stopped()));
+        let settings = controllers::Settings {
+            registry: Arc::clone(self.objects.registry()),
+            liveness: Arc::clone(liveness),
+            node_grace: config.node_grace.try_into().unwrap_or(SignedDuration::MAX),
+            ca_pem: pki.ca_pem(),
+            pod_network: controllers::node::Cidr::new(config.pod_cidr.address(), config.pod_cidr.prefix()),
+            max_ended_pods: MAX_ENDED_PODS,
+        };
+        for controller in controllers::all(settings) {
+            let name = controller.name();
+            parts.spawn_sure(name, reconcile::run(controller, self.objects.clone(), recorder.clone(), parts.stopped()));
+        }
+        recorder
+    }
+
+    fn api(&self, config: &Config, pki: &Arc<Pki>, link: Link) -> Arc<ApiState> {
+        let registry = Arc::clone(self.objects.registry());
+        let host = config.advertise_address.map_or_else(|| "127.0.0.1".to_owned(), |a| a.to_string());
+        let documents = RegistryDocuments::new(registry, format!("{host}:{}", config.listen.port()));
+        let authenticator: Arc<dyn Authenticator> = Arc::clone(pki) as _;
+        let state = ApiState::new(
+            self.objects.clone(),
+            authenticator,
+            Arc::new(LinkStreams(link)),
+            Arc::new(documents),
+            Vec::new(),
+        );
+        Arc::new(state)
+    }
+}
+
+/// Both sockets of the one port.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, UdpSocket), RunError> {
+    let failed = |protocol| move |source| RunError::Listen { address, protocol, source };
+    let tcp = TcpListener::bind(address).await.map_err(failed("TCP"))?;
+    let udp = UdpSocket::bind(address).map_err(failed("UDP"))?;
+    Ok((tcp, udp))
+}
+
+fn pki_options(config: &Config, service_ip: IpAddr) -> PkiOptions {
+    PkiOptions {
+        advertise: config.advertise_address,
+        port: config.listen.port(),
+        addresses: pki::local_addresses(),
+        hostname: pki::local_hostname(),
+        service_ip,
+        cluster_domain: config.cluster_domain.clone(),
+    }
+}
+
+impl Authenticator for Pki {
+    fn bearer(&self, token: &str) -> Option<User> {
+        Pki::bearer(self, token)
     }
 }
 
@@ -134,26 +243,6 @@ fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "cannot notify systemd");
     }
-}
-
-/// Makes the namespaces that every cluster has, where they are missing.
-///
-/// # Errors
-/// [`RunError::Bootstrap`].
-pub async fn bootstrap(objects: &Objects) -> Result<(), RunError> {
-    let Some(kind) = objects.registry().kind("v1", "Namespace").cloned() else { return Ok(()) };
-    for name in NAMESPACES {
-        let key = Key { resource: kind.storage.clone(), namespace: "".into(), name: name.into() };
-        if objects.snapshot().get(&key).is_some() {
-            continue;
-        }
-        let target =
-            Target { kind: kind.clone(), namespace: String::new(), name: name.to_owned(), subresource: String::new() };
-        let body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        let options = WriteOptions { user: User::component("bootstrap"), ..WriteOptions::default() };
-        objects.create(&target, body, &options).await.map_err(|source| RunError::Bootstrap { name, source })?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

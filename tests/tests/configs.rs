@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use skiff_tests::Hub;
 use skiff_tests::process::run;
 
 fn shipped(name: &str) -> PathBuf {
@@ -15,7 +16,8 @@ fn shipped(name: &str) -> PathBuf {
 /// A sample with every commented-out `# key = value` taken in.
 fn all_keys(name: &str) -> String {
     let text = fs::read_to_string(shipped(name)).unwrap();
-    let key = |line: &str| line.split_once(" = ").is_some_and(|(k, _)| k.chars().all(|c| c.is_lowercase() || c == '_'));
+    let key =
+        |line: &str| line.split_once(" = ").is_some_and(|(k, _)| k.chars().all(|c| c.is_ascii_lowercase() || c == '-'));
     let lines = text.lines().map(|l| l.strip_prefix("# ").filter(|rest| key(rest)).unwrap_or(l));
     lines.collect::<Vec<_>>().join("\n")
 }
@@ -28,6 +30,16 @@ fn sample_configurations_are_toml_and_set_nothing_by_themselves() {
         let full: toml::Table = all_keys(name).parse().unwrap();
         assert!(full.len() > 3, "{name} shows few keys: {full:?}");
     }
+}
+
+#[test]
+fn the_hub_takes_every_key_of_its_sample() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hub.toml");
+    fs::write(&file, all_keys("hub.toml")).unwrap();
+    // The harness's own flags win over directory and port of the file; unknown keys would be refused.
+    let hub = Hub::start(&dir.path().join("hub"), &["--config", file.to_str().unwrap()]);
+    assert_eq!(hub.api().blocking("GET", "/livez").unwrap().status, 200);
 }
 
 #[test]

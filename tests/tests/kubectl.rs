@@ -304,7 +304,7 @@ fn discovery(k: &Kubectl) {
 fn refusals(k: &Kubectl) {
     for (line, message) in [
         ("get pod missing", "Error from server (NotFound): pods \"missing\" not found"),
-        ("create deployment web --image=x", "(AlreadyExists): deployments.apps \"web\" already exists"),
+        ("create deployment web --image=x", "deployments.apps \"web\" already exists"),
         ("get gadgets", "the server doesn't have a resource type \"gadgets\""),
         ("scale deployment web --replicas=-1", "replicas"),
         ("create configmap Not_A_Name", "a lowercase RFC 1123 subdomain must consist of"),

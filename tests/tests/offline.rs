@@ -129,7 +129,7 @@ fn without_the_hub_a_cold_node_brings_its_pods_back_from_its_ledger() {
 
 #[test]
 fn a_cut_node_goes_notready_keeps_its_pods_and_catches_up() {
-    let cluster = Cluster::start_with(1, &["--node-monitor-grace-period", "5s"]);
+    let cluster = Cluster::start_with(1, &["--node-grace", "5s"]);
     cluster.kubectl.ok(WEB);
     cluster.kubectl.ok("rollout status deployment/web --timeout=60s");
     let containers = cluster.nodes[0].podman.running();

@@ -64,7 +64,8 @@ impl EventQueue {
     /// [`LedgerError::Io`]; the event is then queued in memory only.
     pub fn push(&mut self, mut event: EventReport) -> Result<()> {
         let mut dropped = None;
-        let same = |e: &EventReport| e.subject == event.subject && e.reason == event.reason && e.message == event.message;
+        let same =
+            |e: &EventReport| e.subject == event.subject && e.reason == event.reason && e.message == event.message;
         if self.events.len() >= MERGE_FROM
             && let Some(at) = self.events.iter().position(same)
             && let Some(old) = self.events.remove(at)

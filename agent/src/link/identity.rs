@@ -12,8 +12,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use skiff_shared::ids::NodeName;
 use skiff_shared::tls::{agent_config, certificate_pem};
 
-use super::certificate::{Facts, facts};
 use super::LinkError;
+use super::certificate::{Facts, facts};
 
 /// Prefix of the name in a node's certificate.
 const NODE_PREFIX: &str = "system:node:";
@@ -128,8 +128,7 @@ fn read_key(path: &Path) -> Result<KeyPair, LinkError> {
 
 fn read_certificate(path: &Path) -> Result<CertificateDer<'static>, LinkError> {
     let text = fs::read(path).map_err(failed("read", path))?;
-    CertificateDer::from_pem_slice(&text)
-        .map_err(|_| LinkError::Corrupt { path: path.to_owned(), what: "certificate" })
+    CertificateDer::from_pem_slice(&text).map_err(|_| LinkError::Corrupt { path: path.to_owned(), what: "certificate" })
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LinkError {

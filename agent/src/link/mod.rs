@@ -150,7 +150,11 @@ impl From<FrameError> for SessionError {
 ///
 /// # Errors
 /// [`LinkError`], when trying again is of no use.
-pub async fn run(config: LinkConfig, node: Arc<dyn Node>, mut shutdown: watch::Receiver<bool>) -> Result<(), LinkError> {
+pub async fn run(
+    config: LinkConfig,
+    node: Arc<dyn Node>,
+    mut shutdown: watch::Receiver<bool>,
+) -> Result<(), LinkError> {
     let dialer = Dialer::open(&config.hub)?;
     let ended = tokio::select! {
         biased;

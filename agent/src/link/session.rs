@@ -76,7 +76,11 @@ impl Reader<'_, '_> {
     async fn frame(&self, frame: ToAgent) -> Result<(), SessionError> {
         match frame {
             ToAgent::Welcome(welcome) => {
-                tracing::info!(hub_version = welcome.version, pod_cidr = welcome.pod_cidr, "the hub welcomes this node");
+                tracing::info!(
+                    hub_version = welcome.version,
+                    pod_cidr = welcome.pod_cidr,
+                    "the hub welcomes this node"
+                );
                 let failed = |source| SessionError::Node("take in the hub's welcome", source);
                 self.node.welcome(welcome).await.map_err(failed)?;
                 self.wanted.send_modify(|w| w.welcomed = true);

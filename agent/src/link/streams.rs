@@ -27,7 +27,9 @@ pub(super) async fn serve(connection: &quinn::Connection, node: &Arc<dyn Node>) 
         tasks.spawn(async move {
             match tokio::time::timeout(REQUEST, read_one(&mut recv, MAX_JOIN_FRAME)).await {
                 Ok(Ok(request)) => node.stream(request, send, recv).await,
-                Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "a stream was not understood"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a stream was not understood")
+                }
                 Err(_) => tracing::warn!("a stream brought no request in time"),
             }
             drop(slot);

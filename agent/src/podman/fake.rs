@@ -162,7 +162,12 @@ impl FakePodman {
 }
 
 fn image(reference: &str) -> Image {
-    Image { id: format!("id-of-{reference}"), repo_digest: format!("{reference}@sha256:0"), size_bytes: 1000, ..Image::default() }
+    Image {
+        id: format!("id-of-{reference}"),
+        repo_digest: format!("{reference}@sha256:0"),
+        size_bytes: 1000,
+        ..Image::default()
+    }
 }
 
 fn end(container: &mut Fake, code: i32, now_ms: i64) {
@@ -194,10 +199,8 @@ impl State {
             return Err(PodmanError::Conflict { message: format!("the container name {name:?} is already in use") });
         }
         let ip = if listed.infra { format!("10.88.0.{}", self.next) } else { String::new() };
-        self.containers.insert(
-            listed.id.clone(),
-            Fake { name: name.to_owned(), listed, oom_killed: false, log: Vec::new(), ip },
-        );
+        self.containers
+            .insert(listed.id.clone(), Fake { name: name.to_owned(), listed, oom_killed: false, log: Vec::new(), ip });
         Ok(())
     }
 }

@@ -45,7 +45,12 @@ impl Client {
     }
 
     /// Sends a request and reads a JSON answer.
-    pub(super) async fn json<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<T> {
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Result<T> {
         let operation = operation(&method, path);
         let answer = self.bytes(method, path, body).await?;
         serde_json::from_slice(&answer).map_err(|e| PodmanError::Answer { operation, source: Box::new(e) })

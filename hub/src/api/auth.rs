@@ -20,7 +20,11 @@ pub trait Authenticator: Send + Sync + 'static {
 ///
 /// # Errors
 /// 401 for anonymous requests and unknown tokens.
-pub(crate) fn authenticate(certificate: Option<&User>, headers: &HeaderMap, tokens: &dyn Authenticator) -> Result<User, Status> {
+pub(crate) fn authenticate(
+    certificate: Option<&User>,
+    headers: &HeaderMap,
+    tokens: &dyn Authenticator,
+) -> Result<User, Status> {
     let mut user = match certificate {
         Some(user) => user.clone(),
         None => bearer_token(headers).and_then(|t| tokens.bearer(t)).ok_or_else(Status::unauthorized)?,
@@ -68,10 +72,16 @@ fn forbidden(user: &User, info: &RequestInfo) -> Status {
     let Some(r) = &info.resource else {
         return Status::new(403, "Forbidden", format!("forbidden: User {name:?} cannot {verb} path {:?}", info.path));
     };
-    let place = if r.namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {:?}", r.namespace) };
+    let place = if r.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {:?}", r.namespace)
+    };
     let subject = if r.name.is_empty() { r.group_resource() } else { format!("{} {:?}", r.group_resource(), r.name) };
     let (resource, group) = (r.with_subresource(), &r.group);
-    let message = format!("{subject} is forbidden: User {name:?} cannot {verb} resource {resource:?} in API group {group:?} {place}");
+    let message = format!(
+        "{subject} is forbidden: User {name:?} cannot {verb} resource {resource:?} in API group {group:?} {place}"
+    );
     Status::new(403, "Forbidden", message).with(about(&r.group_resource(), &r.name))
 }
 
@@ -120,9 +130,18 @@ mod tests {
     fn refusals_use_kubernetes_words() {
         let user = User { name: "x".into(), ..User::default() };
         for (url, expected) in [
-            ("/api/v1/namespaces/default/pods", r#"pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default""#),
-            ("/apis/apps/v1/deployments", r#"deployments.apps is forbidden: User "x" cannot list resource "deployments" in API group "apps" at the cluster scope"#),
-            ("/api/v1/namespaces/a/pods/web/log", r#"pods "web" is forbidden: User "x" cannot get resource "pods/log" in API group "" in the namespace "a""#),
+            (
+                "/api/v1/namespaces/default/pods",
+                r#"pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace "default""#,
+            ),
+            (
+                "/apis/apps/v1/deployments",
+                r#"deployments.apps is forbidden: User "x" cannot list resource "deployments" in API group "apps" at the cluster scope"#,
+            ),
+            (
+                "/api/v1/namespaces/a/pods/web/log",
+                r#"pods "web" is forbidden: User "x" cannot get resource "pods/log" in API group "" in the namespace "a""#,
+            ),
             ("/metrics", r#"forbidden: User "x" cannot get path "/metrics""#),
         ] {
             let info = RequestInfo::parse(&Method::GET, url, &Query::default());

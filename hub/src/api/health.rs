@@ -69,7 +69,11 @@ fn health(state: &ApiState, endpoint: &str, only: &str, query: &Query) -> Respon
     let outcome = if failed { "failed" } else { "passed" };
     match (failed, query.optional_flag("verbose").is_some()) {
         (false, false) => respond::bytes(200, respond::TEXT, "ok"),
-        (failed, _) => respond::bytes(if failed { 500 } else { 200 }, respond::TEXT, format!("{report}{endpoint} check {outcome}\n")),
+        (failed, _) => respond::bytes(
+            if failed { 500 } else { 200 },
+            respond::TEXT,
+            format!("{report}{endpoint} check {outcome}\n"),
+        ),
     }
 }
 
@@ -122,11 +126,16 @@ fn index(state: &ApiState) -> Response<Body> {
 fn document(document: Document, headers: &HeaderMap) -> Response<Body> {
     let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let tag = document.etag.map(|t| format!("\"{t}\""));
-    let known = tag.as_ref().is_some_and(|tag| text(IF_NONE_MATCH).split(',').any(|t| t.trim().trim_start_matches("W/") == tag));
+    let known = tag
+        .as_ref()
+        .is_some_and(|tag| text(IF_NONE_MATCH).split(',').any(|t| t.trim().trim_start_matches("W/") == tag));
     let takes_gzip = text(ACCEPT_ENCODING).contains("gzip");
     let body = if document.gzip && !takes_gzip { unpack(&document.body) } else { document.body };
-    let mut response =
-        if known { respond::bytes(304, &document.content_type, "") } else { respond::bytes(200, &document.content_type, body) };
+    let mut response = if known {
+        respond::bytes(304, &document.content_type, "")
+    } else {
+        respond::bytes(200, &document.content_type, body)
+    };
     respond::set(&mut response, VARY, "Accept, Accept-Encoding");
     if document.gzip && takes_gzip && !known {
         respond::set(&mut response, CONTENT_ENCODING, "gzip");
@@ -150,9 +159,10 @@ fn unpack(body: &[u8]) -> Bytes {
 }
 
 fn metrics(state: &ApiState) -> String {
-    let page_kb = 4096;
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let resident = statm.split(' ').nth(1).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0) * page_kb;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let resident_kb =
+        status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let resident = resident_kb.unwrap_or(0) * 1024;
     // Fields 14 and 15 of stat, counted after the parenthesised name; 100 ticks a second on every Linux platform.
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
@@ -163,13 +173,20 @@ fn metrics(state: &ApiState) -> String {
     let long = MAX_LONG_RUNNING - state.long_running.available_permits();
     let total = state.requests.load(Ordering::Relaxed);
     let revision = state.objects.snapshot().revision();
-    let metric = |name: &str, kind: &str, help: &str, value: &str| format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    let metric = |name: &str, kind: &str, help: &str, value: &str| {
+        format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
+    };
     [
         metric("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", &resident.to_string()),
         metric("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.", &cpu),
         metric("process_open_fds", "gauge", "Number of open file descriptors.", &files.to_string()),
         metric("apiserver_request_total", "counter", "Number of requests answered.", &total.to_string()),
-        metric("apiserver_current_inflight_requests", "gauge", "Number of requests being answered.", &in_flight.to_string()),
+        metric(
+            "apiserver_current_inflight_requests",
+            "gauge",
+            "Number of requests being answered.",
+            &in_flight.to_string(),
+        ),
         metric("apiserver_longrunning_requests", "gauge", "Number of open watches and logs.", &long.to_string()),
         metric("skiff_store_revision", "gauge", "Newest revision of the store.", &revision.to_string()),
     ]

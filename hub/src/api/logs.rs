@@ -61,7 +61,8 @@ impl From<StreamError> for Status {
 pub(crate) async fn logs(call: &Call, kind: &Kind, path: &ResourcePath) -> Result<Response<Body>, Status> {
     let options = options(&call.query, Timestamp::now())?;
     let object = call.find(kind, path)?;
-    let pod: Value = object.parse().map_err(|e| Status::internal(&format!("pod {:?} cannot be read: {e}", path.name)))?;
+    let pod: Value =
+        object.parse().map_err(|e| Status::internal(&format!("pod {:?} cannot be read: {e}", path.name)))?;
     let container = choose_container(&pod, call.query.get("container"))?;
     let Some(node) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) else {
         // A pod that is on no node yet has an empty log, as in Kubernetes.
@@ -83,7 +84,11 @@ fn options(query: &Query, now: Timestamp) -> Result<LogsRequest, Status> {
         let given = query.integer(field)?;
         if let Some(n) = given.filter(|n| *n < least) {
             let detail = if least == 0 { "must be greater than or equal to 0" } else { "must be greater than 0" };
-            errors.push(FieldError { field: field.into(), kind: FieldErrorKind::Invalid(n.to_string()), detail: detail.into() });
+            errors.push(FieldError {
+                field: field.into(),
+                kind: FieldErrorKind::Invalid(n.to_string()),
+                detail: detail.into(),
+            });
         }
         Ok(given.and_then(|n| u64::try_from(n).ok()))
     };
@@ -98,7 +103,9 @@ fn options(query: &Query, now: Timestamp) -> Result<LogsRequest, Status> {
     if !errors.is_empty() {
         return Err(Status::invalid("", "PodLogOptions", "", &errors));
     }
-    let ago = |seconds: u64| now.as_millisecond().saturating_sub(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
+    let ago = |seconds: u64| {
+        now.as_millisecond().saturating_sub(i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX))
+    };
     let placeholder = PodUid::parse("unset").map_err(|e| Status::internal(&e.to_string()))?;
     Ok(LogsRequest {
         pod: placeholder,
@@ -127,14 +134,16 @@ fn choose_container(pod: &Value, asked: Option<&str>) -> Result<String, Status> 
     let (containers, init) = (names(pod, "containers"), names(pod, "initContainers"));
     match (asked, containers.as_slice()) {
         (Some(asked), _) => {
-            let known = [&containers, &init, &names(pod, "ephemeralContainers")].into_iter().flatten().any(|c| *c == asked);
+            let known =
+                [&containers, &init, &names(pod, "ephemeralContainers")].into_iter().flatten().any(|c| *c == asked);
             let wrong = || Status::bad_request(format!("container {asked} is not valid for pod {name}"));
             known.then(|| asked.to_owned()).ok_or_else(wrong)
         }
         (None, [only]) => Ok((*only).to_owned()),
         (None, []) => Err(Status::bad_request(format!("a container name must be specified for pod {name}"))),
         (None, many) => {
-            let mut message = format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
+            let mut message =
+                format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
             if !init.is_empty() {
                 message.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
             }
@@ -184,7 +193,13 @@ mod tests {
             (&two, Some("b"), Ok("b")),
             (&init, Some("i"), Ok("i")),
             (&two, None, Err("a container name must be specified for pod web, choose one of: [a b]")),
-            (&init, None, Err("a container name must be specified for pod web, choose one of: [a b] or one of the init containers: [i]")),
+            (
+                &init,
+                None,
+                Err(
+                    "a container name must be specified for pod web, choose one of: [a b] or one of the init containers: [i]",
+                ),
+            ),
             (&one, Some("x"), Err("container x is not valid for pod web")),
         ] {
             let chosen = choose_container(pod, asked).map_err(|s| s.message);
@@ -222,10 +237,16 @@ mod tests {
         let now = Timestamp::from_second(1000).unwrap();
         let read = |query| options(&Query::parse(query), now).map_err(|s| s.message);
         let good = read("follow=true&tailLines=0&sinceSeconds=10&timestamps=true&limitBytes=5").unwrap();
-        assert_eq!((good.follow, good.tail_lines, good.since_ms, good.timestamps, good.limit_bytes), (true, Some(0), Some(990_000), true, Some(5)));
+        assert_eq!(
+            (good.follow, good.tail_lines, good.since_ms, good.timestamps, good.limit_bytes),
+            (true, Some(0), Some(990_000), true, Some(5))
+        );
         assert_eq!(read("sinceTime=1970-01-01T00:00:02Z").unwrap().since_ms, Some(2000));
         for (query, expected) in [
-            ("tailLines=-1", r#"PodLogOptions "" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0"#),
+            (
+                "tailLines=-1",
+                r#"PodLogOptions "" is invalid: tailLines: Invalid value: -1: must be greater than or equal to 0"#,
+            ),
             ("limitBytes=0", r#"PodLogOptions "" is invalid: limitBytes: Invalid value: 0: must be greater than 0"#),
             ("tailLines=x", r#"strconv.ParseInt: parsing "x": invalid syntax"#),
         ] {

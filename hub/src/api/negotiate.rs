@@ -89,7 +89,8 @@ impl<'a> Clause<'a> {
     fn parse(text: &'a str) -> Self {
         let mut parts = text.split(';').map(str::trim);
         let media = parts.next().unwrap_or_default();
-        let parameters: Vec<_> = parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim().trim_matches('"'))).collect();
+        let parameters: Vec<_> =
+            parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim().trim_matches('"'))).collect();
         let quality = parameters.iter().find(|(k, _)| *k == "q").and_then(|(_, v)| v.parse().ok()).unwrap_or(1.0);
         Self { media, parameters, quality }
     }
@@ -124,7 +125,13 @@ impl<'a> Clause<'a> {
 
 /// The clauses of an `Accept`-like header that are not refused, best first, in the client's order among equals.
 fn clauses(header: &str) -> Vec<Clause<'_>> {
-    let mut all: Vec<_> = header.split(',').map(str::trim).filter(|c| !c.is_empty()).map(Clause::parse).filter(|c| c.quality > 0.0).collect();
+    let mut all: Vec<_> = header
+        .split(',')
+        .map(str::trim)
+        .filter(|c| !c.is_empty())
+        .map(Clause::parse)
+        .filter(|c| c.quality > 0.0)
+        .collect();
     all.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     all
 }

@@ -42,7 +42,8 @@ impl ListOptions {
     /// Reads the options of a list or watch of a kind.
     pub(crate) fn parse(query: &Query, kind: &Kind, watch: bool) -> Result<Self, Status> {
         let send_initial_events = query.optional_flag("sendInitialEvents");
-        let errors = if watch { check_watch(query, send_initial_events) } else { check_list(query, send_initial_events) };
+        let errors =
+            if watch { check_watch(query, send_initial_events) } else { check_list(query, send_initial_events) };
         if !errors.is_empty() {
             return Err(Status::invalid_options("ListOptions", &errors));
         }
@@ -88,7 +89,11 @@ fn forbidden(field: &str, detail: impl Into<String>) -> FieldError {
 }
 
 fn unsupported(field: &str, value: String, supported: &str) -> FieldError {
-    FieldError { field: field.into(), kind: FieldErrorKind::NotSupported(value), detail: format!("supported values: {supported}") }
+    FieldError {
+        field: field.into(),
+        kind: FieldErrorKind::NotSupported(value),
+        detail: format!("supported values: {supported}"),
+    }
 }
 
 const MATCH: &str = "resourceVersionMatch";
@@ -123,7 +128,10 @@ fn check_watch(query: &Query, send_initial_events: Option<bool>) -> Vec<FieldErr
     }
     if let Some(rule) = rule {
         if send_initial_events.is_none() {
-            errors.push(forbidden(MATCH, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+            errors.push(forbidden(
+                MATCH,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
         }
         if rule != "NotOlderThan" {
             errors.push(unsupported(MATCH, format!("{rule:?}"), r#""NotOlderThan""#));
@@ -137,7 +145,14 @@ fn check_watch(query: &Query, send_initial_events: Option<bool>) -> Vec<FieldErr
 
 /// Selectable fields of the kinds that have some of their own: such kinds word the refusal of others differently.
 const OWN_FIELDS: [&str; 8] = [
-    "spec.nodeName", "spec.unschedulable", "spec.clusterIP", "status.phase", "status.replicas", "status.successful", "involvedObject.name", "type",
+    "spec.nodeName",
+    "spec.unschedulable",
+    "spec.clusterIP",
+    "status.phase",
+    "status.replicas",
+    "status.successful",
+    "involvedObject.name",
+    "type",
 ];
 
 fn check_fields(kind: &Kind, selector: &FieldSelector) -> Result<(), Status> {
@@ -145,8 +160,13 @@ fn check_fields(kind: &Kind, selector: &FieldSelector) -> Result<(), Status> {
     let known = |path: &str| matches!(path, "metadata.name" | "metadata.namespace") || of_kind(path);
     match selector.terms.iter().find(|t| !known(&t.path)) {
         None => Ok(()),
-        Some(term) if OWN_FIELDS.iter().any(|f| of_kind(f)) => Err(Status::bad_request(format!("field label not supported: {}", term.path))),
-        Some(term) => Err(Status::bad_request(format!(r#"{:?} is not a known field selector: only "metadata.name", "metadata.namespace""#, term.path))),
+        Some(term) if OWN_FIELDS.iter().any(|f| of_kind(f)) => {
+            Err(Status::bad_request(format!("field label not supported: {}", term.path)))
+        }
+        Some(term) => Err(Status::bad_request(format!(
+            r#"{:?} is not a known field selector: only "metadata.name", "metadata.namespace""#,
+            term.path
+        ))),
     }
 }
 
@@ -156,7 +176,11 @@ pub(crate) fn write_options(query: &Query, user: &User, kind: &str) -> Result<Wr
     let dry_run = dry_run(query.all("dryRun"), &mut errors);
     let field_manager = query.get("fieldManager").unwrap_or_default().to_owned();
     if field_manager.len() > 128 {
-        errors.push(FieldError { field: "fieldManager".into(), kind: FieldErrorKind::TooLong, detail: "may not be more than 128 bytes".into() });
+        errors.push(FieldError {
+            field: "fieldManager".into(),
+            kind: FieldErrorKind::TooLong,
+            detail: "may not be more than 128 bytes".into(),
+        });
     }
     if kind == "PatchOptions" && query.get("force").is_some() {
         errors.push(forbidden("force", "may not be specified for non-apply patch"));
@@ -170,7 +194,11 @@ pub(crate) fn write_options(query: &Query, user: &User, kind: &str) -> Result<Wr
             FieldValidation::Warn
         }
     };
-    if errors.is_empty() { Ok(WriteOptions { user: user.clone(), dry_run, field_manager, field_validation, duplicate_fields: Vec::new() }) } else { Err(Status::invalid_options(kind, &errors)) }
+    if errors.is_empty() {
+        Ok(WriteOptions { user: user.clone(), dry_run, field_manager, field_validation, duplicate_fields: Vec::new() })
+    } else {
+        Err(Status::invalid_options(kind, &errors))
+    }
 }
 
 /// `dryRun`: nothing, or `All`.
@@ -201,9 +229,14 @@ struct Preconditions {
 }
 
 /// The options of a delete: the body's if there is one, else the query's.
-pub(crate) fn delete_options(query: &Query, body: Option<serde_json::Value>, user: &User) -> Result<DeleteOptions, Status> {
+pub(crate) fn delete_options(
+    query: &Query,
+    body: Option<serde_json::Value>,
+    user: &User,
+) -> Result<DeleteOptions, Status> {
     let given = match body {
-        Some(body) => serde_json::from_value(body).map_err(|e| Status::bad_request(format!("unable to decode DeleteOptions: {e}")))?,
+        Some(body) => serde_json::from_value(body)
+            .map_err(|e| Status::bad_request(format!("unable to decode DeleteOptions: {e}")))?,
         None => DeleteBody {
             grace_period_seconds: query.integer("gracePeriodSeconds")?,
             preconditions: None,
@@ -234,7 +267,11 @@ fn propagation(given: &DeleteBody, errors: &mut Vec<FieldError>) -> Option<Propa
     let policy = given.propagation_policy.as_deref().filter(|p| !p.is_empty());
     if let (Some(_), Some(policy)) = (given.orphan_dependents, policy) {
         let kind = FieldErrorKind::Invalid(format!("{policy:?}"));
-        errors.push(FieldError { field: FIELD.into(), kind, detail: "orphanDependents and deletionPropagation cannot be both set".into() });
+        errors.push(FieldError {
+            field: FIELD.into(),
+            kind,
+            detail: "orphanDependents and deletionPropagation cannot be both set".into(),
+        });
     }
     match policy {
         Some("Orphan") => Some(Propagation::Orphan),
@@ -244,7 +281,9 @@ fn propagation(given: &DeleteBody, errors: &mut Vec<FieldError>) -> Option<Propa
             errors.push(unsupported(FIELD, format!("{other:?}"), r#""Foreground", "Background", "Orphan", "nil""#));
             None
         }
-        None => given.orphan_dependents.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background }),
+        None => {
+            given.orphan_dependents.map(|orphan| if orphan { Propagation::Orphan } else { Propagation::Background })
+        }
     }
 }
 
@@ -275,8 +314,16 @@ mod tests {
         let first = |errors: Vec<FieldError>| errors.first().map_or(String::new(), |e| e.detail.clone());
         for (query, initial, expected) in [
             ("", None, ""),
-            ("resourceVersionMatch=Exact", None, "resourceVersionMatch is forbidden unless resourceVersion is provided"),
-            ("resourceVersionMatch=Exact&resourceVersion=0", None, r#"resourceVersionMatch "exact" is forbidden for resourceVersion "0""#),
+            (
+                "resourceVersionMatch=Exact",
+                None,
+                "resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ),
+            (
+                "resourceVersionMatch=Exact&resourceVersion=0",
+                None,
+                r#"resourceVersionMatch "exact" is forbidden for resourceVersion "0""#,
+            ),
             ("resourceVersionMatch=Newer&resourceVersion=1", None, r#"supported values: "Exact", "NotOlderThan", """#),
             ("", Some(true), "sendInitialEvents is forbidden for list"),
         ] {
@@ -286,7 +333,11 @@ mod tests {
             ("", None, ""),
             ("resourceVersionMatch=NotOlderThan", Some(true), ""),
             ("", Some(true), "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"),
-            ("resourceVersionMatch=NotOlderThan", None, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"),
+            (
+                "resourceVersionMatch=NotOlderThan",
+                None,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ),
         ] {
             assert_eq!(first(check_watch(&Query::parse(query), initial)), expected, "watch {query}");
         }
@@ -294,11 +345,21 @@ mod tests {
 
     #[test]
     fn write_options_are_checked() {
-        let outcome = |query: &str| write_options(&Query::parse(query), &User::default(), "CreateOptions").map(|o| (o.dry_run, o.field_validation)).map_err(|s| s.message);
+        let outcome = |query: &str| {
+            write_options(&Query::parse(query), &User::default(), "CreateOptions")
+                .map(|o| (o.dry_run, o.field_validation))
+                .map_err(|s| s.message)
+        };
         assert_eq!(outcome(""), Ok((false, FieldValidation::Warn)));
         assert_eq!(outcome("dryRun=All&fieldValidation=Strict"), Ok((true, FieldValidation::Strict)));
-        assert_eq!(outcome("dryRun=Some").unwrap_err(), r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: []string{"Some"}: supported values: "All""#);
-        assert_eq!(outcome("fieldValidation=Hard").unwrap_err(), r#"CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Hard": supported values: "", "Ignore", "Strict", "Warn""#);
+        assert_eq!(
+            outcome("dryRun=Some").unwrap_err(),
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: []string{"Some"}: supported values: "All""#
+        );
+        assert_eq!(
+            outcome("fieldValidation=Hard").unwrap_err(),
+            r#"CreateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: "Hard": supported values: "", "Ignore", "Strict", "Warn""#
+        );
     }
 
     #[test]
@@ -308,8 +369,15 @@ mod tests {
         assert_eq!((from_query.grace_period_seconds, from_query.propagation), (Some(3), Some(Propagation::Orphan)));
         let body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": {"uid": "u"}, "orphanDependents": false, "dryRun": ["All"]});
         let from_body = outcome("gracePeriodSeconds=3", Some(body)).unwrap();
-        assert_eq!((from_body.grace_period_seconds, from_body.propagation, from_body.uid.as_deref(), from_body.dry_run), (None, Some(Propagation::Background), Some("u"), true));
-        for (query, code) in [("propagationPolicy=Sideways", 422), ("propagationPolicy=Orphan&orphanDependents=true", 422), ("gracePeriodSeconds=soon", 400)] {
+        assert_eq!(
+            (from_body.grace_period_seconds, from_body.propagation, from_body.uid.as_deref(), from_body.dry_run),
+            (None, Some(Propagation::Background), Some("u"), true)
+        );
+        for (query, code) in [
+            ("propagationPolicy=Sideways", 422),
+            ("propagationPolicy=Orphan&orphanDependents=true", 422),
+            ("gracePeriodSeconds=soon", 400),
+        ] {
             assert_eq!(outcome(query, None).unwrap_err().code, code, "{query}");
         }
     }

@@ -56,7 +56,12 @@ mod revision_or_minus_one {
 impl Continue {
     /// After this object, at this revision.
     pub(crate) fn after(last: &Object, rv: Revision) -> Self {
-        Self { v: TOKEN_VERSION.into(), rv: Some(rv), namespace: last.key.namespace.to_string(), name: last.key.name.to_string() }
+        Self {
+            v: TOKEN_VERSION.into(),
+            rv: Some(rv),
+            namespace: last.key.namespace.to_string(),
+            name: last.key.name.to_string(),
+        }
     }
 
     /// The token.
@@ -75,7 +80,11 @@ impl Continue {
         }
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| wrong(&e.to_string()))?;
         let decoded: Self = serde_json::from_slice(&bytes).map_err(|e| wrong(&e.to_string()))?;
-        if decoded.v == TOKEN_VERSION { Ok(decoded) } else { Err(wrong(&format!("server does not recognize this encoded version {:?}", decoded.v))) }
+        if decoded.v == TOKEN_VERSION {
+            Ok(decoded)
+        } else {
+            Err(wrong(&format!("server does not recognize this encoded version {:?}", decoded.v)))
+        }
     }
 
     /// Whether an object comes after the page before.

@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn parameters_are_decoded() {
-        let query = Query::parse("labelSelector=app%3Dweb%2Ctier+in+(a)&watch=1&limit=5&empty=&follow&x=%zz%4&no=false");
+        let query =
+            Query::parse("labelSelector=app%3Dweb%2Ctier+in+(a)&watch=1&limit=5&empty=&follow&x=%zz%4&no=false");
         assert_eq!(query.get("labelSelector"), Some("app=web,tier in (a)"));
         assert_eq!(query.get("empty"), None);
         assert_eq!(query.get("x"), Some("%zz%4"));

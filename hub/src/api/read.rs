@@ -48,7 +48,12 @@ impl Call {
     pub(crate) fn find(&self, kind: &Kind, path: &ResourcePath) -> Result<Arc<Object>, Status> {
         let namespace = if kind.namespaced { path.namespace.as_str() } else { "" };
         let key = Key { resource: kind.storage.clone(), namespace: namespace.into(), name: path.name.as_str().into() };
-        self.state.objects.snapshot().get(&key).cloned().ok_or_else(|| Status::not_found(&kind.group_resource(), &path.name))
+        self.state
+            .objects
+            .snapshot()
+            .get(&key)
+            .cloned()
+            .ok_or_else(|| Status::not_found(&kind.group_resource(), &path.name))
     }
 }
 
@@ -64,7 +69,14 @@ pub(crate) async fn get(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> R
 }
 
 /// One object as the answer to any verb.
-pub(crate) fn one(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, form: &Negotiated, code: u16, object: &Object) -> Response<Body> {
+pub(crate) fn one(
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    form: &Negotiated,
+    code: u16,
+    object: &Object,
+) -> Response<Body> {
     let body = if path.subresource == "scale" { scale(object) } else { call.renderer(kind, form).single(object, true) };
     respond::json(code, form, body)
 }
@@ -149,7 +161,11 @@ pub(crate) fn answer(form: &Negotiated, renderer: Renderer, page: Page) -> Respo
     }
     let size: usize = page.items.iter().map(|o| o.json.len()).sum();
     let pieces = Box::pin(pieces(renderer, page));
-    if form.gzip && size > respond::GZIP_FROM { respond::gzipped(pieces) } else { respond::streamed(respond::JSON, pieces) }
+    if form.gzip && size > respond::GZIP_FROM {
+        respond::gzipped(pieces)
+    } else {
+        respond::streamed(respond::JSON, pieces)
+    }
 }
 
 fn whole(renderer: &Renderer, page: &Page) -> Bytes {

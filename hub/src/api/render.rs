@@ -32,8 +32,20 @@ pub(crate) struct ListMeta {
 
 /// The columns of kinds whose row has none, as apiserver's default table has them.
 const DEFAULT_COLUMNS: &[Column] = &[
-    Column { name: "Name", kind: "string", format: "name", description: "Name must be unique within a namespace.", priority: 0 },
-    Column { name: "Created At", kind: "date", format: "", description: "CreationTimestamp is a timestamp representing the server time when this object was created.", priority: 0 },
+    Column {
+        name: "Name",
+        kind: "string",
+        format: "name",
+        description: "Name must be unique within a namespace.",
+        priority: 0,
+    },
+    Column {
+        name: "Created At",
+        kind: "date",
+        format: "",
+        description: "CreationTimestamp is a timestamp representing the server time when this object was created.",
+        priority: 0,
+    },
 ];
 
 /// What closes a list that [`Renderer::list_head`] opened.
@@ -88,10 +100,14 @@ impl Renderer {
                 let (kind, version) = (self.kind.list_kind, self.kind.api_version());
                 format!(r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{meta},"items":["#)
             }
-            View::Metadata => format!(r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{meta},"items":["#),
+            View::Metadata => format!(
+                r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{meta},"items":["#
+            ),
             View::Table { version, .. } => {
                 let columns = self.columns();
-                format!(r#"{{"kind":"Table","apiVersion":"meta.k8s.io/{version}","metadata":{meta},"columnDefinitions":{columns},"rows":["#)
+                format!(
+                    r#"{{"kind":"Table","apiVersion":"meta.k8s.io/{version}","metadata":{meta},"columnDefinitions":{columns},"rows":["#
+                )
             }
         };
         text.into_bytes()
@@ -121,7 +137,11 @@ impl Renderer {
 
     fn row(&self, object: &Object, include: Include) -> Value {
         let value = parse(&self.object(object));
-        let cells = if self.kind.hooks.columns.is_empty() { default_cells(&value) } else { (self.kind.hooks.row)(&value, self.now) };
+        let cells = if self.kind.hooks.columns.is_empty() {
+            default_cells(&value)
+        } else {
+            (self.kind.hooks.row)(&value, self.now)
+        };
         match include {
             Include::None => json!({"cells": cells, "object": null}),
             Include::Metadata => json!({"cells": cells, "object": partial(object)}),

@@ -80,7 +80,8 @@ impl RequestInfo {
         let named = parsed.as_ref().is_none_or(|(r, _)| !r.name.is_empty());
         let legacy_watch = parsed.as_ref().is_some_and(|(_, watch)| *watch);
         let reads = method == Method::GET || method == Method::HEAD;
-        let verb = if reads && (legacy_watch || (!named && query.flag("watch"))) { Verb::Watch } else { verb(method, named) };
+        let verb =
+            if reads && (legacy_watch || (!named && query.flag("watch"))) { Verb::Watch } else { verb(method, named) };
         Self { verb, path: path.to_owned(), resource: parsed.map(|(r, _)| r) }
     }
 
@@ -93,7 +94,11 @@ impl RequestInfo {
 impl ResourcePath {
     /// `pods/log`, as messages of authorization name it.
     pub fn with_subresource(&self) -> String {
-        if self.subresource.is_empty() { self.resource.clone() } else { format!("{}/{}", self.resource, self.subresource) }
+        if self.subresource.is_empty() {
+            self.resource.clone()
+        } else {
+            format!("{}/{}", self.resource, self.subresource)
+        }
     }
 
     /// `deployments.apps`.
@@ -159,7 +164,16 @@ mod tests {
         let dash = |s: &str| if s.is_empty() { "-".to_owned() } else { s.to_owned() };
         match info.resource {
             None => format!("{} path", info.verb),
-            Some(r) => [info.verb.to_string(), dash(&r.group), r.version, dash(&r.namespace), r.resource, dash(&r.name), dash(&r.subresource)].join(" "),
+            Some(r) => [
+                info.verb.to_string(),
+                dash(&r.group),
+                r.version,
+                dash(&r.namespace),
+                r.resource,
+                dash(&r.name),
+                dash(&r.subresource),
+            ]
+            .join(" "),
         }
     }
 

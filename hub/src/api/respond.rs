@@ -10,7 +10,9 @@ use futures_util::{Stream, StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
-use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WARNING};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WARNING,
+};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
@@ -37,7 +39,10 @@ pub(crate) fn bytes(code: u16, content_type: &str, body: impl Into<Bytes>) -> Re
 }
 
 /// An answer that comes in pieces.
-pub(crate) fn streamed(content_type: &str, pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response<Body> {
+pub(crate) fn streamed(
+    content_type: &str,
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Response<Body> {
     with_body(200, content_type, StreamBody::new(pieces.map(|piece| piece.map(Frame::data))).boxed_unsync())
 }
 
@@ -124,7 +129,11 @@ pub(crate) fn gzipped(pieces: impl Stream<Item = io::Result<Bytes>> + Send + Unp
 /// Adds `Warning` headers.
 pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     for text in warnings {
-        let escaped: String = text.chars().filter(|c| !c.is_control()).flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] }).collect();
+        let escaped: String = text
+            .chars()
+            .filter(|c| !c.is_control())
+            .flat_map(|c| if matches!(c, '"' | '\\') { vec!['\\', c] } else { vec![c] })
+            .collect();
         if let Ok(value) = HeaderValue::from_bytes(format!("299 - \"{escaped}\"").as_bytes()) {
             response.headers_mut().append(WARNING, value);
         }

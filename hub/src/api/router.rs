@@ -45,7 +45,12 @@ impl Call {
 }
 
 /// Answers one request.
-pub(crate) async fn handle<B>(state: Arc<ApiState>, peer: Arc<Peer>, shutdown: watch::Receiver<bool>, request: Request<B>) -> Response<Body>
+pub(crate) async fn handle<B>(
+    state: Arc<ApiState>,
+    peer: Arc<Peer>,
+    shutdown: watch::Receiver<bool>,
+    request: Request<B>,
+) -> Response<Body>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -54,7 +59,8 @@ where
     state.requests.fetch_add(1, Ordering::Relaxed);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_id, str::to_owned);
-    let mut response = limited(state, &peer, shutdown, request).await.unwrap_or_else(|status| respond::refusal(&status));
+    let mut response =
+        limited(state, &peer, shutdown, request).await.unwrap_or_else(|status| respond::refusal(&status));
     respond::set(&mut response, HeaderName::from_static(AUDIT_ID), &audit_id);
     tracing::debug!(%method, path = uri.path(), code = response.status().as_u16(), elapsed = ?started.elapsed(), audit_id, "answered a request");
     response
@@ -77,7 +83,12 @@ fn new_id() -> String {
 }
 
 /// Admits a request, and bounds the time it takes.
-async fn limited<B>(state: Arc<ApiState>, peer: &Peer, shutdown: watch::Receiver<bool>, request: Request<B>) -> Result<Response<Body>, Status>
+async fn limited<B>(
+    state: Arc<ApiState>,
+    peer: &Peer,
+    shutdown: watch::Receiver<bool>,
+    request: Request<B>,
+) -> Result<Response<Body>, Status>
 where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -88,10 +99,9 @@ where
     }
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
-    if info.verb == Verb::Get && info.resource.is_none() {
-        if let Some(response) = health::open(&state, &info.path, &query) {
-            return Ok(response);
-        }
+    let about_no_resource = info.verb == Verb::Get && info.resource.is_none();
+    if let Some(response) = about_no_resource.then(|| health::open(&state, &info.path, &query)).flatten() {
+        return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
     authorize(&user, &info)?;
@@ -106,7 +116,9 @@ where
 
 fn admit(state: &ApiState, info: &RequestInfo) -> Result<OwnedSemaphorePermit, Status> {
     let places = if info.is_long_running() { &state.long_running } else { &state.in_flight };
-    let busy = |_| Status::too_many_requests("the server has received too many requests and has asked us to try again later", 1);
+    let busy = |_| {
+        Status::too_many_requests("the server has received too many requests and has asked us to try again later", 1)
+    };
     places.clone().try_acquire_owned().map_err(busy)
 }
 
@@ -125,7 +137,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Some(path) = &info.resource else {
-        return if info.verb == Verb::Get { Ok(health::path(&call.state, &info.path, &call.headers)) } else { Err(Status::method_not_allowed(&info.verb.to_string(), &info.path)) };
+        let allowed = info.verb == Verb::Get;
+        let refused = || Status::method_not_allowed(&info.verb.to_string(), &info.path);
+        return allowed.then(|| health::path(&call.state, &info.path, &call.headers)).ok_or_else(refused);
     };
     let kinds = call.state.objects.registry();
     if !kinds.kinds().iter().any(|k| k.group == path.group && k.version == path.version) {
@@ -146,7 +160,13 @@ where
     }
 }
 
-async fn change(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, verb: Verb, bytes: &Bytes) -> Result<Response<Body>, Status> {
+async fn change(
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    verb: Verb,
+    bytes: &Bytes,
+) -> Result<Response<Body>, Status> {
     match verb {
         Verb::Create => write::create(call, kind, path, bytes).await,
         Verb::Update => write::update(call, kind, path, bytes).await,
@@ -178,11 +198,13 @@ fn check_path(kind: &Kind, path: &ResourcePath, verb: Verb) -> Result<(), Status
 fn verb_allowed(kind: &Kind, path: &ResourcePath, verb: Verb) -> bool {
     let named = !path.name.is_empty();
     let placed = !kind.namespaced || !path.namespace.is_empty();
+    // A kind without a list (a review) is only ever created.
+    let listed = !kind.list_kind.is_empty();
     match (path.subresource.as_str(), verb) {
         ("", Verb::Create) => !named && placed,
-        ("", Verb::Update | Verb::Patch) => named,
-        ("", Verb::DeleteCollection) => placed,
-        ("", Verb::Get | Verb::List | Verb::Watch | Verb::Delete) => true,
+        ("", Verb::Update | Verb::Patch) => named && listed,
+        ("", Verb::DeleteCollection) => placed && listed,
+        ("", Verb::Get | Verb::List | Verb::Watch | Verb::Delete) => listed,
         ("status" | "scale" | "ephemeralcontainers" | "resize", Verb::Get | Verb::Update | Verb::Patch) => true,
         ("log", Verb::Get) | ("binding" | "eviction", Verb::Create) | ("finalize", Verb::Update) => true,
         (_, _) => false,

@@ -1,7 +1,6 @@
 //! Connections: TLS, HTTP/1.1 and 2, their limits, and shutdown.
 
 use std::convert::Infallible;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +13,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::ApiState;
 use super::auth::certificate_user;
 use super::router::handle;
-use super::ApiState;
 use crate::objects::User;
 
 /// Most connections. Further ones wait in the kernel's queue.
@@ -54,16 +53,14 @@ pub struct Peer {
     pub user: Option<User>,
 }
 
-/// Serves HTTPS on a listener until `shutdown` becomes true; then ends watches and lets requests finish.
-///
-/// # Errors
-/// None for now; accepting is tried again when it fails.
+/// Serves HTTPS on a listener until `shutdown` becomes true; then ends watches and lets requests finish. A failing
+/// accept is logged and tried again.
 pub async fn serve(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     state: Arc<ApiState>,
     mut shutdown: watch::Receiver<bool>,
-) -> io::Result<()> {
+) {
     let acceptor = TlsAcceptor::from(tls);
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -87,7 +84,6 @@ pub async fn serve(
     if drained.is_err() {
         tracing::warn!("requests were still running at the end of the shutdown's grace; they are cut");
     }
-    Ok(())
 }
 
 /// The next connection and its place. Cancel safe: a place that is not used goes back.
@@ -149,7 +145,12 @@ pub(crate) async fn ended(shutdown: &mut watch::Receiver<bool>) {
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD);
     builder
         .http2()
         .timer(TokioTimer::new())

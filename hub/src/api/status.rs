@@ -99,8 +99,7 @@ impl Status {
 
     /// 404 for a path under a known group that names no resource.
     pub fn no_such_resource() -> Self {
-        let details = Details { causes: vec![Cause { reason: "UnexpectedServerResponse", message: "404 page not found".into(), field: String::new() }], ..Details::default() };
-        Self::new(404, "NotFound", "the server could not find the requested resource").with(details)
+        Self::new(404, "NotFound", "the server could not find the requested resource").with(Details::default())
     }
 
     /// 404 for an object; `resource` as `deployments.apps`.
@@ -110,12 +109,17 @@ impl Status {
 
     /// 405.
     pub fn method_not_allowed(action: &str, resource: &str) -> Self {
-        Self::new(405, "MethodNotAllowed", format!("{action} is not supported on resources of kind {resource:?}")).with(about(resource, ""))
+        Self::new(405, "MethodNotAllowed", format!("{action} is not supported on resources of kind {resource:?}"))
+            .with(about(resource, ""))
     }
 
     /// 406: none of the accepted media types can be served.
     pub fn not_acceptable() -> Self {
-        Self::new(406, "NotAcceptable", "only the following media types are accepted: application/json, application/yaml")
+        Self::new(
+            406,
+            "NotAcceptable",
+            "only the following media types are accepted: application/json, application/yaml",
+        )
     }
 
     /// 413.
@@ -126,14 +130,19 @@ impl Status {
     /// 415: the body is in none of `supported`.
     pub fn unsupported_media_type(supported: &[&str]) -> Self {
         let list = supported.join(", ");
-        Self::new(415, "UnsupportedMediaType", format!("the body of the request was in an unknown format - accepted media types include: {list}"))
+        Self::new(
+            415,
+            "UnsupportedMediaType",
+            format!("the body of the request was in an unknown format - accepted media types include: {list}"),
+        )
     }
 
     /// 422 for an object or for options; `kind` without its group.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
         let causes = errors.iter().map(cause).collect();
-        let details = Details { name: name.into(), group: group.into(), kind: kind.into(), causes, ..Details::default() };
+        let details =
+            Details { name: name.into(), group: group.into(), kind: kind.into(), causes, ..Details::default() };
         Self::new(422, "Invalid", format!("{qualified} {name:?} is invalid: {}", aggregate(errors))).with(details)
     }
 
@@ -155,14 +164,20 @@ impl Status {
 
     /// 504: the revision asked for has not come about.
     pub fn too_large_revision(asked: Revision, current: Revision) -> Self {
-        let cause = Cause { reason: "ResourceVersionTooLarge", message: "Too large resource version".into(), field: String::new() };
+        let cause = Cause {
+            reason: "ResourceVersionTooLarge",
+            message: "Too large resource version".into(),
+            field: String::new(),
+        };
         let details = Details { causes: vec![cause], retry_after_seconds: Some(1), ..Details::default() };
-        Self::new(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {current}")).with(details)
+        Self::new(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {current}"))
+            .with(details)
     }
 
     /// 504: the request took too long.
     pub fn timeout() -> Self {
-        Self::new(504, "Timeout", "Timeout: request did not complete within the allotted timeout").with(Details::default())
+        Self::new(504, "Timeout", "Timeout: request did not complete within the allotted timeout")
+            .with(Details::default())
     }
 
     /// 500.
@@ -270,7 +285,8 @@ impl From<Error> for Status {
         match error {
             Error::NotFound { resource, name } => Self::not_found(&resource, &name),
             Error::AlreadyExists { resource, name } => {
-                Self::new(409, "AlreadyExists", format!("{resource} {name:?} already exists")).with(about(&resource, &name))
+                Self::new(409, "AlreadyExists", format!("{resource} {name:?} already exists"))
+                    .with(about(&resource, &name))
             }
             Error::Conflict { resource, name, detail } => {
                 let message = format!("Operation cannot be fulfilled on {resource} {name:?}: {detail}");
@@ -283,7 +299,8 @@ impl From<Error> for Status {
             Error::BadRequest(message) => Self::bad_request(message),
             Error::Forbidden { resource, name, detail } => {
                 let quoted = if name.is_empty() { String::new() } else { format!(" {name:?}") };
-                Self::new(403, "Forbidden", format!("{resource}{quoted} is forbidden: {detail}")).with(about(&resource, &name))
+                Self::new(403, "Forbidden", format!("{resource}{quoted} is forbidden: {detail}"))
+                    .with(about(&resource, &name))
             }
             Error::UnprocessablePatch(detail) => {
                 let message = format!("the server rejected our request due to an error in our request: {detail}");
@@ -291,7 +308,9 @@ impl From<Error> for Status {
             }
             Error::MethodNotAllowed(message) => Self::new(405, "MethodNotAllowed", message),
             Error::Expired(message) => Self::new(410, "Expired", message),
-            Error::TooManyRequests { detail, retry_after_seconds } => Self::too_many_requests(detail, retry_after_seconds),
+            Error::TooManyRequests { detail, retry_after_seconds } => {
+                Self::too_many_requests(detail, retry_after_seconds)
+            }
             Error::Store(source) => source.into(),
         }
     }
@@ -308,7 +327,9 @@ impl From<StoreError> for Status {
             StoreError::Missing(key) => Self::not_found(&key.resource, &key.name),
             StoreError::Conflict { key, .. } => {
                 let (resource, name) = subject(&key);
-                let detail = "the object has been modified; please apply your changes to the latest version and try again".to_owned();
+                let detail =
+                    "the object has been modified; please apply your changes to the latest version and try again"
+                        .to_owned();
                 Error::Conflict { resource, name, detail }.into()
             }
             StoreError::Compacted { asked, oldest } => Self::too_old(asked, oldest),
@@ -352,18 +373,59 @@ mod tests {
 
     #[test]
     fn errors_become_kubernetes_words() {
-        let negative = || field("spec.replicas", FieldErrorKind::Invalid("-1".into()), "must be greater than or equal to 0");
+        let negative =
+            || field("spec.replicas", FieldErrorKind::Invalid("-1".into()), "must be greater than or equal to 0");
         let missing = || field("spec.selector", FieldErrorKind::Required, "");
         let (resource, name) = named("deployments.apps");
         let cases: Vec<(Error, u16, &str, &str)> = vec![
-            (Error::NotFound { resource: resource.clone(), name: name.clone() }, 404, "NotFound", r#"deployments.apps "web" not found"#),
-            (Error::AlreadyExists { resource: "pods".into(), name: name.clone() }, 409, "AlreadyExists", r#"pods "web" already exists"#),
-            (Error::Conflict { resource, name: name.clone(), detail: "changed".into() }, 409, "Conflict", r#"Operation cannot be fulfilled on deployments.apps "web": changed"#),
-            (invalid(vec![negative()]), 422, "Invalid", r#"Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"#),
-            (invalid(vec![negative(), missing(), missing()]), 422, "Invalid", r#"Deployment.apps "web" is invalid: [spec.replicas: Invalid value: -1: must be greater than or equal to 0, spec.selector: Required value]"#),
-            (Error::Forbidden { resource: "pods".into(), name: String::new(), detail: "no".into() }, 403, "Forbidden", "pods is forbidden: no"),
-            (Error::Forbidden { resource: "pods".into(), name, detail: "no".into() }, 403, "Forbidden", r#"pods "web" is forbidden: no"#),
-            (Error::Store(StoreError::Compacted { asked: 3, oldest: 9 }), 410, "Expired", "too old resource version: 3 (9)"),
+            (
+                Error::NotFound { resource: resource.clone(), name: name.clone() },
+                404,
+                "NotFound",
+                r#"deployments.apps "web" not found"#,
+            ),
+            (
+                Error::AlreadyExists { resource: "pods".into(), name: name.clone() },
+                409,
+                "AlreadyExists",
+                r#"pods "web" already exists"#,
+            ),
+            (
+                Error::Conflict { resource, name: name.clone(), detail: "changed".into() },
+                409,
+                "Conflict",
+                r#"Operation cannot be fulfilled on deployments.apps "web": changed"#,
+            ),
+            (
+                invalid(vec![negative()]),
+                422,
+                "Invalid",
+                r#"Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"#,
+            ),
+            (
+                invalid(vec![negative(), missing(), missing()]),
+                422,
+                "Invalid",
+                r#"Deployment.apps "web" is invalid: [spec.replicas: Invalid value: -1: must be greater than or equal to 0, spec.selector: Required value]"#,
+            ),
+            (
+                Error::Forbidden { resource: "pods".into(), name: String::new(), detail: "no".into() },
+                403,
+                "Forbidden",
+                "pods is forbidden: no",
+            ),
+            (
+                Error::Forbidden { resource: "pods".into(), name, detail: "no".into() },
+                403,
+                "Forbidden",
+                r#"pods "web" is forbidden: no"#,
+            ),
+            (
+                Error::Store(StoreError::Compacted { asked: 3, oldest: 9 }),
+                410,
+                "Expired",
+                "too old resource version: 3 (9)",
+            ),
             (Error::Store(StoreError::Closed), 503, "ServiceUnavailable", "the hub is shutting down"),
             (Error::BadRequest("bad".into()), 400, "BadRequest", "bad"),
         ];
@@ -375,7 +437,11 @@ mod tests {
 
     #[test]
     fn a_status_carries_details_and_causes() {
-        let status = Status::from(invalid(vec![field("spec.replicas", FieldErrorKind::Invalid("-1".into()), "must be positive")]));
+        let status = Status::from(invalid(vec![field(
+            "spec.replicas",
+            FieldErrorKind::Invalid("-1".into()),
+            "must be positive",
+        )]));
         let value: Value = serde_json::from_slice(&status.to_json()).unwrap();
         let expected = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "reason": "Invalid", "code": 422,

@@ -40,10 +40,20 @@ pub(crate) async fn watch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) ->
     let start = start(call, &options).await?;
     let objects = &call.state.objects;
     let renderer = call.renderer(kind, &form);
-    match Watch::start(objects.store().clone(), objects.registry().clone(), scope(kind, path, &options), start, options.bookmarks) {
-        Ok(watch) => Ok(respond::streamed(respond::JSON, frames(watch, renderer, deadline(&options), call.shutdown.clone()))),
+    match Watch::start(
+        objects.store().clone(),
+        objects.registry().clone(),
+        scope(kind, path, &options),
+        start,
+        options.bookmarks,
+    ) {
+        Ok(watch) => {
+            Ok(respond::streamed(respond::JSON, frames(watch, renderer, deadline(&options), call.shutdown.clone())))
+        }
         // As apiserver: a watch from too far back is opened, and told so by its only event.
-        Err(e @ StoreError::Compacted { .. }) => Ok(respond::streamed(respond::JSON, pieces(stream::iter([error_frame(e)])))),
+        Err(e @ StoreError::Compacted { .. }) => {
+            Ok(respond::streamed(respond::JSON, pieces(stream::iter([error_frame(e)]))))
+        }
         Err(e) => Err(e.into()),
     }
 }
@@ -67,7 +77,9 @@ async fn start(call: &Call, options: &ListOptions) -> Result<Start, Status> {
 fn deadline(options: &ListOptions) -> Instant {
     let now = Instant::now();
     // The low bits of the clock are random enough to spread clients.
-    let jitter = || Duration::from_secs(u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % MIN_WATCH.as_secs());
+    let jitter = || {
+        Duration::from_secs(u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % MIN_WATCH.as_secs())
+    };
     now + options.timeout_seconds.map_or_else(|| MIN_WATCH + jitter(), Duration::from_secs)
 }
 
@@ -107,7 +119,9 @@ impl Watching {
                 let with_columns = std::mem::take(&mut self.first);
                 line(event_head(kind), self.renderer.single(&object, with_columns))
             }
-            Item::Bookmark { revision, initial_events_end } => line(r#"{"type":"BOOKMARK","object":"#, self.renderer.bookmark(revision, initial_events_end)),
+            Item::Bookmark { revision, initial_events_end } => {
+                line(r#"{"type":"BOOKMARK","object":"#, self.renderer.bookmark(revision, initial_events_end))
+            }
         }
     }
 }
@@ -128,7 +142,12 @@ fn error_frame(error: StoreError) -> Frame {
     line(r#"{"type":"ERROR","object":"#, Status::from(error).to_json().into())
 }
 
-fn frames(watch: Watch, renderer: Renderer, deadline: Instant, shutdown: watch::Receiver<bool>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+fn frames(
+    watch: Watch,
+    renderer: Renderer,
+    deadline: Instant,
+    shutdown: watch::Receiver<bool>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let state = Watching { watch, renderer, shutdown, deadline, first: true, over: false };
     pieces(stream::unfold(state, |mut state| async move { state.next().await.map(|frame| (frame, state)) }))
 }

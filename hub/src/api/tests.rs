@@ -3,6 +3,7 @@
 mod reads;
 mod refusals;
 mod streams;
+mod tls;
 
 use std::sync::Arc;
 
@@ -49,9 +50,11 @@ impl Api {
     async fn with(objects: &[(&'static str, Value)]) -> Self {
         let store = MemoryStore::new();
         let registry = Arc::new(Registry::new(kinds()));
-        let objects_api = Objects::new(store.clone(), registry, crate::objects::Networks::new([10, 43, 0, 0].into(), 16));
+        let objects_api =
+            Objects::new(store.clone(), registry, crate::objects::Networks::new([10, 43, 0, 0].into(), 16));
         let check = Check { name: "store", ready_only: true, run: Box::new(|| Err("closed".into())) };
-        let state = Arc::new(ApiState::new(objects_api, Arc::new(Tokens), Arc::new(Node), Arc::new(Papers), vec![check]));
+        let state =
+            Arc::new(ApiState::new(objects_api, Arc::new(Tokens), Arc::new(Node), Arc::new(Papers), vec![check]));
         let api = Self { state, store, shutdown: watch::Sender::new(false) };
         for (resource, object) in objects {
             api.put(resource, object.clone()).await;
@@ -125,7 +128,12 @@ struct Papers;
 impl Documents for Papers {
     fn get(&self, path: &str, _accept: &str) -> Option<Document> {
         let body = Bytes::from_static(br#"{"kind":"APIVersions"}"#);
-        (path == "/api").then(|| Document { content_type: "application/json".into(), body, gzip: false, etag: Some("e1".into()) })
+        (path == "/api").then(|| Document {
+            content_type: "application/json".into(),
+            body,
+            gzip: false,
+            etag: Some("e1".into()),
+        })
     }
 
     fn paths(&self) -> Vec<String> {
@@ -148,7 +156,15 @@ fn hooks() -> Hooks {
     }
 }
 
-fn kind(group: &'static str, kind: &'static str, list_kind: &'static str, plural: &'static str, storage: &str, subresources: &'static [&'static str], hooks: Hooks) -> Arc<Kind> {
+fn kind(
+    group: &'static str,
+    kind: &'static str,
+    list_kind: &'static str,
+    plural: &'static str,
+    storage: &str,
+    subresources: &'static [&'static str],
+    hooks: Hooks,
+) -> Arc<Kind> {
     Arc::new(Kind {
         group,
         version: "v1",

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::Response;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::body;
 use super::negotiate::Negotiated;
@@ -24,8 +24,15 @@ const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 
 /// Resources whose deletion answers with the object even when it is gone; others answer with a `Status`.
-const RETURN_DELETED: [&str; 7] =
-    ["pods", "namespaces", "services", "serviceaccounts", "persistentvolumes", "persistentvolumeclaims", "resourcequotas"];
+const RETURN_DELETED: [&str; 7] = [
+    "pods",
+    "namespaces",
+    "services",
+    "serviceaccounts",
+    "persistentvolumes",
+    "persistentvolumeclaims",
+    "resourcequotas",
+];
 
 fn target(kind: &Arc<Kind>, path: &ResourcePath) -> Target {
     Target {
@@ -37,7 +44,12 @@ fn target(kind: &Arc<Kind>, path: &ResourcePath) -> Target {
 }
 
 /// Creates an object, or performs a creating subresource (`binding`).
-pub(crate) async fn create(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+pub(crate) async fn create(
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    bytes: &Bytes,
+) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = write_options(&call.query, &call.user, "CreateOptions")?;
     let (object, duplicates) = body::parse(&call.headers, bytes)?;
@@ -52,7 +64,12 @@ pub(crate) async fn create(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, b
 }
 
 /// Replaces an object, or what a subresource is about.
-pub(crate) async fn update(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+pub(crate) async fn update(
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    bytes: &Bytes,
+) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = write_options(&call.query, &call.user, "UpdateOptions")?;
     let (object, duplicates) = body::parse(&call.headers, bytes)?;
@@ -62,7 +79,12 @@ pub(crate) async fn update(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, b
 }
 
 /// Patches an object, or what a subresource is about.
-pub(crate) async fn patch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+pub(crate) async fn patch(
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    bytes: &Bytes,
+) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let patch = parse_patch(body::media_type(&call.headers), bytes)?;
     let options = write_options(&call.query, &call.user, "PatchOptions")?;
@@ -73,10 +95,7 @@ pub(crate) async fn patch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, by
 /// Reads a patch by its content type.
 fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<Patch, Status> {
     let wrong = |e: serde_json::Error| Status::bad_request(format!("error decoding patch: {e}"));
-    let object = || match serde_json::from_slice::<Value>(bytes).map_err(wrong)? {
-        value @ Value::Object(_) => Ok(value),
-        _ => Err(Status::bad_request("error decoding patch: the patch must be a JSON object")),
-    };
+    let object = || serde_json::from_slice::<Map<String, Value>>(bytes).map(Value::Object).map_err(wrong);
     match media_type {
         JSON_PATCH => serde_json::from_slice(bytes).map(Patch::Json).map_err(wrong),
         MERGE_PATCH => object().map(Patch::Merge),
@@ -85,14 +104,26 @@ fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<Patch, Status> {
     }
 }
 
-fn done(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, form: &Negotiated, code: u16, written: Written) -> Response<Body> {
+fn done(
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    form: &Negotiated,
+    code: u16,
+    written: Written,
+) -> Response<Body> {
     let mut response = one(call, kind, path, form, code, &written.object);
     respond::warn(&mut response, &written.warnings);
     response
 }
 
 /// Deletes an object. What is only marked for deletion comes back as it now is.
-pub(crate) async fn delete(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+pub(crate) async fn delete(
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    bytes: &Bytes,
+) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let options = delete_options(&call.query, body::delete_options(&call.headers, bytes)?, &call.user)?;
     let written = call.state.objects.delete(&target(kind, path), &options).await?;
@@ -107,7 +138,12 @@ pub(crate) async fn delete(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, b
 }
 
 /// Deletes every object that the query selects, one after another, and lists them.
-pub(crate) async fn delete_collection(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+pub(crate) async fn delete_collection(
+    call: &Call,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    bytes: &Bytes,
+) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let options = delete_options(&call.query, body::delete_options(&call.headers, bytes)?, &call.user)?;
     let list = ListOptions::parse(&call.query, kind, false)?;
@@ -115,7 +151,12 @@ pub(crate) async fn delete_collection(call: &Call, kind: &Arc<Kind>, path: &Reso
     let selected = page(objects.registry(), &objects.snapshot(), &scope(kind, path, &list), &list).items;
     let mut deleted: Vec<Arc<Object>> = Vec::with_capacity(selected.len());
     for object in selected {
-        let target = Target { kind: kind.clone(), namespace: object.key.namespace.to_string(), name: object.key.name.to_string(), subresource: String::new() };
+        let target = Target {
+            kind: kind.clone(),
+            namespace: object.key.namespace.to_string(),
+            name: object.key.name.to_string(),
+            subresource: String::new(),
+        };
         match objects.delete(&target, &options).await {
             Ok(written) => deleted.push(written.object),
             // Someone else was faster.

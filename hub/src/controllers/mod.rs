@@ -2,6 +2,58 @@
 
 pub mod claim;
 pub mod deployment;
+pub mod event_ttl;
+pub mod garbage;
+pub mod namespace;
+pub mod node;
+pub mod pod_gc;
 pub mod replicaset;
+pub mod serviceaccount;
 #[cfg(test)]
 pub(crate) mod testing;
+
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+
+use crate::reconcile::{Controller, Liveness, Memo};
+use crate::registry::Registry;
+use crate::scheduler::Scheduler;
+
+/// What the controllers need to know beside the state of the world.
+#[derive(Debug)]
+pub struct Settings {
+    /// The table of kinds.
+    pub registry: Arc<Registry>,
+    /// The sessions of nodes.
+    pub liveness: Arc<Liveness>,
+    /// How long a node may be silent before it counts as unknown. Kubernetes' default is 40 s.
+    pub node_grace: SignedDuration,
+    /// The cluster's CA certificate, PEM.
+    pub ca_pem: String,
+    /// The pods' network, shared out among nodes.
+    pub pod_network: node::Cidr,
+    /// Most ended pods that are kept.
+    pub max_ended_pods: usize,
+}
+
+/// Every controller, and the scheduler, each to be run by [`crate::reconcile::run`].
+pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
+    let Settings { registry, liveness, node_grace, ca_pem, pod_network, max_ended_pods } = settings;
+    // Pods are what there is most of, so their parsed form is shared.
+    let pods = Arc::new(Memo::new(11_000));
+    vec![
+        Arc::new(Scheduler::default()),
+        Arc::new(replicaset::ReplicaSets::new(Arc::clone(&pods))),
+        Arc::new(deployment::Deployments::new(Arc::clone(&pods))),
+        Arc::new(namespace::Namespaces::new(&registry)),
+        Arc::new(serviceaccount::ServiceAccounts),
+        Arc::new(serviceaccount::RootCa::new(ca_pem)),
+        Arc::new(node::TaintEviction::new(liveness.started(), Arc::clone(&pods))),
+        Arc::new(node::NodeLifecycle::new(liveness, node_grace, Arc::clone(&pods))),
+        Arc::new(node::NodeIpam::new(pod_network)),
+        Arc::new(pod_gc::PodGc::new(pods, max_ended_pods)),
+        Arc::new(garbage::Garbage::new(registry)),
+        Arc::new(event_ttl::EventTtl::default()),
+    ]
+}

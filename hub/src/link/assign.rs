@@ -101,7 +101,8 @@ impl Assignment {
     /// Looks again at one pod; returns what it refers or referred to where that changed.
     fn update_pod(&mut self, key: &Key, snapshot: &Snapshot) -> BTreeSet<ItemKey> {
         let built = snapshot.get(key).and_then(|o| self.build_pod(o));
-        let bound = built.as_ref().map(|((uid, _), references)| Bound { uid: uid.clone(), references: references.clone() });
+        let bound =
+            built.as_ref().map(|((uid, _), references)| Bound { uid: uid.clone(), references: references.clone() });
         let old = self.pods.remove(key);
         let same = old == bound;
         if let Some(old) = &old {

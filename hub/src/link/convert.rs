@@ -72,13 +72,12 @@ pub(super) fn references(pod: &Pod) -> BTreeSet<ItemKey> {
     whole.chain(single).collect()
 }
 
-fn data(meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta, mut entries: Vec<(String, Vec<u8>)>) -> Data {
+fn data(
+    meta: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+    mut entries: Vec<(String, Vec<u8>)>,
+) -> Data {
     entries.sort();
-    Data {
-        namespace: meta.namespace.clone().unwrap_or_default(),
-        name: meta.name.clone().unwrap_or_default(),
-        entries,
-    }
+    Data { namespace: meta.namespace.clone().unwrap_or_default(), name: meta.name.clone().unwrap_or_default(), entries }
 }
 
 fn sorted(map: Option<&std::collections::BTreeMap<String, String>>) -> Vec<(String, String)> {
@@ -164,7 +163,9 @@ fn pull_policy(c: &core::Container) -> PullPolicy {
         Some("Always") => PullPolicy::Always,
         Some("Never") => PullPolicy::Never,
         Some("IfNotPresent") => PullPolicy::IfNotPresent,
-        Some(_) | None if !image.contains('@') && (!tag.contains(':') || tag.ends_with(":latest")) => PullPolicy::Always,
+        Some(_) | None if !image.contains('@') && (!tag.contains(':') || tag.ends_with(":latest")) => {
+            PullPolicy::Always
+        }
         Some(_) | None => PullPolicy::IfNotPresent,
     }
 }
@@ -282,7 +283,10 @@ mod tests {
             "spec": {"containers": [{"name": "c", "image": "reg:5000/img"}]}
         }));
         assert_eq!((pod.hostname.as_str(), pod.termination_grace_seconds, pod.qos), ("web", 30, Qos::BestEffort));
-        assert_eq!((pod.restart_policy, pod.deletion, pod.created_unix_ms), (RestartPolicy::Always, None, 1_767_225_601_000));
+        assert_eq!(
+            (pod.restart_policy, pod.deletion, pod.created_unix_ms),
+            (RestartPolicy::Always, None, 1_767_225_601_000)
+        );
         assert_eq!(pod.containers[0].pull_policy, PullPolicy::Always);
         assert!(references(&pod).is_empty());
     }
@@ -317,19 +321,34 @@ mod tests {
         assert_eq!((pod.qos, c.pull_policy, pod.host_network), (Qos::Burstable, PullPolicy::IfNotPresent, true));
         assert_eq!((c.ports[0].host_port, c.ports[0].protocol), (Some(5353), Protocol::Udp));
         assert_eq!((c.resources.cpu_request_milli, c.resources.memory_limit_bytes), (Some(100), Some(1 << 20)));
-        assert_eq!((c.security.run_as_user, c.security.run_as_non_root, c.security.no_new_privileges), (Some(7), true, true));
-        assert_eq!((c.security.cap_add.as_slice(), c.security.cap_drop.as_slice()), (&["NET_ADMIN".to_owned()][..], &["ALL".to_owned()][..]));
-        let resource = |resource: &str, divisor| EnvValue::Resource { container: String::new(), resource: resource.into(), divisor };
+        assert_eq!(
+            (c.security.run_as_user, c.security.run_as_non_root, c.security.no_new_privileges),
+            (Some(7), true, true)
+        );
+        assert_eq!(
+            (c.security.cap_add.as_slice(), c.security.cap_drop.as_slice()),
+            (&["NET_ADMIN".to_owned()][..], &["ALL".to_owned()][..])
+        );
+        let resource = |resource: &str, divisor| EnvValue::Resource {
+            container: String::new(),
+            resource: resource.into(),
+            divisor,
+        };
         assert_eq!(c.env[3].value, resource("limits.memory", 1 << 20));
         assert_eq!(c.env[4].value, resource("limits.cpu", 1000));
         let (namespace, map, secret) = ("ns".to_owned(), "m".to_owned(), "s".to_owned());
-        let wanted = [ItemKey::ConfigMap { namespace: namespace.clone(), name: map }, ItemKey::Secret { namespace, name: secret }];
+        let wanted = [
+            ItemKey::ConfigMap { namespace: namespace.clone(), name: map },
+            ItemKey::Secret { namespace, name: secret },
+        ];
         assert_eq!(references(&pod).into_iter().collect::<Vec<_>>(), wanted);
     }
 
     #[test]
     fn data_is_decoded_and_sorted() {
-        let map = serde_json::from_value(json!({"metadata": {"name": "m", "namespace": "n"}, "data": {"z": "1"}, "binaryData": {"a": "AP8="}}));
+        let map = serde_json::from_value(
+            json!({"metadata": {"name": "m", "namespace": "n"}, "data": {"z": "1"}, "binaryData": {"a": "AP8="}}),
+        );
         let entries = config_map(&map.unwrap()).entries;
         assert_eq!(entries, [("a".to_owned(), vec![0, 255]), ("z".to_owned(), b"1".to_vec())]);
     }

@@ -76,11 +76,7 @@ fn admit(shared: &Arc<Shared>, incoming: Incoming, pending: &Arc<Semaphore>, tas
     });
 }
 
-async fn connection(
-    shared: &Arc<Shared>,
-    incoming: Incoming,
-    permit: OwnedSemaphorePermit,
-) -> Result<(), PeerError> {
+async fn connection(shared: &Arc<Shared>, incoming: Incoming, permit: OwnedSemaphorePermit) -> Result<(), PeerError> {
     let connection = tokio::time::timeout(STEP, incoming.into_future())
         .await
         .map_err(|_| PeerError::Timeout("handshake", STEP.as_secs()))??;
@@ -136,6 +132,8 @@ fn code(error: &PeerError) -> VarInt {
     match error {
         PeerError::Frame(skiff_shared::tls::io::FrameIoError::Frame(_)) | PeerError::Protocol(_) => close::PROTOCOL,
         PeerError::Refused(_) => close::REFUSED,
-        PeerError::Frame(_) | PeerError::Connection(_) | PeerError::Timeout(..) | PeerError::Failed(..) => close::FAILED,
+        PeerError::Frame(_) | PeerError::Connection(_) | PeerError::Timeout(..) | PeerError::Failed(..) => {
+            close::FAILED
+        }
     }
 }

@@ -52,7 +52,8 @@ impl Reservations {
 /// Serves one joining connection.
 pub(super) async fn serve(shared: &Arc<Shared>, connection: &quinn::Connection) -> Result<(), PeerError> {
     let late = |what| move |_| PeerError::Timeout(what, STEP.as_secs());
-    let (mut send, recv) = tokio::time::timeout(STEP, connection.accept_bi()).await.map_err(late("control stream"))??;
+    let (mut send, recv) =
+        tokio::time::timeout(STEP, connection.accept_bi()).await.map_err(late("control stream"))??;
     let mut reader = FrameReader::new(recv, MAX_JOIN_FRAME);
     let frame = tokio::time::timeout(STEP, reader.read::<ToHub>()).await.map_err(late("first frame"))??;
     let Some(ToHub::Join(join)) = frame else {
@@ -78,7 +79,8 @@ pub(super) async fn serve(shared: &Arc<Shared>, connection: &quinn::Connection) 
 fn decide(shared: &Shared, join: &Join, now: Timestamp) -> Result<Joined, PeerError> {
     let pki = &shared.parts.pki;
     let refused = |text: String| PeerError::Refused(text);
-    let public_key = request_key(&join.csr_der).ok_or_else(|| refused("the certificate request is not valid".into()))?;
+    let public_key =
+        request_key(&join.csr_der).ok_or_else(|| refused("the certificate request is not valid".into()))?;
     pki.tokens().check(&join.token, &public_key, now).map_err(token_error)?;
     let node = NodeName::parse(&join.node).map_err(|e| refused(e.to_string()))?;
     let agent_key = hex(&fingerprint(&public_key));
@@ -88,7 +90,9 @@ fn decide(shared: &Shared, join: &Join, now: Timestamp) -> Result<Joined, PeerEr
     let signed = pki
         .sign_node(&node, &join.csr_der, now)
         .map_err(|_| refused("the certificate request is not valid".into()))
-        .and_then(|certificate| pki.tokens().claim(&join.token, &public_key, now).map(|()| certificate).map_err(token_error));
+        .and_then(|certificate| {
+            pki.tokens().claim(&join.token, &public_key, now).map(|()| certificate).map_err(token_error)
+        });
     match signed {
         Ok(certificate) => {
             tracing::info!(%node, version = %join.version, "a node joined");

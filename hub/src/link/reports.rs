@@ -132,7 +132,9 @@ pub(super) async fn write_node(
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(Failure::Peer(error)) => return Err(error),
-            Err(Failure::Objects(error @ (Error::Conflict { .. } | Error::AlreadyExists { .. } | Error::NotFound { .. }))) => {
+            Err(Failure::Objects(
+                error @ (Error::Conflict { .. } | Error::AlreadyExists { .. } | Error::NotFound { .. }),
+            )) => {
                 last = Some(error);
             }
             Err(Failure::Objects(error)) => return Err(PeerError::Failed("write the node", Box::new(error))),

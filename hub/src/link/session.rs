@@ -348,7 +348,8 @@ impl<'a> Session<'a> {
             .pki
             .sign_node(node, request, Timestamp::now())
             .map_err(|_| PeerError::Refused("the certificate request is not valid".into()))?;
-        let same_key = identity(&certificate).is_some_and(|i| hex(&fingerprint(&i.public_key)) == self.handle.agent_key);
+        let same_key =
+            identity(&certificate).is_some_and(|i| hex(&fingerprint(&i.public_key)) == self.handle.agent_key);
         if !same_key {
             return Err(PeerError::Refused("a certificate is renewed for the same key only".into()));
         }

@@ -165,6 +165,11 @@ impl Objects {
         &self.store
     }
 
+    /// The stored object that a target names, as it now is.
+    pub fn get(&self, target: &Target) -> Option<Arc<Object>> {
+        self.store.snapshot().get(&target.key(&target.name)).cloned()
+    }
+
     /// The newest committed state.
     pub fn snapshot(&self) -> Snapshot {
         self.store.snapshot()

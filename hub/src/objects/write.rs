@@ -157,7 +157,7 @@ impl Objects {
 
     /// The stored object a request is about.
     pub(super) fn current(&self, target: &Target) -> Result<Arc<Object>, Error> {
-        self.snapshot().get(&target.key(&target.name)).cloned().ok_or_else(|| target.not_found())
+        self.get(target).ok_or_else(|| target.not_found())
     }
 
     /// Whether a newer state than `seen` is there, so that trying again makes sense.

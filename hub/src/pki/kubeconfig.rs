@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::authority::Pair;
 use super::ADMIN;
+use super::authority::Pair;
 
 /// A kubeconfig with everything embedded, for the hub at `advertise` (else on this machine).
 pub(super) fn render(ca_pem: &str, admin: &Pair, advertise: Option<IpAddr>, port: u16) -> String {

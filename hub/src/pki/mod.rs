@@ -7,9 +7,9 @@ mod authority;
 mod files;
 mod kubeconfig;
 mod local;
-pub mod tokens;
 #[cfg(test)]
 mod tests;
+pub mod tokens;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -96,6 +96,17 @@ pub struct PkiOptions {
     pub service_ip: IpAddr,
     /// E.g. `cluster.local`.
     pub cluster_domain: String,
+}
+
+/// The join tokens of a data directory, beside a hub that may be running. Makes the CA where there is none yet.
+///
+/// # Errors
+/// [`PkiError`] when files cannot be read or written, or hold something else.
+pub fn tokens_of(dir: &Path, now: Timestamp) -> Result<Tokens, PkiError> {
+    let pki = dir.join("pki");
+    files::private_dir(&pki)?;
+    let authority = Authority::open_or_create(&pki, now)?;
+    Tokens::open(dir, fingerprint(authority.der()))
 }
 
 /// The open PKI of one data directory.

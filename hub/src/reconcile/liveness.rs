@@ -31,6 +31,11 @@ impl Liveness {
         Self { started, sessions: Mutex::default(), changes: watch::Sender::new(0) }
     }
 
+    /// When this hub started.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
     /// The node's agent has a session.
     pub fn connected(&self, node: &NodeName) {
         self.set(node, Session::Connected);

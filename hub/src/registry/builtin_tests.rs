@@ -30,20 +30,23 @@ fn names_of_kubectl() {
         .iter()
         .map(|k| format!("{} {} {} {}", k.group_resource(), k.short_names.join(","), k.api_version(), k.storage))
         .collect();
-    assert_eq!(table, [
-        "configmaps cm v1 configmaps",
-        "events ev v1 events",
-        "namespaces ns v1 namespaces",
-        "nodes no v1 nodes",
-        "pods po v1 pods",
-        "secrets  v1 secrets",
-        "serviceaccounts sa v1 serviceaccounts",
-        "services svc v1 services",
-        "deployments.apps deploy apps/v1 deployments.apps",
-        "replicasets.apps rs apps/v1 replicasets.apps",
-        "leases.coordination.k8s.io  coordination.k8s.io/v1 leases.coordination.k8s.io",
-        "events.events.k8s.io ev events.k8s.io/v1 events",
-    ]);
+    assert_eq!(
+        table,
+        [
+            "configmaps cm v1 configmaps",
+            "events ev v1 events",
+            "namespaces ns v1 namespaces",
+            "nodes no v1 nodes",
+            "pods po v1 pods",
+            "secrets  v1 secrets",
+            "serviceaccounts sa v1 serviceaccounts",
+            "services svc v1 services",
+            "deployments.apps deploy apps/v1 deployments.apps",
+            "replicasets.apps rs apps/v1 replicasets.apps",
+            "leases.coordination.k8s.io  coordination.k8s.io/v1 leases.coordination.k8s.io",
+            "events.events.k8s.io ev events.k8s.io/v1 events",
+        ]
+    );
     let all: Vec<&str> = registry.kinds().iter().filter(|k| k.categories.contains(&"all")).map(|k| k.plural).collect();
     assert_eq!(all, ["pods", "services", "deployments", "replicasets"]);
 }
@@ -51,7 +54,8 @@ fn names_of_kubectl() {
 /// A small good object of a kind.
 fn small(kind: &Kind) -> Value {
     let namespace = if kind.namespaced { json!("default") } else { Value::Null };
-    let mut object = json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "a", "namespace": namespace}});
+    let mut object =
+        json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "a", "namespace": namespace}});
     let containers = json!([{"name": "c", "image": "i"}]);
     let workload = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}}});
     let fields = match kind.kind {
@@ -123,9 +127,37 @@ fn any_json() -> impl Strategy<Value = Value> {
         "\\PC{0,6}".prop_map(Value::from)
     ];
     let field = prop::sample::select(vec![
-        "metadata", "spec", "status", "data", "binaryData", "stringData", "labels", "ports", "port", "nodePort", "template", "selector",
-        "matchLabels", "strategy", "rollingUpdate", "containers", "containerStatuses", "state", "terminated", "conditions", "type",
-        "taints", "series", "involvedObject", "regarding", "apiVersion", "clusterIPs", "finalizers", "immutable", "name", "namespace",
+        "metadata",
+        "spec",
+        "status",
+        "data",
+        "binaryData",
+        "stringData",
+        "labels",
+        "ports",
+        "port",
+        "nodePort",
+        "template",
+        "selector",
+        "matchLabels",
+        "strategy",
+        "rollingUpdate",
+        "containers",
+        "containerStatuses",
+        "state",
+        "terminated",
+        "conditions",
+        "type",
+        "taints",
+        "series",
+        "involvedObject",
+        "regarding",
+        "apiVersion",
+        "clusterIPs",
+        "finalizers",
+        "immutable",
+        "name",
+        "namespace",
     ]);
     leaf.prop_recursive(5, 40, 4, move |inner| {
         prop_oneof![

@@ -83,7 +83,8 @@ pub fn api_versions(server_address: &str) -> Value {
 
 /// `/apis`: every group but the core group.
 pub fn api_groups(registry: &Registry) -> Value {
-    let groups: Vec<Value> = groups(registry).into_iter().filter(|g| !g.is_empty()).map(|g| describe_group(registry, g)).collect();
+    let groups: Vec<Value> =
+        groups(registry).into_iter().filter(|g| !g.is_empty()).map(|g| describe_group(registry, g)).collect();
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 
@@ -105,7 +106,9 @@ pub fn api_resources(registry: &Registry, group: &str, version: &str) -> Option<
         resources.push(resource(registry, kind));
         resources.extend(kind.subresources.iter().map(|name| listed_subresource(kind, name)));
     }
-    Some(json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources }))
+    Some(
+        json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources }),
+    )
 }
 
 /// The aggregated document of `/api` (`core`) or `/apis`.
@@ -143,7 +146,11 @@ fn distinct(names: impl Iterator<Item = &'static str>) -> Vec<&'static str> {
 }
 
 fn in_version<'a>(registry: &'a Registry, group: &'a str, version: &'a str) -> impl Iterator<Item = &'a Kind> {
-    registry.kinds().iter().map(AsRef::as_ref).filter(move |kind: &&Kind| kind.group == group && kind.version == version)
+    registry
+        .kinds()
+        .iter()
+        .map(AsRef::as_ref)
+        .filter(move |kind: &&Kind| kind.group == group && kind.version == version)
 }
 
 fn describe_group(registry: &Registry, group: &str) -> Value {
@@ -251,14 +258,20 @@ mod tests {
 
     #[test]
     fn groups_are_listed_without_the_core_group() {
-        assert_eq!(api_groups(&registry()), json!({
-            "kind": "APIGroupList", "apiVersion": "v1", "groups": [
-                {"name": "apps", "preferredVersion": {"groupVersion": "apps/v1", "version": "v1"}, "versions": [{"groupVersion": "apps/v1", "version": "v1"}]},
-                {"name": "events.k8s.io", "preferredVersion": {"groupVersion": "events.k8s.io/v1", "version": "v1"}, "versions": [{"groupVersion": "events.k8s.io/v1", "version": "v1"}]},
-            ],
-        }));
+        assert_eq!(
+            api_groups(&registry()),
+            json!({
+                "kind": "APIGroupList", "apiVersion": "v1", "groups": [
+                    {"name": "apps", "preferredVersion": {"groupVersion": "apps/v1", "version": "v1"}, "versions": [{"groupVersion": "apps/v1", "version": "v1"}]},
+                    {"name": "events.k8s.io", "preferredVersion": {"groupVersion": "events.k8s.io/v1", "version": "v1"}, "versions": [{"groupVersion": "events.k8s.io/v1", "version": "v1"}]},
+                ],
+            })
+        );
         let group = api_group(&registry(), "apps").expect("there is apps");
-        assert_eq!((&group["kind"], &group["apiVersion"], &group["name"]), (&json!("APIGroup"), &json!("v1"), &json!("apps")));
+        assert_eq!(
+            (&group["kind"], &group["apiVersion"], &group["name"]),
+            (&json!("APIGroup"), &json!("v1"), &json!("apps"))
+        );
         assert_eq!(api_group(&registry(), ""), None);
         assert_eq!(api_group(&registry(), "nonsense"), None);
     }
@@ -267,26 +280,39 @@ mod tests {
     fn resources_are_listed_with_their_subresources() {
         let list = api_resources(&registry(), "", "v1").expect("there is v1");
         assert_eq!(list["groupVersion"], "v1");
-        let find = |name: &str| list["resources"].as_array().and_then(|all| all.iter().find(|r| r["name"] == name)).cloned();
-        assert_eq!(find("pods"), Some(json!({
-            "name": "pods", "singularName": "pod", "namespaced": true, "kind": "Pod", "shortNames": ["po"], "categories": ["all"],
-            "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-            // As every Kubernetes cluster has it.
-            "storageVersionHash": "xPOwRZ+Yhw8=",
-        })));
-        assert_eq!(find("pods/log"), Some(json!({
-            "name": "pods/log", "singularName": "", "namespaced": true, "kind": "Pod", "verbs": ["get"],
-        })));
-        assert_eq!(find("pods/binding"), Some(json!({
-            "name": "pods/binding", "singularName": "", "namespaced": true, "kind": "Binding", "verbs": ["create"],
-        })));
+        let find =
+            |name: &str| list["resources"].as_array().and_then(|all| all.iter().find(|r| r["name"] == name)).cloned();
+        assert_eq!(
+            find("pods"),
+            Some(json!({
+                "name": "pods", "singularName": "pod", "namespaced": true, "kind": "Pod", "shortNames": ["po"], "categories": ["all"],
+                "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+                // As every Kubernetes cluster has it.
+                "storageVersionHash": "xPOwRZ+Yhw8=",
+            }))
+        );
+        assert_eq!(
+            find("pods/log"),
+            Some(json!({
+                "name": "pods/log", "singularName": "", "namespaced": true, "kind": "Pod", "verbs": ["get"],
+            }))
+        );
+        assert_eq!(
+            find("pods/binding"),
+            Some(json!({
+                "name": "pods/binding", "singularName": "", "namespaced": true, "kind": "Binding", "verbs": ["create"],
+            }))
+        );
         let verbs = find("namespaces").map(|namespaces| namespaces["verbs"].clone());
         assert_eq!(verbs, Some(json!(["create", "delete", "get", "list", "patch", "update", "watch"])));
         let apps = api_resources(&registry(), "apps", "v1").expect("there is apps/v1");
-        assert_eq!(apps["resources"][2], json!({
-            "name": "deployments/scale", "singularName": "", "namespaced": true, "group": "autoscaling", "version": "v1",
-            "kind": "Scale", "verbs": ["get", "patch", "update"],
-        }));
+        assert_eq!(
+            apps["resources"][2],
+            json!({
+                "name": "deployments/scale", "singularName": "", "namespaced": true, "group": "autoscaling", "version": "v1",
+                "kind": "Scale", "verbs": ["get", "patch", "update"],
+            })
+        );
         assert_eq!(api_resources(&registry(), "apps", "v1beta1"), None);
     }
 
@@ -304,19 +330,25 @@ mod tests {
     #[test]
     fn aggregated_discovery_holds_everything_in_one_document() {
         let document = aggregated(&registry(), false, Aggregated::V2);
-        assert_eq!((&document["kind"], &document["apiVersion"]), (&json!("APIGroupDiscoveryList"), &json!("apidiscovery.k8s.io/v2")));
-        assert_eq!(document["items"][0], json!({
-            "metadata": {"name": "apps", "creationTimestamp": null},
-            "versions": [{"version": "v1", "freshness": "Current", "resources": [{
-                "resource": "deployments", "singularResource": "deployment", "scope": "Namespaced", "shortNames": ["deploy"], "categories": ["all"],
-                "responseKind": {"group": "apps", "version": "v1", "kind": "Deployment"},
-                "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-                "subresources": [
-                    {"subresource": "status", "responseKind": {"group": "apps", "version": "v1", "kind": "Deployment"}, "verbs": ["get", "patch", "update"]},
-                    {"subresource": "scale", "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"}, "verbs": ["get", "patch", "update"]},
-                ],
-            }]}],
-        }));
+        assert_eq!(
+            (&document["kind"], &document["apiVersion"]),
+            (&json!("APIGroupDiscoveryList"), &json!("apidiscovery.k8s.io/v2"))
+        );
+        assert_eq!(
+            document["items"][0],
+            json!({
+                "metadata": {"name": "apps", "creationTimestamp": null},
+                "versions": [{"version": "v1", "freshness": "Current", "resources": [{
+                    "resource": "deployments", "singularResource": "deployment", "scope": "Namespaced", "shortNames": ["deploy"], "categories": ["all"],
+                    "responseKind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+                    "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+                    "subresources": [
+                        {"subresource": "status", "responseKind": {"group": "apps", "version": "v1", "kind": "Deployment"}, "verbs": ["get", "patch", "update"]},
+                        {"subresource": "scale", "responseKind": {"group": "autoscaling", "version": "v1", "kind": "Scale"}, "verbs": ["get", "patch", "update"]},
+                    ],
+                }]}],
+            })
+        );
         let core = aggregated(&registry(), true, Aggregated::V2Beta1);
         assert_eq!(core["apiVersion"], "apidiscovery.k8s.io/v2beta1");
         assert_eq!(core["items"][0]["metadata"], json!({"creationTimestamp": null}));

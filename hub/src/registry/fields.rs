@@ -212,11 +212,14 @@ mod tests {
         errors.not_supported(&containers.index(1).child("imagePullPolicy"), "x", &["Always", "Never"]);
         errors.too_long(&Path::new("data").key("k"), 3);
         let texts: Vec<String> = errors.into_vec().iter().map(ToString::to_string).collect();
-        assert_eq!(texts, [
-            "spec.containers: Required value",
-            "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
-            r#"spec.containers[1].imagePullPolicy: Unsupported value: "x": supported values: "Always", "Never""#,
-            "data[k]: Too long: may not be more than 3 bytes",
-        ]);
+        assert_eq!(
+            texts,
+            [
+                "spec.containers: Required value",
+                "spec.replicas: Invalid value: -1: must be greater than or equal to 0",
+                r#"spec.containers[1].imagePullPolicy: Unsupported value: "x": supported values: "Always", "Never""#,
+                "data[k]: Too long: may not be more than 3 bytes",
+            ]
+        );
     }
 }

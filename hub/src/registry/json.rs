@@ -115,7 +115,8 @@ pub(crate) fn items_mut<'a>(object: &'a mut Value, field: &str) -> impl Iterator
 pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
     match (a, b) {
         (Some(Value::Object(x)), Some(Value::Object(y))) => {
-            x.iter().all(|(k, v)| same(Some(v), y.get(k))) && y.keys().all(|k| x.contains_key(k) || same(None, y.get(k)))
+            x.iter().all(|(k, v)| same(Some(v), y.get(k)))
+                && y.keys().all(|k| x.contains_key(k) || same(None, y.get(k)))
         }
         (Some(Value::Array(x)), Some(Value::Array(y))) => {
             x.len() == y.len() && x.iter().zip(y).all(|(v, w)| same(Some(v), Some(w)))

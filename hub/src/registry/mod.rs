@@ -3,19 +3,19 @@
 //! A kind is a row plus pure hooks. Rows are values, not types: kinds that come at run time (custom resources) are
 //! rows too. Nothing here knows I/O or a clock.
 
-pub mod discovery;
-pub mod openapi;
-pub mod patch;
-pub mod schema;
 mod builtin;
+pub mod discovery;
 mod fields;
 mod hooks;
 mod json;
 mod kinds;
 mod names;
 mod objectmeta;
+pub mod openapi;
+pub mod patch;
 mod podspec;
 pub mod printers;
+pub mod schema;
 
 use std::fmt;
 use std::sync::Arc;

@@ -9,7 +9,8 @@ const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumer
 const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-const ENV_NAME: &str = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+const ENV_NAME: &str =
+    "a valid environment variable name must consist only of printable ASCII characters other than '='";
 const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 
 const LABEL_MAX: usize = 63;
@@ -60,7 +61,9 @@ pub(crate) fn qualified_name(text: &str) -> Vec<String> {
     let (prefix, name) = match text.split_once('/') {
         None => (None, text),
         Some((_, name)) if name.contains('/') => {
-            return vec![format!("a qualified name {QUALIFIED} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')")];
+            return vec![format!(
+                "a qualified name {QUALIFIED} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+            )];
         }
         Some((prefix, name)) => (Some(prefix), name),
     };
@@ -128,7 +131,12 @@ pub(crate) fn port_number(number: i64) -> Option<String> {
 
 /// An IP address.
 pub(crate) fn ip(text: &str) -> Vec<String> {
-    check(text, usize::MAX, text.parse::<std::net::IpAddr>().is_ok(), "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+    check(
+        text,
+        usize::MAX,
+        text.parse::<std::net::IpAddr>().is_ok(),
+        "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+    )
 }
 
 /// A percentage such as `25%`.
@@ -178,11 +186,15 @@ mod tests {
             (config_key, "a/b", &[CONFIG_KEY]),
             (env_name, "A=B", &[ENV_NAME]),
             (port_name, "80", &["must contain at least one letter (a-z)"]),
-            (port_name, "-A-", &[
-                "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
-                "must contain at least one letter (a-z)",
-                "must not begin or end with a hyphen",
-            ]),
+            (
+                port_name,
+                "-A-",
+                &[
+                    "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
+                    "must contain at least one letter (a-z)",
+                    "must not begin or end with a hyphen",
+                ],
+            ),
         ];
         for (rule, name, complaints) in table {
             assert_eq!(rule(name), complaints, "{name:?}");

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::fields::{Errors, Path, quoted};
-use super::names::{self, Rule};
 use super::json;
+use super::names::{self, Rule};
 
 /// Annotations may take this many bytes in all.
 const ANNOTATIONS_MAX: usize = 256 << 10;
@@ -86,7 +86,9 @@ fn owner_references(meta: &Value, path: &Path, errors: &mut Errors) {
         if json::is_true(owner, "controller") {
             let name = json::text(owner, "name");
             if let Some(first) = controller {
-                let detail = format!("Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}");
+                let detail = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
+                );
                 errors.invalid(&path.child("controller"), "true", detail);
             }
             controller = controller.or(Some(name));
@@ -145,7 +147,10 @@ fn selector_requirement(requirement: &Value, path: &Path, errors: &mut Errors) -
         }
         "Exists" | "DoesNotExist" => {
             if !values.is_empty() {
-                errors.forbidden(&path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+                errors.forbidden(
+                    &path.child("values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                );
             }
             values.is_empty()
         }
@@ -179,27 +184,51 @@ mod tests {
             (json!({"name": "a", "namespace": "b"}), true, vec![]),
             (json!({"name": "a"}), false, vec![]),
             (json!({"name": "a", "generateName": "a-", "namespace": "b"}), true, vec![]),
-            (json!({}), true, vec![
-                "metadata.name: Required value: name or generateName is required",
-                "metadata.namespace: Required value",
-            ]),
-            (json!({"name": "a", "namespace": "b"}), false, vec!["metadata.namespace: Forbidden: not allowed on this type"]),
-            (json!({"name": "A"}), false, vec![
-                "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower case alphan",
-            ]),
-            (json!({"name": "a", "finalizers": ["x"]}), false, vec![
-                "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully",
-            ]),
-            (json!({"name": "a", "labels": {"a b": "c", "d": "e f"}}), false, vec![
-                "metadata.labels: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' ",
-                "metadata.labels: Invalid value: \"e f\": a valid label must be an empty string or consist of alphanum",
-            ]),
-            (json!({"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": ""}]}), false, vec![
-                "metadata.ownerReferences[0].uid: Invalid value: \"\": uid must not be empty",
-            ]),
-            (json!({"name": "a", "annotations": {"k": "v".repeat(ANNOTATIONS_MAX)}}), false, vec![
-                "metadata.annotations: Too long: may not be more than 262144 bytes",
-            ]),
+            (
+                json!({}),
+                true,
+                vec![
+                    "metadata.name: Required value: name or generateName is required",
+                    "metadata.namespace: Required value",
+                ],
+            ),
+            (
+                json!({"name": "a", "namespace": "b"}),
+                false,
+                vec!["metadata.namespace: Forbidden: not allowed on this type"],
+            ),
+            (
+                json!({"name": "A"}),
+                false,
+                vec![
+                    "metadata.name: Invalid value: \"A\": a lowercase RFC 1123 subdomain must consist of lower case alphan",
+                ],
+            ),
+            (
+                json!({"name": "a", "finalizers": ["x"]}),
+                false,
+                vec![
+                    "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully",
+                ],
+            ),
+            (
+                json!({"name": "a", "labels": {"a b": "c", "d": "e f"}}),
+                false,
+                vec![
+                    "metadata.labels: Invalid value: \"a b\": name part must consist of alphanumeric characters, '-', '_' ",
+                    "metadata.labels: Invalid value: \"e f\": a valid label must be an empty string or consist of alphanum",
+                ],
+            ),
+            (
+                json!({"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": ""}]}),
+                false,
+                vec!["metadata.ownerReferences[0].uid: Invalid value: \"\": uid must not be empty"],
+            ),
+            (
+                json!({"name": "a", "annotations": {"k": "v".repeat(ANNOTATIONS_MAX)}}),
+                false,
+                vec!["metadata.annotations: Too long: may not be more than 262144 bytes"],
+            ),
         ];
         for (meta, namespaced, expected) in table {
             assert_eq!(check(&json!({"metadata": meta}), None, namespaced), expected, "{meta}");
@@ -210,10 +239,13 @@ mod tests {
     fn updates_keep_identity() {
         let old = json!({"metadata": {"name": "a", "namespace": "b", "uid": "1", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
         let new = json!({"metadata": {"name": "a", "namespace": "b", "uid": "2", "finalizers": ["x/y"]}});
-        assert_eq!(check(&new, Some(&old), true), [
-            "metadata.uid: Invalid value: \"2\": field is immutable",
-            "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found",
-        ]);
+        assert_eq!(
+            check(&new, Some(&old), true),
+            [
+                "metadata.uid: Invalid value: \"2\": field is immutable",
+                "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found",
+            ]
+        );
     }
 
     #[test]

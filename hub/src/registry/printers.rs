@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::json;
 use super::Column;
+use super::json;
 
 const NAME_TEXT: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
 const AGE_TEXT: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
@@ -135,10 +135,25 @@ mod tests {
     #[test]
     fn durations_print_as_kubectl_prints_them() {
         for (seconds, text) in [
-            (-2, "<invalid>"), (-1, "0s"), (0, "0s"), (119, "119s"), (120, "2m"), (7 * MINUTE + 52, "7m52s"), (21 * MINUTE + 5, "21m"),
-            (179 * MINUTE, "179m"), (3 * HOUR, "3h"), (3 * HOUR + 5 * MINUTE, "3h5m"), (8 * HOUR + MINUTE, "8h"), (47 * HOUR, "47h"),
-            (2 * DAY, "2d"), (3 * DAY + 4 * HOUR, "3d4h"), (8 * DAY + HOUR, "8d"), (729 * DAY, "729d"), (730 * DAY, "2y"),
-            (760 * DAY, "2y30d"), (8 * 365 * DAY + DAY, "8y"),
+            (-2, "<invalid>"),
+            (-1, "0s"),
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (7 * MINUTE + 52, "7m52s"),
+            (21 * MINUTE + 5, "21m"),
+            (179 * MINUTE, "179m"),
+            (3 * HOUR, "3h"),
+            (3 * HOUR + 5 * MINUTE, "3h5m"),
+            (8 * HOUR + MINUTE, "8h"),
+            (47 * HOUR, "47h"),
+            (2 * DAY, "2d"),
+            (3 * DAY + 4 * HOUR, "3d4h"),
+            (8 * DAY + HOUR, "8d"),
+            (729 * DAY, "729d"),
+            (730 * DAY, "2y"),
+            (760 * DAY, "2y30d"),
+            (8 * 365 * DAY + DAY, "8y"),
         ] {
             assert_eq!(human_duration(seconds), text, "{seconds}");
         }
@@ -158,7 +173,10 @@ mod tests {
         assert_eq!(labels(None), "<none>");
         for (value, text) in [
             (json!({"matchLabels": {"a": "1"}}), "a=1"),
-            (json!({"matchLabels": {"z": "1"}, "matchExpressions": [{"key": "b", "operator": "In", "values": ["y", "x"]}]}), "b in (x,y),z=1"),
+            (
+                json!({"matchLabels": {"z": "1"}, "matchExpressions": [{"key": "b", "operator": "In", "values": ["y", "x"]}]}),
+                "b in (x,y),z=1",
+            ),
             (json!({"matchExpressions": [{"key": "b", "operator": "DoesNotExist"}]}), "!b"),
             (json!({"matchExpressions": [{"key": "b", "operator": "?"}]}), "<error>"),
             (json!({}), "<none>"),

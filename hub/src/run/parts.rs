@@ -35,6 +35,14 @@ impl Parts {
         self.tasks.spawn(async move { (name, part.await.map_err(Into::into)) });
     }
 
+    /// Starts a part that cannot fail.
+    pub(super) fn spawn_sure(&mut self, name: &'static str, part: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            part.await;
+            (name, Ok(()))
+        });
+    }
+
     /// Completes when the first part ends, which none should. Cancel-safe.
     pub(super) async fn failure(&mut self) -> RunError {
         match self.tasks.join_next().await {

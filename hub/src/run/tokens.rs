@@ -1,37 +1,46 @@
 //! Join tokens from the command line. They work beside a running hub: tokens are files of their own.
 
+use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::RunError;
+use jiff::Timestamp;
+
+use crate::pki::tokens::TokenError;
+use crate::pki::{self, PkiError};
 
 /// Makes a token and gives its text.
 ///
 /// # Errors
-/// [`RunError`].
-pub fn create(data_dir: &Path, ttl: Duration) -> Result<String, RunError> {
-    let _ = (data_dir, ttl);
-    Err(unavailable())
+/// [`TokenError`].
+pub fn create(data_dir: &Path, ttl: Duration) -> Result<String, TokenError> {
+    let now = Timestamp::now();
+    Ok(pki::tokens_of(data_dir, now)?.create(ttl, now)?.to_string())
 }
 
-/// One line per token.
+/// A heading and one line per token.
 ///
 /// # Errors
-/// [`RunError`].
-pub fn list(data_dir: &Path) -> Result<String, RunError> {
-    let _ = data_dir;
-    Err(unavailable())
+/// [`PkiError`].
+pub fn list(data_dir: &Path) -> Result<String, PkiError> {
+    let now = Timestamp::now();
+    let mut text = format!("{:<12} {:<22} {:<22} STATE\n", "ID", "CREATED", "EXPIRES");
+    for token in pki::tokens_of(data_dir, now)?.list()? {
+        let state = match (token.used, token.expires <= now) {
+            (true, _) => "used",
+            (false, true) => "expired",
+            (false, false) => "valid",
+        };
+        let (created, expires) = (token.created.to_string(), token.expires.to_string());
+        writeln!(text, "{:<12} {created:<22} {expires:<22} {state}", token.id).expect("a String takes all text");
+    }
+    Ok(text)
 }
 
 /// Deletes a token.
 ///
 /// # Errors
-/// [`RunError`].
-pub fn delete(data_dir: &Path, id: &str) -> Result<(), RunError> {
-    let _ = (data_dir, id);
-    Err(unavailable())
-}
-
-fn unavailable() -> RunError {
-    RunError::Part { part: "token store", source: "it is not wired yet".into() }
+/// [`TokenError`], also when there is no such token.
+pub fn delete(data_dir: &Path, id: &str) -> Result<(), TokenError> {
+    pki::tokens_of(data_dir, Timestamp::now())?.delete(id)
 }

@@ -23,11 +23,7 @@ pub struct PinnedCa {
 impl PinnedCa {
     /// Pins this fingerprint (SHA-256 of the CA certificate's DER).
     pub fn new(fingerprint: [u8; 32]) -> Self {
-        Self {
-            fingerprint,
-            refused: AtomicBool::new(false),
-            algorithms: provider().signature_verification_algorithms,
-        }
+        Self { fingerprint, refused: AtomicBool::new(false), algorithms: provider().signature_verification_algorithms }
     }
 
     /// Whether a server has presented itself with another CA: trying again is of no use.

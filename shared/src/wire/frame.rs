@@ -107,8 +107,8 @@ fn described<M: Message>(kind: u16) -> String {
 /// # Errors
 /// [`FrameError::Unsendable`] when it is larger than [`MAX_FRAME`].
 pub fn encode<M: Message>(message: &M) -> Result<Vec<u8>, FrameError> {
-    let bytes = postcard::to_extend(message, vec![0; HEADER])
-        .map_err(|_| FrameError::Unsendable { frame: M::VARIANTS[0] })?;
+    let bytes =
+        postcard::to_extend(message, vec![0; HEADER]).map_err(|_| FrameError::Unsendable { frame: M::VARIANTS[0] })?;
     // All enums here have fewer than 128 variants, so that the variant's number is the first byte.
     let variant = u16::from(bytes.get(HEADER).copied().unwrap_or_default());
     let frame = M::VARIANTS.get(usize::from(variant)).copied().unwrap_or("unnamed");
@@ -156,7 +156,8 @@ pub fn decode<M: Message>(kind: u16, payload: &[u8]) -> Result<Option<M>, FrameE
     if payload.first().copied().map(u16::from) != Some(kind - M::BASE) {
         return Err(FrameError::Mismatched { frame });
     }
-    let (message, rest) = postcard::take_from_bytes(payload).map_err(|source| FrameError::Malformed { frame, source })?;
+    let (message, rest) =
+        postcard::take_from_bytes(payload).map_err(|source| FrameError::Malformed { frame, source })?;
     if rest.is_empty() { Ok(Some(message)) } else { Err(FrameError::Mismatched { frame }) }
 }
 

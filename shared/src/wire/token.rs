@@ -28,7 +28,9 @@ pub struct JoinToken {
 
 /// The text is no join token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the join token is malformed: expected `skiff1.<fingerprint>.<id>.<secret>` as `skiff-hub token create` prints it")]
+#[error(
+    "the join token is malformed: expected `skiff1.<fingerprint>.<id>.<secret>` as `skiff-hub token create` prints it"
+)]
 pub struct MalformedToken;
 
 impl JoinToken {

@@ -20,7 +20,10 @@ async fn get_answers_the_stored_bytes() {
     let api = three().await;
     let answer = api.get("/api/v1/namespaces/a/pods/one").await;
     let object = answer.json();
-    assert_eq!((answer.code, answer.header("content-type"), answer.header("cache-control")), (200, "application/json", "no-cache, private"));
+    assert_eq!(
+        (answer.code, answer.header("content-type"), answer.header("cache-control")),
+        (200, "application/json", "no-cache, private")
+    );
     assert_eq!(answer.header("audit-id").len(), 36);
     assert_eq!((&object["metadata"]["name"], &object["metadata"]["resourceVersion"]), (&json!("one"), &json!("1")));
 }
@@ -41,7 +44,10 @@ async fn lists_are_scoped_and_selected() {
     ] {
         let list = api.get(url).await.json();
         assert_eq!(names(&list), expected, "{url}");
-        assert_eq!((&list["kind"], &list["apiVersion"], &list["metadata"]["resourceVersion"]), (&json!("PodList"), &json!("v1"), &json!("3")));
+        assert_eq!(
+            (&list["kind"], &list["apiVersion"], &list["metadata"]["resourceVersion"]),
+            (&json!("PodList"), &json!("v1"), &json!("3"))
+        );
     }
 }
 
@@ -62,7 +68,9 @@ async fn pages_show_one_state_whatever_happens_between() {
 #[tokio::test]
 async fn an_expired_page_brings_a_token_to_go_on() {
     let api = three().await;
-    let token = super::super::pages::Continue::after(api.store.snapshot().list(&"pods".into(), None).next().unwrap(), 1).encode();
+    let token =
+        super::super::pages::Continue::after(api.store.snapshot().list(&"pods".into(), None).next().unwrap(), 1)
+            .encode();
     let gone = api.get(&format!("/api/v1/pods?limit=1&continue={token}")).await;
     let status = gone.json();
     assert_eq!((gone.code, &status["reason"]), (410, &json!("Expired")));
@@ -75,10 +83,19 @@ async fn an_expired_page_brings_a_token_to_go_on() {
 async fn tables_have_columns_and_rows() {
     let api = three().await;
     let table = api.send("GET", "/api/v1/namespaces/a/pods", &[TABLE], "").await.json();
-    assert_eq!((&table["kind"], &table["apiVersion"], &table["metadata"]["resourceVersion"]), (&json!("Table"), &json!("meta.k8s.io/v1"), &json!("3")));
-    assert_eq!(table["columnDefinitions"][1], json!({"name": "Status", "type": "string", "format": "", "description": "the phase", "priority": 0}));
+    assert_eq!(
+        (&table["kind"], &table["apiVersion"], &table["metadata"]["resourceVersion"]),
+        (&json!("Table"), &json!("meta.k8s.io/v1"), &json!("3"))
+    );
+    assert_eq!(
+        table["columnDefinitions"][1],
+        json!({"name": "Status", "type": "string", "format": "", "description": "the phase", "priority": 0})
+    );
     assert_eq!(table["rows"][0]["cells"], json!(["one", "Running"]));
-    assert_eq!((&table["rows"][0]["object"]["kind"], table["rows"][0]["object"].get("spec")), (&json!("PartialObjectMetadata"), None));
+    assert_eq!(
+        (&table["rows"][0]["object"]["kind"], table["rows"][0]["object"].get("spec")),
+        (&json!("PartialObjectMetadata"), None)
+    );
     let single = api.send("GET", "/api/v1/namespaces/a/pods/one?includeObject=Object", &[TABLE], "").await.json();
     assert_eq!(single["rows"][0]["object"]["spec"]["nodeName"], "edge-1");
 }
@@ -95,7 +112,10 @@ async fn kinds_without_columns_have_the_default_ones() {
 async fn metadata_and_yaml_answers() {
     let api = three().await;
     let list = api.send("GET", "/api/v1/namespaces/a/pods", &[METADATA], "").await.json();
-    assert_eq!((&list["kind"], &list["items"][0]["metadata"]["name"], list["items"][0].get("spec")), (&json!("PartialObjectMetadataList"), &json!("one"), None));
+    assert_eq!(
+        (&list["kind"], &list["items"][0]["metadata"]["name"], list["items"][0].get("spec")),
+        (&json!("PartialObjectMetadataList"), &json!("one"), None)
+    );
     let yaml = api.send("GET", "/api/v1/namespaces/a/pods", &[("accept", "application/yaml")], "").await;
     let value: Value = serde_saphyr::from_str(&yaml.text).unwrap();
     assert_eq!((yaml.header("content-type"), names(&value)), ("application/yaml", vec!["one"]));
@@ -139,7 +159,13 @@ async fn a_scale_is_made_from_its_object() {
 async fn documents_carry_their_tag() {
     let api = three().await;
     let answer = api.get("/api").await;
-    assert_eq!((answer.code, answer.header("etag"), answer.text.as_str()), (200, "\"e1\"", r#"{"kind":"APIVersions"}"#));
+    assert_eq!(
+        (answer.code, answer.header("etag"), answer.text.as_str()),
+        (200, "\"e1\"", r#"{"kind":"APIVersions"}"#)
+    );
     assert_eq!(api.send("GET", "/api", &[("if-none-match", "\"e1\"")], "").await.code, 304);
-    assert_eq!(api.get("/").await.json()["paths"], json!(["/api", "/healthz", "/livez", "/metrics", "/readyz", "/version"]));
+    assert_eq!(
+        api.get("/").await.json()["paths"],
+        json!(["/api", "/healthz", "/livez", "/metrics", "/readyz", "/version"])
+    );
 }

@@ -18,25 +18,102 @@ async fn refusals_are_statuses_in_kubernetes_words() {
         ("GET", "/api/v1/namespaces/a/pods/two", json, "", 404, r#"pods "two" not found"#),
         ("GET", "/apis/apps/v1/namespaces/a/deployments/web", json, "", 404, r#"deployments.apps "web" not found"#),
         ("GET", "/api/v1/namespaces/a/widgets", json, "", 404, "the server could not find the requested resource"),
-        ("GET", "/api/v1/namespaces/a/pods/one/exec", json, "", 404, "the server could not find the requested resource"),
+        (
+            "GET",
+            "/api/v1/namespaces/a/pods/one/exec",
+            json,
+            "",
+            404,
+            "the server could not find the requested resource",
+        ),
         ("PUT", "/api/v1/namespaces/a/pods", json, "{}", 405, r#"update is not supported on resources of kind "pods""#),
         ("POST", "/api/v1/pods", json, "{}", 405, r#"create is not supported on resources of kind "pods""#),
-        ("DELETE", "/api/v1/namespaces/a/pods/one/log", json, "", 405, r#"delete is not supported on resources of kind "pods/log""#),
+        (
+            "DELETE",
+            "/api/v1/namespaces/a/pods/one/log",
+            json,
+            "",
+            405,
+            r#"delete is not supported on resources of kind "pods/log""#,
+        ),
         ("GET", "/api/v1/pods?limit=many", json, "", 400, r#"strconv.ParseInt: parsing "many": invalid syntax"#),
         ("GET", "/api/v1/pods?fieldSelector=spec.x%3D1", json, "", 400, "field label not supported: spec.x"),
-        ("GET", "/api/v1/configmaps?fieldSelector=data%3D1", json, "", 400, r#""data" is not a known field selector: only "metadata.name", "metadata.namespace""#),
+        (
+            "GET",
+            "/api/v1/configmaps?fieldSelector=data%3D1",
+            json,
+            "",
+            400,
+            r#""data" is not a known field selector: only "metadata.name", "metadata.namespace""#,
+        ),
         ("GET", "/api/v1/pods?continue=nonsense", json, "", 400, "continue key is not valid: "),
         ("GET", "/api/v1/pods?labelSelector=a+b", json, "", 400, "unable to parse requirement: "),
-        ("GET", "/api/v1/pods?resourceVersionMatch=Exact", json, "", 422, r#"ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: "#),
-        ("GET", "/api/v1/pods", ("accept", "application/vnd.kubernetes.protobuf"), "", 406, "only the following media types are accepted: application/json, application/yaml"),
-        ("POST", "/api/v1/namespaces/a/pods", json, "{", 400, "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: "),
-        ("POST", "/api/v1/namespaces/a/pods", ("content-type", "application/yaml"), "a: [", 400, "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; yaml parse error: "),
-        ("POST", "/api/v1/namespaces/a/pods", ("content-type", "application/vnd.kubernetes.protobuf"), "k8s", 415, "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml"),
-        ("PATCH", "/api/v1/namespaces/a/pods/one", ("content-type", "application/apply-patch+yaml"), "a: 1", 415, "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "),
-        ("POST", "/api/v1/namespaces/a/pods?dryRun=Some", json, "{}", 422, r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: "#),
+        (
+            "GET",
+            "/api/v1/pods?resourceVersionMatch=Exact",
+            json,
+            "",
+            422,
+            r#"ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: "#,
+        ),
+        (
+            "GET",
+            "/api/v1/pods",
+            ("accept", "application/vnd.kubernetes.protobuf"),
+            "",
+            406,
+            "only the following media types are accepted: application/json, application/yaml",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/a/pods",
+            json,
+            "{",
+            400,
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: ",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/a/pods",
+            ("content-type", "application/yaml"),
+            "a: [",
+            400,
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; yaml parse error: ",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/a/pods",
+            ("content-type", "application/vnd.kubernetes.protobuf"),
+            "k8s",
+            415,
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/a/pods/one",
+            ("content-type", "application/apply-patch+yaml"),
+            "a: 1",
+            415,
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, ",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/a/pods?dryRun=Some",
+            json,
+            "{}",
+            422,
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: "#,
+        ),
         ("DELETE", "/api/v1/namespaces/a/pods/one", json, "{", 400, "unable to decode DeleteOptions: "),
         ("GET", "/api/v1/namespaces/a/pods/one/log?container=x", json, "", 400, "container x is not valid for pod one"),
-        ("GET", "/api/v1/namespaces/a/pods/one/log?previous=true", json, "", 400, r#"previous terminated container "main" in pod "one" not found"#),
+        (
+            "GET",
+            "/api/v1/namespaces/a/pods/one/log?previous=true",
+            json,
+            "",
+            400,
+            r#"previous terminated container "main" in pod "one" not found"#,
+        ),
     ] {
         let answer = api.send(method, url, &[header], body).await;
         let status = answer.json();
@@ -80,7 +157,8 @@ async fn anonymous_users_see_only_health_and_version() {
         ("/version", "", 200),
     ] {
         let request = Request::get(url).header("authorization", token).body(Full::new(Bytes::new())).unwrap();
-        let answer = finish(handle(api.state.clone(), Arc::new(Peer::default()), api.shutdown.subscribe(), request).await).await;
+        let answer =
+            finish(handle(api.state.clone(), Arc::new(Peer::default()), api.shutdown.subscribe(), request).await).await;
         assert_eq!(answer.code, code, "{url} {token}: {}", answer.text);
     }
 }

@@ -18,7 +18,10 @@ async fn lines(response: &mut Response<Body>, count: usize) -> Vec<Value> {
 }
 
 fn brief(events: &[Value]) -> Vec<String> {
-    events.iter().map(|e| format!("{} {}", e["type"].as_str().unwrap(), e["object"]["metadata"]["name"].as_str().unwrap_or("-"))).collect()
+    events
+        .iter()
+        .map(|e| format!("{} {}", e["type"].as_str().unwrap(), e["object"]["metadata"]["name"].as_str().unwrap_or("-")))
+        .collect()
 }
 
 #[tokio::test]
@@ -37,7 +40,10 @@ async fn watches_start_where_they_are_told() {
     for (url, expected) in [
         ("/api/v1/pods?watch=1&resourceVersion=1", vec!["ADDED two"]),
         ("/api/v1/watch/namespaces/a/pods/two", vec!["ADDED two"]),
-        ("/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true", vec!["ADDED one", "ADDED two", "BOOKMARK -"]),
+        (
+            "/api/v1/pods?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true",
+            vec!["ADDED one", "ADDED two", "BOOKMARK -"],
+        ),
     ] {
         let mut watch = api.open("GET", url, &[], "").await;
         let events = lines(&mut watch, expected.len()).await;
@@ -54,7 +60,13 @@ async fn a_table_watch_has_columns_once() {
     let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
     let mut watch = api.open("GET", "/api/v1/pods?watch=true", &[table], "").await;
     let events = lines(&mut watch, 2).await;
-    let shape = |e: &Value| (e["object"]["kind"].clone(), e["object"]["columnDefinitions"].is_array(), e["object"]["rows"][0]["cells"][0].clone());
+    let shape = |e: &Value| {
+        (
+            e["object"]["kind"].clone(),
+            e["object"]["columnDefinitions"].is_array(),
+            e["object"]["rows"][0]["cells"][0].clone(),
+        )
+    };
     assert_eq!(shape(&events[0]), (json!("Table"), true, json!("one")));
     assert_eq!(shape(&events[1]), (json!("Table"), false, json!("two")));
 }
@@ -65,7 +77,10 @@ async fn a_watch_from_too_far_back_is_told_so() {
     api.store.compact(2).await.unwrap();
     let answer = api.get("/api/v1/pods?watch=true&resourceVersion=1").await;
     let event = answer.json();
-    assert_eq!((answer.code, &event["type"], &event["object"]["code"], &event["object"]["reason"]), (200, &json!("ERROR"), &json!(410), &json!("Expired")));
+    assert_eq!(
+        (answer.code, &event["type"], &event["object"]["code"], &event["object"]["reason"]),
+        (200, &json!("ERROR"), &json!(410), &json!("Expired"))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -131,7 +146,10 @@ async fn a_connection_answers_and_ends_with_the_hub() {
         assert!(answer.starts_with("HTTP/1.1 404 Not Found\r\n"), "{answer}");
         client.write_all(b"GET /api/v1/pods?watch=true HTTP/1.1\r\nhost: hub\r\n\r\n").await.unwrap();
         let events = read_until(&mut client, "\"one\"").await;
-        assert!(events.contains("transfer-encoding: chunked") && events.contains(r#"{"type":"ADDED","object":"#), "{events}");
+        assert!(
+            events.contains("transfer-encoding: chunked") && events.contains(r#"{"type":"ADDED","object":"#),
+            "{events}"
+        );
         api.shutdown.send_replace(true);
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).await.unwrap();

@@ -33,7 +33,10 @@ pub(in crate::registry) fn kind() -> Kind {
     }
 }
 
-const DATA: Column = text_column("Data", "Data contains the configuration data. Each key must consist of alphanumeric characters, '-', '_' or '.'.");
+const DATA: Column = text_column(
+    "Data",
+    "Data contains the configuration data. Each key must consist of alphanumeric characters, '-', '_' or '.'.",
+);
 
 fn validate(map: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
@@ -113,13 +116,18 @@ mod tests {
     #[test]
     fn keys_and_sizes() {
         assert_eq!(check(json!({"data": {"a.b": "c"}, "binaryData": {"d": "AAEC"}}), None), Vec::<String>::new());
-        assert_eq!(check(json!({"data": {"a b": "c"}}), None), [
-            "data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric",
-        ]);
-        assert_eq!(check(json!({"data": {"a": ""}, "binaryData": {"a": ""}}), None), [
-            "data[a]: Invalid value: \"a\": duplicate of key present in binaryData",
-        ]);
-        assert_eq!(check(json!({"data": {"a": "x".repeat(SIZE_MAX + 1)}}), None), [": Too long: may not be more than 1048576 bytes"]);
+        assert_eq!(
+            check(json!({"data": {"a b": "c"}}), None),
+            ["data[a b]: Invalid value: \"a b\": a valid config key must consist of alphanumeric",]
+        );
+        assert_eq!(
+            check(json!({"data": {"a": ""}, "binaryData": {"a": ""}}), None),
+            ["data[a]: Invalid value: \"a\": duplicate of key present in binaryData",]
+        );
+        assert_eq!(
+            check(json!({"data": {"a": "x".repeat(SIZE_MAX + 1)}}), None),
+            [": Too long: may not be more than 1048576 bytes"]
+        );
         assert_eq!(check(json!({"data": {"a": "x".repeat(SIZE_MAX)}}), None), Vec::<String>::new());
     }
 
@@ -127,10 +135,13 @@ mod tests {
     fn immutable_stays() {
         let old = json!({"immutable": true, "data": {"a": "1"}});
         assert_eq!(check(old.clone(), Some(old.clone())), Vec::<String>::new());
-        assert_eq!(check(json!({"data": {"a": "2"}}), Some(old)), [
-            "immutable: Forbidden: field is immutable when `immutable` is set",
-            "data: Forbidden: field is immutable when `immutable` is set",
-        ]);
+        assert_eq!(
+            check(json!({"data": {"a": "2"}}), Some(old)),
+            [
+                "immutable: Forbidden: field is immutable when `immutable` is set",
+                "data: Forbidden: field is immutable when `immutable` is set",
+            ]
+        );
     }
 
     #[test]

@@ -40,12 +40,21 @@ pub(in crate::registry) fn kind() -> Kind {
 const COLUMNS: &[Column] = &[
     NAME,
     text_column("Ready", "Number of the pod with ready state"),
-    text_column("Up-to-date", "Total number of non-terminating pods targeted by this deployment that have the desired template spec."),
-    text_column("Available", "Total number of available non-terminating pods (ready for at least minReadySeconds) targeted by this deployment."),
+    text_column(
+        "Up-to-date",
+        "Total number of non-terminating pods targeted by this deployment that have the desired template spec.",
+    ),
+    text_column(
+        "Available",
+        "Total number of available non-terminating pods (ready for at least minReadySeconds) targeted by this deployment.",
+    ),
     AGE,
     wide(text_column("Containers", "Names of each container in the template.")),
     wide(text_column("Images", "Images referenced by each container in the template.")),
-    wide(text_column("Selector", "Label selector for pods. Existing ReplicaSets whose pods are selected by this will be the ones affected by this deployment. It must match the pod template's labels.")),
+    wide(text_column(
+        "Selector",
+        "Label selector for pods. Existing ReplicaSets whose pods are selected by this will be the ones affected by this deployment. It must match the pod template's labels.",
+    )),
 ];
 
 fn default(deployment: &mut Value) {
@@ -92,7 +101,9 @@ fn strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
             errors.forbidden(&path.child("rollingUpdate"), "may not be specified when strategy `type` is 'Recreate'");
         }
         ("RollingUpdate", Some(rolling)) => rolling_update(rolling, &path.child("rollingUpdate"), errors),
-        ("RollingUpdate", None) => errors.required(&path.child("rollingUpdate"), "this should be defaulted and never be nil"),
+        ("RollingUpdate", None) => {
+            errors.required(&path.child("rollingUpdate"), "this should be defaulted and never be nil")
+        }
         (other, _) => errors.not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"]),
     }
 }
@@ -103,10 +114,18 @@ fn rolling_update(rolling: &Value, path: &Path, errors: &mut Errors) {
     count_or_percent(unavailable, &path.child("maxUnavailable"), errors);
     count_or_percent(surge, &path.child("maxSurge"), errors);
     if amount(unavailable) == Some(0) && amount(surge) == Some(0) {
-        errors.invalid(&path.child("maxUnavailable"), shown_int_or_string(unavailable), "may not be 0 when `maxSurge` is 0");
+        errors.invalid(
+            &path.child("maxUnavailable"),
+            shown_int_or_string(unavailable),
+            "may not be 0 when `maxSurge` is 0",
+        );
     }
     if unavailable.is_string() && amount(unavailable).is_some_and(|percent| percent > 100) {
-        errors.invalid(&path.child("maxUnavailable"), shown_int_or_string(unavailable), "must not be greater than 100%");
+        errors.invalid(
+            &path.child("maxUnavailable"),
+            shown_int_or_string(unavailable),
+            "must not be greater than 100%",
+        );
     }
 }
 
@@ -170,11 +189,14 @@ mod tests {
         let object = deployment(json!({}));
         let mut spec = object["spec"].clone();
         let template = crate::registry::json::remove(&mut spec, "template").unwrap();
-        assert_eq!(spec, json!({
-            "replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600,
-            "selector": {"matchLabels": {"app": "web"}},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
-        }));
+        assert_eq!(
+            spec,
+            json!({
+                "replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600,
+                "selector": {"matchLabels": {"app": "web"}},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}},
+            })
+        );
         assert_eq!(template["spec"]["restartPolicy"], "Always");
         assert_eq!(template["spec"].get("tolerations"), None);
         assert_eq!(template["spec"].get("serviceAccountName"), None);
@@ -182,41 +204,66 @@ mod tests {
 
     #[test]
     fn validation() {
-        let rolling = |unavailable: Value, surge: Value| {
-            json!({"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}}}})
-        };
+        let rolling = |unavailable: Value, surge: Value| json!({"spec": {"strategy": {"rollingUpdate": {"maxUnavailable": unavailable, "maxSurge": surge}}}});
         let table = [
             (json!({}), vec![]),
-            (json!({"spec": {"replicas": -1}}), vec!["spec.replicas: Invalid value: -1: must be greater than or equal to 0"]),
-            (json!({"spec": {"selector": null}}), vec![
-                "spec.selector: Required value",
-                "spec.template.metadata.labels: Invalid value: map[string]string{\"app\":\"web\"}: `selector` does not match template `labels`",
-            ]),
-            (json!({"spec": {"selector": {"matchLabels": {"app": "x"}}}}), vec![
-                "spec.template.metadata.labels: Invalid value: map[string]string{\"app\":\"web\"}: `selector` does not match template `labels`",
-            ]),
-            (json!({"spec": {"selector": {"matchLabels": null}}}), vec![
-                "spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string(nil), MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: empty selector is invalid for deployment",
-            ]),
-            (json!({"spec": {"template": {"spec": {"restartPolicy": "Never"}}}}), vec![
-                "spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
-            ]),
-            (json!({"spec": {"template": {"spec": {"containers": []}}}}), vec!["spec.template.spec.containers: Required value"]),
-            (rolling(json!(0), json!(0)), vec![
-                "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:0, IntVal:0, StrVal:\"\"}: may not be 0 when `maxSurge` is 0",
-            ]),
-            (rolling(json!("150%"), json!(1)), vec![
-                "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:1, IntVal:0, StrVal:\"150%\"}: must not be greater than 100%",
-            ]),
-            (rolling(json!("x"), json!(1)), vec![
-                "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:1, IntVal:0, StrVal:\"x\"}: a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
-            ]),
-            (json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": {}}}}), vec![
-                "spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'",
-            ]),
-            (json!({"spec": {"progressDeadlineSeconds": 5, "minReadySeconds": 5}}), vec![
-                "spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds",
-            ]),
+            (
+                json!({"spec": {"replicas": -1}}),
+                vec!["spec.replicas: Invalid value: -1: must be greater than or equal to 0"],
+            ),
+            (
+                json!({"spec": {"selector": null}}),
+                vec![
+                    "spec.selector: Required value",
+                    "spec.template.metadata.labels: Invalid value: map[string]string{\"app\":\"web\"}: `selector` does not match template `labels`",
+                ],
+            ),
+            (
+                json!({"spec": {"selector": {"matchLabels": {"app": "x"}}}}),
+                vec![
+                    "spec.template.metadata.labels: Invalid value: map[string]string{\"app\":\"web\"}: `selector` does not match template `labels`",
+                ],
+            ),
+            (
+                json!({"spec": {"selector": {"matchLabels": null}}}),
+                vec![
+                    "spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string(nil), MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: empty selector is invalid for deployment",
+                ],
+            ),
+            (
+                json!({"spec": {"template": {"spec": {"restartPolicy": "Never"}}}}),
+                vec!["spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\""],
+            ),
+            (
+                json!({"spec": {"template": {"spec": {"containers": []}}}}),
+                vec!["spec.template.spec.containers: Required value"],
+            ),
+            (
+                rolling(json!(0), json!(0)),
+                vec![
+                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:0, IntVal:0, StrVal:\"\"}: may not be 0 when `maxSurge` is 0",
+                ],
+            ),
+            (
+                rolling(json!("150%"), json!(1)),
+                vec![
+                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:1, IntVal:0, StrVal:\"150%\"}: must not be greater than 100%",
+                ],
+            ),
+            (
+                rolling(json!("x"), json!(1)),
+                vec![
+                    "spec.strategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:1, IntVal:0, StrVal:\"x\"}: a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+                ],
+            ),
+            (
+                json!({"spec": {"strategy": {"type": "Recreate", "rollingUpdate": {}}}}),
+                vec!["spec.strategy.rollingUpdate: Forbidden: may not be specified when strategy `type` is 'Recreate'"],
+            ),
+            (
+                json!({"spec": {"progressDeadlineSeconds": 5, "minReadySeconds": 5}}),
+                vec!["spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds"],
+            ),
         ];
         for (patch, expected) in table {
             assert_eq!(check(patch.clone(), None), expected, "{patch}");
@@ -229,17 +276,32 @@ mod tests {
         let other = json!({"app": "b"});
         let patch = json!({"spec": {"selector": {"matchLabels": other}, "template": {"metadata": {"labels": other}}}});
         assert_eq!(check(json!({}), Some(&old)), Vec::<String>::new());
-        assert_eq!(check(patch, Some(&old)), [
-            "spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string{\"app\":\"b\"}, MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: field is immutable",
-        ]);
+        assert_eq!(
+            check(patch, Some(&old)),
+            [
+                "spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string{\"app\":\"b\"}, MatchExpressions:[]v1.LabelSelectorRequirement(nil)}: field is immutable",
+            ]
+        );
     }
 
     #[test]
     fn printed() {
-        let object = deployment(json!({"spec": {"replicas": 3}, "status": {"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 1}}));
-        assert_eq!(row(&object, 1_767_225_600), [
-            json!("web"), json!("2/3"), json!(3), json!(1), json!("60s"), json!("web"), json!("nginx:1"), json!("app=web"),
-        ]);
+        let object = deployment(
+            json!({"spec": {"replicas": 3}, "status": {"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 1}}),
+        );
+        assert_eq!(
+            row(&object, 1_767_225_600),
+            [
+                json!("web"),
+                json!("2/3"),
+                json!(3),
+                json!(1),
+                json!("60s"),
+                json!("web"),
+                json!("nginx:1"),
+                json!("app=web"),
+            ]
+        );
         assert_eq!(COLUMNS.len(), 8);
     }
 }

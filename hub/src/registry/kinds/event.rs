@@ -145,12 +145,26 @@ fn unchanged(event: &Value, old: &Value, errors: &mut Errors) {
         series(event, errors);
     }
     for field in [
-        "involvedObject", "reason", "message", "source", "firstTimestamp", "lastTimestamp", "count", "type", "eventTime", "action",
-        "related", "reportingInstance",
+        "involvedObject",
+        "reason",
+        "message",
+        "source",
+        "firstTimestamp",
+        "lastTimestamp",
+        "count",
+        "type",
+        "eventTime",
+        "action",
+        "related",
+        "reportingInstance",
     ] {
         errors.immutable(&Path::new(field), get(event, field), get(old, field));
     }
-    errors.immutable(&Path::new("reportingController"), get(event, "reportingComponent"), get(old, "reportingComponent"));
+    errors.immutable(
+        &Path::new("reportingController"),
+        get(event, "reportingComponent"),
+        get(old, "reportingComponent"),
+    );
 }
 
 /// What every event must fulfil, in its stored form.
@@ -166,7 +180,11 @@ fn legacy(event: &Value, errors: &mut Errors) {
         (_, true) => true,
     };
     if !agree {
-        errors.invalid(&Path::new("involvedObject").child("namespace"), quoted(involved), "does not match event.namespace");
+        errors.invalid(
+            &Path::new("involvedObject").child("namespace"),
+            quoted(involved),
+            "does not match event.namespace",
+        );
     }
     if has_time {
         let reporter = text(event, "reportingComponent");
@@ -206,7 +224,8 @@ fn field(event: &Value, path: &str) -> Option<String> {
         "reportingComponent" | "reportingController" => text(event, "reportingComponent"),
         "source" => either(text_at(event, &["source", "component"]), text(event, "reportingComponent")),
         _ => {
-            const FIELDS: [&str; 7] = ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
+            const FIELDS: [&str; 7] =
+                ["kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath"];
             let field = path.strip_prefix("involvedObject.").filter(|f| FIELDS.contains(f))?;
             text_at(event, &["involvedObject", field])
         }
@@ -217,12 +236,21 @@ fn field(event: &Value, path: &str) -> Option<String> {
 const COLUMNS: &[Column] = &[
     text_column("Last Seen", "The time at which the most recent occurrence of this event was recorded."),
     text_column("Type", "Type of this event (Normal, Warning), new types could be added in the future"),
-    text_column("Reason", "This should be a short, machine understandable string that gives the reason for the transition into the object's current status."),
+    text_column(
+        "Reason",
+        "This should be a short, machine understandable string that gives the reason for the transition into the object's current status.",
+    ),
     text_column("Object", "The object that this event is about."),
-    wide(text_column("Subobject", "If referring to a piece of an object instead of an entire object, this string should contain a valid JSON/Go field access statement, such as desiredState.manifest.containers[2].")),
+    wide(text_column(
+        "Subobject",
+        "If referring to a piece of an object instead of an entire object, this string should contain a valid JSON/Go field access statement, such as desiredState.manifest.containers[2].",
+    )),
     wide(text_column("Source", "The component reporting this event. Should be a short machine understandable string.")),
     text_column("Message", "A human-readable description of the status of this operation."),
-    wide(text_column("First Seen", "The time at which the event was first recorded. (Time of server receipt is in TypeMeta.)")),
+    wide(text_column(
+        "First Seen",
+        "The time at which the event was first recorded. (Time of server receipt is in TypeMeta.)",
+    )),
     wide(text_column("Count", "The number of times this event has occurred.")),
     wide(NAME),
 ];

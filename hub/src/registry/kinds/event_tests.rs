@@ -46,10 +46,21 @@ fn both_views_convert_without_loss() {
 #[test]
 fn printed() {
     let cells = row(&old_event(), NOW);
-    assert_eq!(cells, [
-        json!("30s"), json!("Normal"), json!("Pulled"), json!("pod/web"), json!("spec.containers{web}"), json!("kubelet, n1"),
-        json!("Successfully pulled image"), json!("10m"), json!(3), json!("web.1"),
-    ]);
+    assert_eq!(
+        cells,
+        [
+            json!("30s"),
+            json!("Normal"),
+            json!("Pulled"),
+            json!("pod/web"),
+            json!("spec.containers{web}"),
+            json!("kubelet, n1"),
+            json!("Successfully pulled image"),
+            json!("10m"),
+            json!(3),
+            json!("web.1"),
+        ]
+    );
     assert_eq!(cells.len(), COLUMNS.len());
     let cells = row(&new_event(), NOW);
     assert_eq!(cells[0], "60s");
@@ -65,9 +76,15 @@ fn printed() {
 fn selectable() {
     let stored = to_stored(new_event());
     for (path, value) in [
-        ("involvedObject.name", Some("web")), ("regarding.kind", Some("Pod")), ("reason", Some("Scheduled")),
-        ("source", Some("default-scheduler")), ("reportingController", Some("default-scheduler")), ("type", Some("Normal")),
-        ("involvedObject.uid", Some("")), ("involvedObject.color", None), ("message", None),
+        ("involvedObject.name", Some("web")),
+        ("regarding.kind", Some("Pod")),
+        ("reason", Some("Scheduled")),
+        ("source", Some("default-scheduler")),
+        ("reportingController", Some("default-scheduler")),
+        ("type", Some("Normal")),
+        ("involvedObject.uid", Some("")),
+        ("involvedObject.color", None),
+        ("message", None),
     ] {
         assert_eq!(field(&stored, path).as_deref(), value, "{path}");
     }
@@ -78,7 +95,10 @@ fn old_events_are_checked_lightly() {
     assert_eq!(validate(&old_event(), None), []);
     let mut elsewhere = old_event();
     elsewhere["involvedObject"]["namespace"] = json!("other");
-    assert_eq!(texts(&validate(&elsewhere, None)), ["involvedObject.namespace: Invalid value: \"other\": does not match event.namespace"]);
+    assert_eq!(
+        texts(&validate(&elsewhere, None)),
+        ["involvedObject.namespace: Invalid value: \"other\": does not match event.namespace"]
+    );
     elsewhere["involvedObject"]["namespace"] = json!("");
     assert_eq!(validate(&elsewhere, None), []);
 }
@@ -87,15 +107,24 @@ fn old_events_are_checked_lightly() {
 fn new_events_are_checked_strictly() {
     assert_eq!(validate_strictly(&new_event(), None), []);
     let mut event = new_event();
-    json_patch::merge(&mut event, &json!({"action": null, "type": "Odd", "deprecatedCount": 2, "series": {"count": 1}}));
-    assert_eq!(texts(&validate_strictly(&event, None)), [
-        "action: Required value",
-        "series.count: Invalid value: \"\": should be at least 2",
-        "series.lastObservedTime: Required value",
-        "type: Invalid value: \"\": has invalid value: Odd",
-        "count: Invalid value: \"\": needs to be unset",
-    ]);
+    json_patch::merge(
+        &mut event,
+        &json!({"action": null, "type": "Odd", "deprecatedCount": 2, "series": {"count": 1}}),
+    );
+    assert_eq!(
+        texts(&validate_strictly(&event, None)),
+        [
+            "action: Required value",
+            "series.count: Invalid value: \"\": should be at least 2",
+            "series.lastObservedTime: Required value",
+            "type: Invalid value: \"\": has invalid value: Odd",
+            "count: Invalid value: \"\": needs to be unset",
+        ]
+    );
     let mut changed = new_event();
     changed["note"] = json!("other");
-    assert_eq!(texts(&validate_strictly(&changed, Some(&new_event()))), ["message: Invalid value: \"other\": field is immutable"]);
+    assert_eq!(
+        texts(&validate_strictly(&changed, Some(&new_event()))),
+        ["message: Invalid value: \"other\": field is immutable"]
+    );
 }

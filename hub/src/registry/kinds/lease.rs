@@ -54,9 +54,12 @@ mod tests {
     fn validation() {
         let lease = json!({"metadata": {"name": "l", "namespace": "n"}, "spec": {"leaseDurationSeconds": 0, "leaseTransitions": -1}});
         let texts: Vec<String> = validate(&lease, None).iter().map(ToString::to_string).collect();
-        assert_eq!(texts, [
-            "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
-            "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
-        ]);
+        assert_eq!(
+            texts,
+            [
+                "spec.leaseDurationSeconds: Invalid value: 0: must be greater than 0",
+                "spec.leaseTransitions: Invalid value: -1: must be greater than or equal to 0",
+            ]
+        );
     }
 }

@@ -96,11 +96,14 @@ mod tests {
         let mut namespace = json!({"metadata": {"name": "shop"}, "status": {"phase": "Terminating"}});
         label(&mut namespace);
         prepare_create(&mut namespace);
-        assert_eq!(namespace, json!({
-            "metadata": {"name": "shop", "labels": {"kubernetes.io/metadata.name": "shop"}},
-            "spec": {"finalizers": ["kubernetes"]},
-            "status": {"phase": "Active"},
-        }));
+        assert_eq!(
+            namespace,
+            json!({
+                "metadata": {"name": "shop", "labels": {"kubernetes.io/metadata.name": "shop"}},
+                "spec": {"finalizers": ["kubernetes"]},
+                "status": {"phase": "Active"},
+            })
+        );
         assert_eq!(validate(&namespace, None), []);
         assert_eq!(row(&namespace, 0), [json!("shop"), json!("Active"), json!("<unknown>")]);
     }
@@ -108,6 +111,8 @@ mod tests {
     #[test]
     fn names_are_labels() {
         let errors = validate(&json!({"metadata": {"name": "a.b"}}), None);
-        assert!(errors[0].to_string().starts_with("metadata.name: Invalid value: \"a.b\": a lowercase RFC 1123 label must"));
+        assert!(
+            errors[0].to_string().starts_with("metadata.name: Invalid value: \"a.b\": a lowercase RFC 1123 label must")
+        );
     }
 }

@@ -40,11 +40,26 @@ const COLUMNS: &[Column] = &[
     text_column("Roles", "The roles of the node"),
     AGE,
     text_column("Version", "Kubelet Version reported by the node."),
-    wide(text_column("Internal-IP", "List of addresses reachable to the node. Queried from cloud provider, if available.")),
-    wide(text_column("External-IP", "List of addresses reachable to the node. Queried from cloud provider, if available.")),
-    wide(text_column("OS-Image", "OS Image reported by the node from /etc/os-release (e.g. Debian GNU/Linux 7 (wheezy)).")),
-    wide(text_column("Kernel-Version", "Kernel Version reported by the node from 'uname -r' (e.g. 3.16.0-0.bpo.4-amd64).")),
-    wide(text_column("Container-Runtime", "ContainerRuntime Version reported by the node through runtime remote API (e.g. containerd://1.4.2).")),
+    wide(text_column(
+        "Internal-IP",
+        "List of addresses reachable to the node. Queried from cloud provider, if available.",
+    )),
+    wide(text_column(
+        "External-IP",
+        "List of addresses reachable to the node. Queried from cloud provider, if available.",
+    )),
+    wide(text_column(
+        "OS-Image",
+        "OS Image reported by the node from /etc/os-release (e.g. Debian GNU/Linux 7 (wheezy)).",
+    )),
+    wide(text_column(
+        "Kernel-Version",
+        "Kernel Version reported by the node from 'uname -r' (e.g. 3.16.0-0.bpo.4-amd64).",
+    )),
+    wide(text_column(
+        "Container-Runtime",
+        "ContainerRuntime Version reported by the node through runtime remote API (e.g. containerd://1.4.2).",
+    )),
 ];
 
 fn default(node: &mut Value) {
@@ -173,10 +188,21 @@ mod tests {
                 "nodeInfo": {"kubeletVersion": "v1.33.0", "osImage": "Debian"}},
         });
         let cells = row(&node, 1_767_225_600);
-        assert_eq!(cells, [
-            json!("n1"), json!("NotReady,SchedulingDisabled"), json!("edge,worker"), json!("60s"), json!("v1.33.0"), json!("10.0.0.1"),
-            json!("<none>"), json!("Debian"), json!("<unknown>"), json!("<unknown>"),
-        ]);
+        assert_eq!(
+            cells,
+            [
+                json!("n1"),
+                json!("NotReady,SchedulingDisabled"),
+                json!("edge,worker"),
+                json!("60s"),
+                json!("v1.33.0"),
+                json!("10.0.0.1"),
+                json!("<none>"),
+                json!("Debian"),
+                json!("<unknown>"),
+                json!("<unknown>"),
+            ]
+        );
         assert_eq!(cells.len(), COLUMNS.len());
         assert_eq!(row(&json!({}), 0)[1..3], [json!("Unknown"), json!("<none>")]);
         assert_eq!(field(&node, "spec.unschedulable").as_deref(), Some("true"));
@@ -186,14 +212,17 @@ mod tests {
     #[test]
     fn validation() {
         let node = |spec: Value| json!({"metadata": {"name": "n"}, "spec": spec});
-        let texts = |n: &Value, old: Option<&Value>| -> Vec<String> { validate(n, old).iter().map(ToString::to_string).collect() };
+        let texts = |n: &Value, old: Option<&Value>| -> Vec<String> {
+            validate(n, old).iter().map(ToString::to_string).collect()
+        };
         let taint = json!({"key": "a", "effect": "NoSchedule"});
         assert_eq!(texts(&node(json!({"taints": [taint]})), None), Vec::<String>::new());
         assert_eq!(texts(&node(json!({"taints": [{"key": "a"}]})), None), ["spec.taints[0].effect: Required value"]);
         assert_eq!(validate(&node(json!({"taints": [taint, taint]})), None).len(), 1);
-        assert_eq!(texts(&node(json!({"podCIDR": "10.1.0.0/24"})), Some(&node(json!({"podCIDR": "10.2.0.0/24"})))), [
-            "spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid",
-        ]);
+        assert_eq!(
+            texts(&node(json!({"podCIDR": "10.1.0.0/24"})), Some(&node(json!({"podCIDR": "10.2.0.0/24"})))),
+            ["spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid",]
+        );
     }
 
     #[test]

@@ -82,7 +82,9 @@ fn field(pod: &Value, path: &str) -> Option<String> {
             .first()
             .map_or_else(|| text_at(status, &["podIP"]), |ip| text(ip, "ip"))
             .to_owned(),
-        "status.nominatedNodeName" => at(status, &["nominatedNodeName"]).and_then(Value::as_str).unwrap_or("").to_owned(),
+        "status.nominatedNodeName" => {
+            at(status, &["nominatedNodeName"]).and_then(Value::as_str).unwrap_or("").to_owned()
+        }
         _ => return None,
     })
 }

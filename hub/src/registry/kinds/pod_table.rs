@@ -2,21 +2,36 @@
 
 use serde_json::Value;
 
+use crate::registry::Column;
 use crate::registry::json::{at, get, int, is_true, list, list_at, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column, wide};
-use crate::registry::Column;
 
 /// The columns.
 pub(super) const COLUMNS: &[Column] = &[
     NAME,
     text_column("Ready", "The aggregate readiness state of this pod for accepting traffic."),
     text_column("Status", "The aggregate status of the containers in this pod."),
-    text_column("Restarts", "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted."),
+    text_column(
+        "Restarts",
+        "The number of times the containers in this pod have been restarted and when the last container in this pod has restarted.",
+    ),
     AGE,
-    wide(text_column("IP", "podIP address allocated to the pod. Routable at least within the cluster. Empty if not yet allocated.")),
-    wide(text_column("Node", "NodeName indicates in which node this pod is scheduled. If empty, this pod is a candidate for scheduling by the scheduler defined in schedulerName.")),
-    wide(text_column("Nominated Node", "nominatedNodeName is set only when this pod preempts other pods on the node, but it cannot be scheduled right away as preemption victims receive their graceful termination periods.")),
-    wide(text_column("Readiness Gates", "If specified, all readiness gates will be evaluated for pod readiness. A pod is ready when all its containers are ready AND all conditions specified in the readiness gates have status equal to \"True\"")),
+    wide(text_column(
+        "IP",
+        "podIP address allocated to the pod. Routable at least within the cluster. Empty if not yet allocated.",
+    )),
+    wide(text_column(
+        "Node",
+        "NodeName indicates in which node this pod is scheduled. If empty, this pod is a candidate for scheduling by the scheduler defined in schedulerName.",
+    )),
+    wide(text_column(
+        "Nominated Node",
+        "nominatedNodeName is set only when this pod preempts other pods on the node, but it cannot be scheduled right away as preemption victims receive their graceful termination periods.",
+    )),
+    wide(text_column(
+        "Readiness Gates",
+        "If specified, all readiness gates will be evaluated for pod readiness. A pod is ready when all its containers are ready AND all conditions specified in the readiness gates have status equal to \"True\"",
+    )),
 ];
 
 /// The reason of a pod whose node does not answer.
@@ -208,16 +223,27 @@ mod tests {
         for (status, expected) in [
             (json!({"phase": "Pending"}), "0/1 Pending 0"),
             (json!({"phase": "Failed", "reason": "Evicted"}), "0/1 Evicted 0"),
-            (json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]}), "0/1 SchedulingGated 0"),
+            (
+                json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "reason": "SchedulingGated"}]}),
+                "0/1 SchedulingGated 0",
+            ),
             (state(json!({"waiting": {"reason": "ContainerCreating"}})), "0/1 ContainerCreating 0"),
             (state(json!({"terminated": {"reason": "Completed", "exitCode": 0}})), "0/1 Completed 0"),
             (state(json!({"terminated": {"exitCode": 3}})), "0/1 ExitCode:3 0"),
             (state(json!({"terminated": {"exitCode": 137, "signal": 9}})), "0/1 Signal:9 0"),
-            (json!({"phase": "Running", "containerStatuses": [{"name": "a", "ready": true, "state": {"running": {}}}]}), "1/1 Running 0"),
-            (json!({"phase": "Running", "containerStatuses": [{"name": "a", "restartCount": 2, "ready": true, "state": {"running": {}},
-                "lastState": {"terminated": {"finishedAt": "2025-12-31T23:57:00Z"}}}]}), "1/1 Running 2 (3m ago)"),
-            (json!({"phase": "Running", "containerStatuses": [{"name": "a", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),
-                "0/1 CrashLoopBackOff 2"),
+            (
+                json!({"phase": "Running", "containerStatuses": [{"name": "a", "ready": true, "state": {"running": {}}}]}),
+                "1/1 Running 0",
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [{"name": "a", "restartCount": 2, "ready": true, "state": {"running": {}},
+                "lastState": {"terminated": {"finishedAt": "2025-12-31T23:57:00Z"}}}]}),
+                "1/1 Running 2 (3m ago)",
+            ),
+            (
+                json!({"phase": "Running", "containerStatuses": [{"name": "a", "restartCount": 2, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]}),
+                "0/1 CrashLoopBackOff 2",
+            ),
         ] {
             assert_eq!(cells(one.clone(), status.clone()), expected, "{status}");
         }
@@ -226,10 +252,12 @@ mod tests {
     #[test]
     fn one_of_two_has_completed() {
         let two = json!({"containers": [{"name": "a"}, {"name": "b"}]});
-        let status = |ready: &str| json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}], "containerStatuses": [
-            {"name": "a", "state": {"terminated": {"reason": "Completed", "exitCode": 0}}},
-            {"name": "b", "ready": true, "state": {"running": {}}},
-        ]});
+        let status = |ready: &str| {
+            json!({"phase": "Running", "conditions": [{"type": "Ready", "status": ready}], "containerStatuses": [
+                {"name": "a", "state": {"terminated": {"reason": "Completed", "exitCode": 0}}},
+                {"name": "b", "ready": true, "state": {"running": {}}},
+            ]})
+        };
         assert_eq!(cells(two.clone(), status("True")), "1/2 Running 0");
         assert_eq!(cells(two, status("False")), "1/2 NotReady 0");
     }
@@ -268,7 +296,9 @@ mod tests {
 
     #[test]
     fn deletion_and_wide_columns() {
-        for (phase, reason, expected) in [("Running", "", "Terminating"), ("Running", "NodeLost", "Unknown"), ("Succeeded", "", "Succeeded")] {
+        for (phase, reason, expected) in
+            [("Running", "", "Terminating"), ("Running", "NodeLost", "Unknown"), ("Succeeded", "", "Succeeded")]
+        {
             let pod = json!({
                 "metadata": {"name": "p", "creationTimestamp": "2025-12-31T23:59:00Z", "deletionTimestamp": "2026-01-01T00:00:00Z"},
                 "spec": {"nodeName": "n", "readinessGates": [{"conditionType": "x"}]},

@@ -40,13 +40,19 @@ pub(in crate::registry) fn kind() -> Kind {
 
 const COLUMNS: &[Column] = &[
     NAME,
-    integer("Desired", "Replicas is the number of desired pods. This is a pointer to distinguish between explicit zero and unspecified. Defaults to 1."),
+    integer(
+        "Desired",
+        "Replicas is the number of desired pods. This is a pointer to distinguish between explicit zero and unspecified. Defaults to 1.",
+    ),
     integer("Current", "Replicas is the most recently observed number of non-terminating pods."),
     integer("Ready", "The number of non-terminating pods targeted by this ReplicaSet with a Ready Condition."),
     AGE,
     wide(text_column("Containers", "Names of each container in the template.")),
     wide(text_column("Images", "Images referenced by each container in the template.")),
-    wide(text_column("Selector", "Selector is a label query over pods that should match the replica count. Label keys and values that must match in order to be controlled by this replica set. It must match the pod template's labels.")),
+    wide(text_column(
+        "Selector",
+        "Selector is a label query over pods that should match the replica count. Label keys and values that must match in order to be controlled by this replica set. It must match the pod template's labels.",
+    )),
 ];
 
 fn default(replica_set: &mut Value) {
@@ -95,9 +101,10 @@ mod tests {
             "status": {"replicas": 2, "readyReplicas": 1},
         });
         default(&mut object);
-        assert_eq!(row(&object, 1_767_225_600), [
-            json!("web-1"), json!(1), json!(2), json!(1), json!("60s"), json!("x,y"), json!("i,j"), json!("a=b"),
-        ]);
+        assert_eq!(
+            row(&object, 1_767_225_600),
+            [json!("web-1"), json!(1), json!(2), json!(1), json!("60s"), json!("x,y"), json!("i,j"), json!("a=b"),]
+        );
         assert_eq!(field(&object, "status.replicas").as_deref(), Some("2"));
         assert_eq!(field(&object, "spec.replicas"), None);
     }

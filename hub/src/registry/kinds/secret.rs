@@ -43,7 +43,10 @@ pub(in crate::registry) fn kind() -> Kind {
 }
 
 const TYPE: Column = text_column("Type", "Used to facilitate programmatic handling of secret data.");
-const DATA: Column = text_column("Data", "Data contains the secret data. Each key must consist of alphanumeric characters, '-', '_' or '.'.");
+const DATA: Column = text_column(
+    "Data",
+    "Data contains the secret data. Each key must consist of alphanumeric characters, '-', '_' or '.'.",
+);
 
 fn default(secret: &mut Value) {
     set_default(secret, "type", "Opaque");
@@ -157,13 +160,23 @@ mod tests {
     fn validation() {
         let table = [
             (json!({"data": {"a": "MQ=="}}), vec![]),
-            (json!({"data": {"a": "x".repeat(3)}}), vec!["data[a]: Invalid value: \"<redacted>\": illegal base64 data: Invalid input length: 3"]),
-            (json!({"data": {"a": STANDARD.encode("x".repeat(SIZE_MAX + 1))}}), vec!["data: Too long: may not be more than 1048576 bytes"]),
+            (
+                json!({"data": {"a": "x".repeat(3)}}),
+                vec!["data[a]: Invalid value: \"<redacted>\": illegal base64 data: Invalid input length: 3"],
+            ),
+            (
+                json!({"data": {"a": STANDARD.encode("x".repeat(SIZE_MAX + 1))}}),
+                vec!["data: Too long: may not be more than 1048576 bytes"],
+            ),
             (json!({"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}), vec!["data[tls.key]: Required value"]),
-            (json!({"type": "kubernetes.io/basic-auth"}), vec!["data[%s][username]: Required value", "data[%s][password]: Required value"]),
-            (json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": "no"}}), vec![
-                "data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": expected ",
-            ]),
+            (
+                json!({"type": "kubernetes.io/basic-auth"}),
+                vec!["data[%s][username]: Required value", "data[%s][password]: Required value"],
+            ),
+            (
+                json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": "no"}}),
+                vec!["data[.dockerconfigjson]: Invalid value: \"<secret contents redacted>\": expected "],
+            ),
         ];
         for (fields, expected) in table {
             assert_eq!(check(fields.clone(), None), expected, "{:.80}", fields.to_string());

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::service_table;
 use crate::registry::fields::{Errors, Path, quoted, shown};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{at, copy, ensure, get, int, int_at, items_mut, list, remove, set, set_default, text, text_at};
+use crate::registry::json::{
+    at, copy, ensure, get, int, int_at, items_mut, list, remove, set, set_default, text, text_at,
+};
 use crate::registry::{FieldError, Hooks, Kind, names, objectmeta, podspec};
 
 const TYPES: [&str; 4] = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"];
@@ -185,7 +187,11 @@ fn external_name(spec: &Value, path: &Path, errors: &mut Errors) {
     // A name given as a fully qualified one ends in a dot.
     match text(spec, "externalName") {
         "" => errors.required(&path.child("externalName"), ""),
-        name => errors.invalid_text(&path.child("externalName"), name, names::dns_subdomain(name.strip_suffix('.').unwrap_or(name))),
+        name => errors.invalid_text(
+            &path.child("externalName"),
+            name,
+            names::dns_subdomain(name.strip_suffix('.').unwrap_or(name)),
+        ),
     }
 }
 
@@ -241,7 +247,11 @@ fn session_affinity(spec: &Value, path: &Path, errors: &mut Errors) {
             let seconds = int_at(spec, &["sessionAffinityConfig", "clientIP", "timeoutSeconds"]).unwrap_or(0);
             if !(1..=AFFINITY_SECONDS_MAX).contains(&seconds) {
                 let path = path.child("sessionAffinityConfig").child("clientIP").child("timeoutSeconds");
-                errors.invalid(&path, seconds.to_string(), format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}"));
+                errors.invalid(
+                    &path,
+                    seconds.to_string(),
+                    format!("must be greater than 0 and less than {AFFINITY_SECONDS_MAX}"),
+                );
             }
         }
         "" => errors.required(&path.child("sessionAffinity"), ""),
@@ -272,9 +282,14 @@ fn traffic_policies(spec: &Value, path: &Path, errors: &mut Errors) {
             errors.not_supported(&path.child(field), policy, &["Cluster", "Local"]);
         }
     }
-    if !text(spec, "externalTrafficPolicy").is_empty() && !has_node_ports(spec) && list(spec, "externalIPs").is_empty() {
+    if !text(spec, "externalTrafficPolicy").is_empty() && !has_node_ports(spec) && list(spec, "externalIPs").is_empty()
+    {
         let policy = quoted(text(spec, "externalTrafficPolicy"));
-        errors.invalid(&path.child("externalTrafficPolicy"), policy, "may only be set for externally-accessible services");
+        errors.invalid(
+            &path.child("externalTrafficPolicy"),
+            policy,
+            "may only be set for externally-accessible services",
+        );
     }
 }
 
@@ -283,7 +298,11 @@ fn same_address(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     let before = text(old, "clusterIP");
     let either_external = [spec, old].iter().any(|s| text(s, "type") == "ExternalName");
     if !before.is_empty() && !either_external && text(spec, "clusterIP") != before {
-        errors.invalid(&path.child("clusterIPs").index(0), shown(&json!([text(spec, "clusterIP")])), "may not change once set");
+        errors.invalid(
+            &path.child("clusterIPs").index(0),
+            shown(&json!([text(spec, "clusterIP")])),
+            "may not change once set",
+        );
     }
 }
 
@@ -311,10 +330,13 @@ mod tests {
 
     #[test]
     fn defaults() {
-        assert_eq!(service(json!({"ports": [{"port": 80}]}))["spec"], json!({
-            "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "type": "ClusterIP", "sessionAffinity": "None",
-            "internalTrafficPolicy": "Cluster", "ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"],
-        }));
+        assert_eq!(
+            service(json!({"ports": [{"port": 80}]}))["spec"],
+            json!({
+                "ports": [{"port": 80, "protocol": "TCP", "targetPort": 80}], "type": "ClusterIP", "sessionAffinity": "None",
+                "internalTrafficPolicy": "Cluster", "ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv4"],
+            })
+        );
         let balancer = service(json!({"type": "LoadBalancer", "sessionAffinity": "ClientIP"}));
         assert_eq!(balancer["spec"]["externalTrafficPolicy"], "Cluster");
         assert_eq!(balancer["spec"]["allocateLoadBalancerNodePorts"], true);
@@ -329,26 +351,46 @@ mod tests {
             (json!({"clusterIP": "None"}), vec![]),
             (json!({"type": "ExternalName", "externalName": "example.com."}), vec![]),
             (json!({}), vec!["spec.ports: Required value"]),
-            (json!({"type": "Magic", "ports": [{"port": 80}]}), vec![
-                "spec.type: Unsupported value: \"Magic\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
-            ]),
-            (json!({"ports": [{"port": 0, "targetPort": 1}]}), vec!["spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"]),
+            (
+                json!({"type": "Magic", "ports": [{"port": 80}]}),
+                vec![
+                    "spec.type: Unsupported value: \"Magic\": supported values: \"ClusterIP\", \"ExternalName\", \"LoadBalancer\", \"NodePort\"",
+                ],
+            ),
+            (
+                json!({"ports": [{"port": 0, "targetPort": 1}]}),
+                vec!["spec.ports[0].port: Invalid value: 0: must be between 1 and 65535, inclusive"],
+            ),
             (json!({"ports": [{"port": 80}, {"port": 81, "name": "b"}]}), vec!["spec.ports[0].name: Required value"]),
-            (json!({"ports": [{"port": 80, "name": "a"}, {"port": 81, "name": "a"}]}), vec!["spec.ports[1].name: Duplicate value: \"a\""]),
-            (json!({"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "b"}]}), vec![
-                "spec.ports[1]: Duplicate value: core.ServicePort{Name:\"\", Protocol:\"TCP\", AppProtocol:(*string)(nil), Port:80, TargetPort:intstr.IntOrString{Type:0, IntVal:0, StrVal:\"\"}, NodePort:0}",
-            ]),
-            (json!({"ports": [{"port": 80, "nodePort": 30000}]}), vec!["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"]),
-            (json!({"ports": [{"port": 80}], "sessionAffinity": "Some"}), vec![
-                "spec.sessionAffinity: Unsupported value: \"Some\": supported values: \"ClientIP\", \"None\"",
-            ]),
-            (json!({"ports": [{"port": 80}], "clusterIP": "x"}), vec![
-                "spec.clusterIPs[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-            ]),
+            (
+                json!({"ports": [{"port": 80, "name": "a"}, {"port": 81, "name": "a"}]}),
+                vec!["spec.ports[1].name: Duplicate value: \"a\""],
+            ),
+            (
+                json!({"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "b"}]}),
+                vec![
+                    "spec.ports[1]: Duplicate value: core.ServicePort{Name:\"\", Protocol:\"TCP\", AppProtocol:(*string)(nil), Port:80, TargetPort:intstr.IntOrString{Type:0, IntVal:0, StrVal:\"\"}, NodePort:0}",
+                ],
+            ),
+            (
+                json!({"ports": [{"port": 80, "nodePort": 30000}]}),
+                vec!["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"],
+            ),
+            (
+                json!({"ports": [{"port": 80}], "sessionAffinity": "Some"}),
+                vec!["spec.sessionAffinity: Unsupported value: \"Some\": supported values: \"ClientIP\", \"None\""],
+            ),
+            (
+                json!({"ports": [{"port": 80}], "clusterIP": "x"}),
+                vec![
+                    "spec.clusterIPs[0]: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                ],
+            ),
             (json!({"type": "ExternalName"}), vec!["spec.externalName: Required value"]),
-            (json!({"type": "NodePort", "clusterIP": "None", "ports": [{"port": 80}]}), vec![
-                "spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services",
-            ]),
+            (
+                json!({"type": "NodePort", "clusterIP": "None", "ports": [{"port": 80}]}),
+                vec!["spec.clusterIPs[0]: Invalid value: \"None\": may not be set to 'None' for NodePort services"],
+            ),
         ];
         for (spec, expected) in table {
             assert_eq!(check(spec.clone()), expected, "{spec}");
@@ -357,7 +399,9 @@ mod tests {
 
     #[test]
     fn the_address_stays() {
-        let old = service(json!({"type": "NodePort", "clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"], "ports": [{"port": 80, "nodePort": 30001}]}));
+        let old = service(
+            json!({"type": "NodePort", "clusterIP": "10.43.0.9", "clusterIPs": ["10.43.0.9"], "ports": [{"port": 80, "nodePort": 30001}]}),
+        );
         let mut new = service(json!({"type": "NodePort", "ports": [{"port": 80}]}));
         prepare_update(&mut new, &old);
         assert_eq!(new["spec"]["clusterIP"], "10.43.0.9");

@@ -2,16 +2,22 @@
 
 use serde_json::Value;
 
+use crate::registry::Column;
 use crate::registry::json::{at, int, list, list_at, text, texts};
 use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column, wide};
-use crate::registry::Column;
 
 /// The columns.
 pub(super) const COLUMNS: &[Column] = &[
     NAME,
-    text_column("Type", "type determines how the Service is exposed. Defaults to ClusterIP. Valid options are ExternalName, ClusterIP, NodePort, and LoadBalancer."),
+    text_column(
+        "Type",
+        "type determines how the Service is exposed. Defaults to ClusterIP. Valid options are ExternalName, ClusterIP, NodePort, and LoadBalancer.",
+    ),
     text_column("Cluster-IP", "clusterIP is the IP address of the service and is usually assigned randomly."),
-    text_column("External-IP", "externalIPs is a list of IP addresses for which nodes in the cluster will also accept traffic for this service."),
+    text_column(
+        "External-IP",
+        "externalIPs is a list of IP addresses for which nodes in the cluster will also accept traffic for this service.",
+    ),
     text_column("Port(s)", "The list of ports that are exposed by this service."),
     AGE,
     wide(text_column("Selector", "Route service traffic to pods with label keys and values matching this selector.")),
@@ -75,12 +81,27 @@ mod tests {
     fn printed() {
         let port = json!([{"port": 80, "protocol": "TCP"}, {"port": 53, "protocol": "UDP", "nodePort": 30053}]);
         for (spec, status, expected) in [
-            (json!({"type": "ClusterIP", "clusterIP": "10.43.0.1", "ports": port}), json!({}), "ClusterIP 10.43.0.1 <none> 80/TCP,53:30053/UDP <none>"),
-            (json!({"type": "ClusterIP", "clusterIP": "None", "selector": {"a": "b"}}), json!({}), "ClusterIP None <none> <none> a=b"),
-            (json!({"type": "ExternalName", "externalName": "x.org"}), json!({}), "ExternalName <none> x.org <none> <none>"),
+            (
+                json!({"type": "ClusterIP", "clusterIP": "10.43.0.1", "ports": port}),
+                json!({}),
+                "ClusterIP 10.43.0.1 <none> 80/TCP,53:30053/UDP <none>",
+            ),
+            (
+                json!({"type": "ClusterIP", "clusterIP": "None", "selector": {"a": "b"}}),
+                json!({}),
+                "ClusterIP None <none> <none> a=b",
+            ),
+            (
+                json!({"type": "ExternalName", "externalName": "x.org"}),
+                json!({}),
+                "ExternalName <none> x.org <none> <none>",
+            ),
             (json!({"type": "LoadBalancer"}), json!({}), "LoadBalancer <none> <pending> <none> <none>"),
-            (json!({"type": "LoadBalancer", "externalIPs": ["9.9.9.9"]}), json!({"loadBalancer": {"ingress": [{"ip": "1.1.1.1"}]}}),
-                "LoadBalancer <none> 1.1.1.1,9.9.9.9 <none> <none>"),
+            (
+                json!({"type": "LoadBalancer", "externalIPs": ["9.9.9.9"]}),
+                json!({"loadBalancer": {"ingress": [{"ip": "1.1.1.1"}]}}),
+                "LoadBalancer <none> 1.1.1.1,9.9.9.9 <none> <none>",
+            ),
         ] {
             let object = json!({"metadata": {"name": "s"}, "spec": spec, "status": status});
             let cells = row(&object, 0);

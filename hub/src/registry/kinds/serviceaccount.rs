@@ -36,7 +36,10 @@ pub(in crate::registry) fn kind() -> Kind {
     }
 }
 
-const SECRETS: Column = text_column("Secrets", "Secrets is a list of the secrets in the same namespace that pods running using this ServiceAccount are allowed to use.");
+const SECRETS: Column = text_column(
+    "Secrets",
+    "Secrets is a list of the secrets in the same namespace that pods running using this ServiceAccount are allowed to use.",
+);
 
 fn row(account: &Value, now: i64) -> Vec<Value> {
     vec![printers::name(account), list(account, "secrets").len().into(), printers::age(account, now)]

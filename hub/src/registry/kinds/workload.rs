@@ -42,7 +42,11 @@ fn validate_template(template: &Value, selector: Option<&Value>, path: &Path, er
     let labels = json::at(template, &["metadata", "labels"]);
     // No selector at all selects nothing, while an empty one selects everything.
     if selector.is_none_or(|s| !is_empty(s) && !matches(s, labels)) {
-        errors.invalid(&path.child("metadata").child("labels"), shown_map(labels), "`selector` does not match template `labels`");
+        errors.invalid(
+            &path.child("metadata").child("labels"),
+            shown_map(labels),
+            "`selector` does not match template `labels`",
+        );
     }
     podspec::template(template, path, errors);
     let policy = json::text_at(template, &["spec", "restartPolicy"]);
@@ -50,7 +54,10 @@ fn validate_template(template: &Value, selector: Option<&Value>, path: &Path, er
         errors.not_supported(&path.child("spec").child("restartPolicy"), policy, &["Always"]);
     }
     if json::at(template, &["spec", "activeDeadlineSeconds"]).is_some() {
-        errors.forbidden(&path.child("spec").child("activeDeadlineSeconds"), "activeDeadlineSeconds in ReplicaSet is not Supported");
+        errors.forbidden(
+            &path.child("spec").child("activeDeadlineSeconds"),
+            "activeDeadlineSeconds in ReplicaSet is not Supported",
+        );
     }
 }
 
@@ -72,7 +79,8 @@ fn matches(selector: &Value, labels: Option<&Value>) -> bool {
 }
 
 fn parse(selector: &Value) -> LabelSelector {
-    let mut parsed = LabelSelector::equal(entries(selector.get("matchLabels")).map(|(k, v)| (k, v.as_str().unwrap_or_default())));
+    let mut parsed =
+        LabelSelector::equal(entries(selector.get("matchLabels")).map(|(k, v)| (k, v.as_str().unwrap_or_default())));
     parsed.requirements.extend(list(selector, "matchExpressions").iter().map(|r| Requirement {
         key: text(r, "key").to_owned(),
         operator: match text(r, "operator") {
@@ -98,7 +106,10 @@ fn shown_selector(selector: &Value) -> String {
             format!("[]v1.LabelSelectorRequirement{{{}}}", items.join(", "))
         }
     };
-    format!("v1.LabelSelector{{MatchLabels:{}, MatchExpressions:{expressions}}}", shown_map(get(selector, "matchLabels")))
+    format!(
+        "v1.LabelSelector{{MatchLabels:{}, MatchExpressions:{expressions}}}",
+        shown_map(get(selector, "matchLabels"))
+    )
 }
 
 fn shown_requirement(requirement: &Value) -> String {

@@ -95,7 +95,11 @@ mod tests {
     #[test]
     fn a_closure_holds_everything_that_is_referred_to() {
         let all = closure(["io.k8s.api.apps.v1.Deployment".to_owned(), "no.such.Thing".to_owned()]);
-        for name in ["io.k8s.api.core.v1.Container", "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "io.k8s.apimachinery.pkg.api.resource.Quantity"] {
+        for name in [
+            "io.k8s.api.core.v1.Container",
+            "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta",
+            "io.k8s.apimachinery.pkg.api.resource.Quantity",
+        ] {
             assert!(all.contains_key(name), "{name}");
         }
         assert!(!all.contains_key("io.k8s.api.core.v1.Service"));
@@ -109,9 +113,15 @@ mod tests {
         let v2 = parse(deployment, Style::V2);
         assert_eq!(v2["properties"]["spec"]["$ref"], "#/definitions/io.k8s.api.apps.v1.DeploymentSpec");
         let v3 = parse(deployment, Style::V3);
-        assert_eq!(v3["properties"]["spec"]["allOf"], json!([{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentSpec"}]));
+        assert_eq!(
+            v3["properties"]["spec"]["allOf"],
+            json!([{"$ref": "#/components/schemas/io.k8s.api.apps.v1.DeploymentSpec"}])
+        );
         assert!(v3["properties"]["spec"]["description"].is_string());
-        assert_eq!(v3["x-kubernetes-group-version-kind"], json!([{"group": "apps", "version": "v1", "kind": "Deployment"}]));
+        assert_eq!(
+            v3["x-kubernetes-group-version-kind"],
+            json!([{"group": "apps", "version": "v1", "kind": "Deployment"}])
+        );
     }
 
     #[test]
@@ -123,5 +133,16 @@ mod tests {
         assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
         assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
         assert_eq!(spec["properties"]["volumes"]["x-kubernetes-patch-strategy"], "merge,retainKeys");
+    }
+
+    #[test]
+    fn every_type_of_the_schema_is_described() {
+        let names: Vec<String> = crate::registry::schema::Schema::builtin().definitions().map(str::to_owned).collect();
+        let all = closure(names.clone());
+        let missing: Vec<&String> = names.iter().filter(|name| !all.contains_key(*name)).collect();
+        assert_eq!(missing, [""; 0]);
+        for json in all.values() {
+            assert!(parse(json, Style::V2)["description"].is_string(), "{json}");
+        }
     }
 }

@@ -24,6 +24,12 @@ use flate2::write::GzEncoder;
 pub use v2::{v2_json, v2_protobuf};
 pub use v3::{v3_document, v3_index};
 
+/// Media type of version 2 as protobuf, as clients ask for it (`Accept`).
+pub const PROTOBUF_ACCEPT: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// Media type of version 2 as protobuf, as it is answered (`Content-Type`): with the `@` of the request no client can
+/// parse it.
+pub const PROTOBUF_CONTENT_TYPE: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+
 /// The Kubernetes version whose types these are.
 const VERSION: &str = "v1.33.0";
 
@@ -50,7 +56,7 @@ impl Document {
 pub enum Which {
     /// `/openapi/v2` as JSON.
     V2Json,
-    /// `/openapi/v2` as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
+    /// `/openapi/v2` as protobuf ([`PROTOBUF_CONTENT_TYPE`]).
     V2Protobuf,
     /// `/openapi/v3/PATH`, where the path is `api/v1` or `apis/GROUP/VERSION`.
     V3(String),

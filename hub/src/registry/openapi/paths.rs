@@ -9,12 +9,36 @@ use super::super::{Kind, Registry};
 pub(super) type Parameter = (&'static str, &'static str, &'static str);
 
 const PRETTY: Parameter = ("pretty", "string", "If 'true', then the output is pretty printed.");
-const DRY_RUN: Parameter = ("dryRun", "string", "When present, indicates that modifications should not be persisted. An invalid or unrecognized dryRun directive will result in an error response and no further processing of the request. Valid values are: - All: all dry run stages will be processed");
-const FIELD_MANAGER: Parameter = ("fieldManager", "string", "fieldManager is a name associated with the actor or entity that is making these changes.");
-const FIELD_VALIDATION: Parameter = ("fieldValidation", "string", "fieldValidation instructs the server on how to handle objects in the request (POST/PUT/PATCH) containing unknown or duplicate fields. Valid values are: - Ignore - Warn - Strict");
-const FORCE: Parameter = ("force", "boolean", "Force is going to \"force\" Apply requests. It means user will re-acquire conflicting fields owned by other people.");
-const GRACE_PERIOD: Parameter = ("gracePeriodSeconds", "integer", "The duration in seconds before the object should be deleted. Value must be non-negative integer. The value zero indicates delete immediately.");
-const PROPAGATION: Parameter = ("propagationPolicy", "string", "Whether and how garbage collection will be performed. Acceptable values are: 'Orphan', 'Background', 'Foreground'.");
+const DRY_RUN: Parameter = (
+    "dryRun",
+    "string",
+    "When present, indicates that modifications should not be persisted. An invalid or unrecognized dryRun directive will result in an error response and no further processing of the request. Valid values are: - All: all dry run stages will be processed",
+);
+const FIELD_MANAGER: Parameter = (
+    "fieldManager",
+    "string",
+    "fieldManager is a name associated with the actor or entity that is making these changes.",
+);
+const FIELD_VALIDATION: Parameter = (
+    "fieldValidation",
+    "string",
+    "fieldValidation instructs the server on how to handle objects in the request (POST/PUT/PATCH) containing unknown or duplicate fields. Valid values are: - Ignore - Warn - Strict",
+);
+const FORCE: Parameter = (
+    "force",
+    "boolean",
+    "Force is going to \"force\" Apply requests. It means user will re-acquire conflicting fields owned by other people.",
+);
+const GRACE_PERIOD: Parameter = (
+    "gracePeriodSeconds",
+    "integer",
+    "The duration in seconds before the object should be deleted. Value must be non-negative integer. The value zero indicates delete immediately.",
+);
+const PROPAGATION: Parameter = (
+    "propagationPolicy",
+    "string",
+    "Whether and how garbage collection will be performed. Acceptable values are: 'Orphan', 'Background', 'Foreground'.",
+);
 
 const READ: &[Parameter] = &[PRETTY];
 const WRITE: &[Parameter] = &[PRETTY, DRY_RUN, FIELD_MANAGER, FIELD_VALIDATION];
@@ -24,14 +48,34 @@ const LIST: &[Parameter] = &[
     PRETTY,
     ("allowWatchBookmarks", "boolean", "allowWatchBookmarks requests watch events with type \"BOOKMARK\"."),
     ("continue", "string", "The continue option should be set when retrieving more results from the server."),
-    ("fieldSelector", "string", "A selector to restrict the list of returned objects by their fields. Defaults to everything."),
-    ("labelSelector", "string", "A selector to restrict the list of returned objects by their labels. Defaults to everything."),
+    (
+        "fieldSelector",
+        "string",
+        "A selector to restrict the list of returned objects by their fields. Defaults to everything.",
+    ),
+    (
+        "labelSelector",
+        "string",
+        "A selector to restrict the list of returned objects by their labels. Defaults to everything.",
+    ),
     ("limit", "integer", "limit is a maximum number of responses to return for a list call."),
-    ("resourceVersion", "string", "resourceVersion sets a constraint on what resource versions a request may be served from."),
+    (
+        "resourceVersion",
+        "string",
+        "resourceVersion sets a constraint on what resource versions a request may be served from.",
+    ),
     ("resourceVersionMatch", "string", "resourceVersionMatch determines how resourceVersion is applied to list calls."),
     ("sendInitialEvents", "boolean", "`sendInitialEvents=true` may be set together with `watch=true`."),
-    ("timeoutSeconds", "integer", "Timeout for the list/watch call. This limits the duration of the call, regardless of any activity or inactivity."),
-    ("watch", "boolean", "Watch for changes to the described resources and return them as a stream of add, update, and remove notifications."),
+    (
+        "timeoutSeconds",
+        "integer",
+        "Timeout for the list/watch call. This limits the duration of the call, regardless of any activity or inactivity.",
+    ),
+    (
+        "watch",
+        "boolean",
+        "Watch for changes to the described resources and return them as a stream of add, update, and remove notifications.",
+    ),
 ];
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
@@ -133,7 +177,10 @@ fn of_kind(kind: &Kind) -> Vec<Path> {
 fn collection(kind: &Kind) -> Vec<Operation> {
     let verbs = discovery::verbs(kind);
     let all = [("list", "get", "list"), ("create", "post", "post"), ("deletecollection", "delete", "deletecollection")];
-    all.into_iter().filter(|(verb, ..)| verbs.contains(verb)).map(|(_, method, action)| operation(kind, method, action, "")).collect()
+    all.into_iter()
+        .filter(|(verb, ..)| verbs.contains(verb))
+        .map(|(_, method, action)| operation(kind, method, action, ""))
+        .collect()
 }
 
 fn item(kind: &Kind) -> Vec<Operation> {
@@ -141,7 +188,8 @@ fn item(kind: &Kind) -> Vec<Operation> {
 }
 
 fn operation(kind: &Kind, method: &'static str, action: &'static str, suffix: &str) -> Operation {
-    let list = kind.schema.rsplit_once('.').map(|(package, _)| format!("{package}.{}", kind.list_kind)).unwrap_or_default();
+    let list =
+        kind.schema.rsplit_once('.').map(|(package, _)| format!("{package}.{}", kind.list_kind)).unwrap_or_default();
     let object = kind.schema.to_owned();
     let (query, body, answer) = match action {
         "list" => (LIST, String::new(), list),
@@ -150,7 +198,15 @@ fn operation(kind: &Kind, method: &'static str, action: &'static str, suffix: &s
         "delete" | "deletecollection" => (DELETE, DELETE_OPTIONS.into(), STATUS.into()),
         _ => (WRITE, object.clone(), object),
     };
-    Operation { method, action, id: id(kind, action, suffix), kind: mark(kind.group, kind.version, kind.kind), query, body, answer }
+    Operation {
+        method,
+        action,
+        id: id(kind, action, suffix),
+        kind: mark(kind.group, kind.version, kind.kind),
+        query,
+        body,
+        answer,
+    }
 }
 
 fn of_subresource(parent: &Kind, name: &str) -> Vec<Operation> {

@@ -269,9 +269,14 @@ mod tests {
     fn a_schema_has_gnostics_bytes() {
         let encoded = schema(&json!({"type": "string", "format": "byte", "x-a": 1}));
         let expected = [
-            &[0x12, 4][..], b"byte", // format = 2
-            &[0xb2, 0x01, 8, 0x0a, 6], b"string", // type = 22 { value = 1 }
-            &[0xfa, 0x01, 10, 0x0a, 3], b"x-a", &[0x12, 3, 0x12, 1], b"1", // vendor_extension = 31 { name, value { yaml = 2 } }
+            &[0x12, 4][..],
+            b"byte", // format = 2
+            &[0xb2, 0x01, 8, 0x0a, 6],
+            b"string", // type = 22 { value = 1 }
+            &[0xfa, 0x01, 10, 0x0a, 3],
+            b"x-a",
+            &[0x12, 3, 0x12, 1],
+            b"1", // vendor_extension = 31 { name, value { yaml = 2 } }
         ];
         assert_eq!(encoded.0, expected.concat());
     }

@@ -19,7 +19,13 @@ fn hooks() -> Hooks {
     }
 }
 
-fn core(kind: &'static str, list_kind: &'static str, plural: &'static str, singular: &'static str, schema: &'static str) -> Kind {
+fn core(
+    kind: &'static str,
+    list_kind: &'static str,
+    plural: &'static str,
+    singular: &'static str,
+    schema: &'static str,
+) -> Kind {
     Kind {
         group: "",
         version: "v1",
@@ -61,10 +67,7 @@ pub(crate) fn registry() -> Registry {
             storage: "deployments.apps".into(),
             ..core("Deployment", "DeploymentList", "deployments", "deployment", "io.k8s.api.apps.v1.Deployment")
         },
-        Kind {
-            group: "events.k8s.io",
-            ..core("Event", "EventList", "events", "event", "io.k8s.api.events.v1.Event")
-        },
+        Kind { group: "events.k8s.io", ..core("Event", "EventList", "events", "event", "io.k8s.api.events.v1.Event") },
     ];
     Registry { kinds: kinds.into_iter().map(Arc::new).collect() }
 }

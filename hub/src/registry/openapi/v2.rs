@@ -23,7 +23,7 @@ pub fn v2_json(registry: &Registry) -> Document {
     out.finish(hash(&paths_json))
 }
 
-/// `/openapi/v2` as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`, which kubectl asks for.
+/// `/openapi/v2` as protobuf, which kubectl asks for. The content type is [`super::PROTOBUF_CONTENT_TYPE`].
 pub fn v2_protobuf(registry: &Registry) -> Document {
     let paths = paths::paths(registry, None);
     let paths_json = paths_json(&paths);
@@ -59,9 +59,15 @@ fn item(path: &Path) -> Value {
 
 fn describe(operation: &Operation) -> Value {
     let mut out = operation.common();
-    let mut parameters: Vec<Value> = operation.query.iter().map(|(name, kind, description)| json!({
-        "name": name, "in": "query", "type": kind, "uniqueItems": true, "description": description,
-    })).collect();
+    let mut parameters: Vec<Value> = operation
+        .query
+        .iter()
+        .map(|(name, kind, description)| {
+            json!({
+                "name": name, "in": "query", "type": kind, "uniqueItems": true, "description": description,
+            })
+        })
+        .collect();
     if !operation.body.is_empty() {
         parameters.push(json!({ "name": "body", "in": "body", "schema": reference(&operation.body) }));
         out["consumes"] = operation.consumes().into();

@@ -34,7 +34,10 @@ pub fn v3_document(registry: &Registry, path: &str) -> Option<Document> {
     let paths_json = paths_json(registry, group, version).to_string();
     let mut out = Compressor::new();
     let info = json!({ "title": "Kubernetes", "version": VERSION });
-    out.write(format!("{{\"openapi\":\"3.0.0\",\"info\":{info},\"paths\":{paths_json},\"components\":{{\"schemas\":{{").as_bytes());
+    out.write(
+        format!("{{\"openapi\":\"3.0.0\",\"info\":{info},\"paths\":{paths_json},\"components\":{{\"schemas\":{{")
+            .as_bytes(),
+    );
     for (index, (name, json)) in closure(paths::definitions(&paths)).iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         out.write(format!("{comma}\"{name}\":").as_bytes());
@@ -45,15 +48,26 @@ pub fn v3_document(registry: &Registry, path: &str) -> Option<Document> {
 }
 
 fn paths_json(registry: &Registry, group: &str, version: &str) -> Value {
-    Value::Object(paths::paths(registry, Some((group, version))).into_iter().map(|path| (path.url.clone(), item(&path))).collect())
+    Value::Object(
+        paths::paths(registry, Some((group, version)))
+            .into_iter()
+            .map(|path| (path.url.clone(), item(&path)))
+            .collect(),
+    )
 }
 
 fn item(path: &Path) -> Value {
     let mut out: Map<String, Value> =
         path.operations.iter().map(|operation| (operation.method.to_owned(), describe(operation))).collect();
-    let parameters: Vec<Value> = path.parameters.iter().map(|name| json!({
-        "name": name, "in": "path", "required": true, "schema": { "type": "string", "uniqueItems": true },
-    })).collect();
+    let parameters: Vec<Value> = path
+        .parameters
+        .iter()
+        .map(|name| {
+            json!({
+                "name": name, "in": "path", "required": true, "schema": { "type": "string", "uniqueItems": true },
+            })
+        })
+        .collect();
     if !parameters.is_empty() {
         out.insert("parameters".into(), parameters.into());
     }
@@ -71,7 +85,8 @@ fn describe(operation: &Operation) -> Value {
             operation.consumes().iter().map(|media| ((*media).to_owned(), schema(&operation.body))).collect();
         out["requestBody"] = json!({ "content": content, "required": operation.action != "delete" && operation.action != "deletecollection" });
     }
-    let answer = if operation.answer.is_empty() { json!({ "schema": { "type": "string" } }) } else { schema(&operation.answer) };
+    let answer =
+        if operation.answer.is_empty() { json!({ "schema": { "type": "string" } }) } else { schema(&operation.answer) };
     let media = if operation.answer.is_empty() { "text/plain" } else { "application/json" };
     out["responses"] = json!({ "200": { "description": "OK", "content": { media: answer } } });
     out
@@ -104,7 +119,10 @@ mod tests {
     fn kubectl_finds_the_field_validation_parameter_of_patch() {
         let document = document("apis/apps/v1");
         let patch = &document["paths"]["/apis/apps/v1/namespaces/{namespace}/deployments/{name}"]["patch"];
-        assert_eq!(patch["x-kubernetes-group-version-kind"], json!({"group": "apps", "version": "v1", "kind": "Deployment"}));
+        assert_eq!(
+            patch["x-kubernetes-group-version-kind"],
+            json!({"group": "apps", "version": "v1", "kind": "Deployment"})
+        );
         let names: Vec<&Value> = patch["parameters"].as_array().expect("a list").iter().map(|p| &p["name"]).collect();
         for name in ["fieldValidation", "dryRun", "fieldManager", "force"] {
             assert!(names.iter().any(|n| *n == name), "{name}");

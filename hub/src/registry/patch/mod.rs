@@ -54,7 +54,8 @@ pub fn apply_merge(target: &mut Value, patch: &Value) -> Result<(), PatchError> 
 /// that would blow up the object.
 pub fn apply_json(target: &mut Value, patch: &[PatchOperation]) -> Result<(), PatchError> {
     if patch.len() > MAX_OPERATIONS {
-        let message = format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", patch.len());
+        let message =
+            format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", patch.len());
         return Err(PatchError::TooLarge(message));
     }
     let mut patched = target.clone();

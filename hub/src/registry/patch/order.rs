@@ -44,7 +44,8 @@ impl<'k> Positions<'k> {
 /// patch.
 pub(super) fn arrange(merged: Vec<Value>, wanted: &[Value], server: &[Value], key: &str) -> Vec<Value> {
     let (wanted, server) = (Positions::of(wanted, key), Positions::of(server, key));
-    let (mut named, mut server_only): (Vec<_>, Vec<_>) = merged.into_iter().partition(|item| wanted.get(item).is_some());
+    let (mut named, mut server_only): (Vec<_>, Vec<_>) =
+        merged.into_iter().partition(|item| wanted.get(item).is_some());
     named.sort_by_cached_key(|item| wanted.get(item));
     server_only.sort_by_cached_key(|item| server.get(item).unwrap_or(usize::MAX));
     weave(server_only, named, &server)

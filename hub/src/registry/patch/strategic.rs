@@ -115,7 +115,13 @@ impl Patcher<'_> {
         Ok(())
     }
 
-    fn merge_list(&self, ty: TypeRef, rule: MergeRule, old: Vec<Value>, new: Vec<Value>) -> Result<Vec<Value>, PatchError> {
+    fn merge_list(
+        &self,
+        ty: TypeRef,
+        rule: MergeRule,
+        old: Vec<Value>,
+        new: Vec<Value>,
+    ) -> Result<Vec<Value>, PatchError> {
         let objects = old.iter().chain(&new).any(Value::is_object);
         if objects && old.iter().chain(&new).any(|item| !item.is_object()) {
             return Err(unprocessable("the list holds items of different types"));
@@ -161,7 +167,11 @@ impl Patcher<'_> {
 }
 
 /// Carries out `$patch` in items: deletions by key, or replacement of the whole list by the items without a directive.
-fn apply_item_directives(mut old: Vec<Value>, new: Vec<Value>, key: &str) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
+fn apply_item_directives(
+    mut old: Vec<Value>,
+    new: Vec<Value>,
+    key: &str,
+) -> Result<(Vec<Value>, Vec<Value>), PatchError> {
     let (mut plain, mut gone, mut replace) = (Vec::new(), HashSet::new(), false);
     for item in new {
         let Some(directive) = item.get(DIRECTIVE) else {
@@ -255,30 +265,26 @@ fn unprocessable(detail: &str) -> PatchError {
 }
 
 fn no_merge_key(item: &Object, key: &str) -> PatchError {
-    bad_request(&format!("map: {} does not contain declared merge key: {key}", go_map(item)))
+    bad_request(&format!("map: {} does not contain declared merge key: {key}", printed_map(item)))
 }
 
 fn unknown_directive(directive: &Value, map: &Object) -> PatchError {
     let directive = directive.as_str().map_or_else(|| directive.to_string(), str::to_owned);
-    bad_request(&format!("unknown patch type: {directive} in map: {}", go_map(map)))
+    bad_request(&format!("unknown patch type: {directive} in map: {}", printed_map(map)))
 }
 
 /// A value as Go prints it (`map[spec:map[replicas:x]]`): refusals of a patched object quote the patch in this form.
 pub fn printed(value: &Value) -> String {
-    go_value(value)
-}
-
-fn go_map(object: &Object) -> String {
-    let entries: Vec<String> = object.iter().map(|(key, value)| format!("{key}:{}", go_value(value))).collect();
-    format!("map[{}]", entries.join(" "))
-}
-
-fn go_value(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Array(items) => format!("[{}]", items.iter().map(go_value).collect::<Vec<_>>().join(" ")),
-        Value::Object(object) => go_map(object),
+        Value::Array(items) => format!("[{}]", items.iter().map(printed).collect::<Vec<_>>().join(" ")),
+        Value::Object(object) => printed_map(object),
         Value::Bool(_) | Value::Number(_) => value.to_string(),
     }
+}
+
+fn printed_map(object: &Object) -> String {
+    let entries: Vec<String> = object.iter().map(|(key, value)| format!("{key}:{}", printed(value))).collect();
+    format!("map[{}]", entries.join(" "))
 }

@@ -175,7 +175,8 @@ fn security_context(context: &Value, path: &Path, errors: &mut Errors) {
             errors.invalid(&path.child(field), id.to_string(), "must be between 0 and 2147483647, inclusive");
         }
     }
-    if context.get("allowPrivilegeEscalation").and_then(Value::as_bool) == Some(false) && is_true(context, "privileged") {
+    if context.get("allowPrivilegeEscalation").and_then(Value::as_bool) == Some(false) && is_true(context, "privileged")
+    {
         errors.invalid(path, shown(context), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
     }
 }

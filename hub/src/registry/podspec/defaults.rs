@@ -96,7 +96,9 @@ fn tolerate(spec: &mut Value, key: &str) {
     }
     set_default(spec, "tolerations", json!([]));
     if let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) {
-        tolerations.push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_GONE_SECONDS}));
+        tolerations.push(
+            json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_GONE_SECONDS}),
+        );
     }
 }
 
@@ -195,7 +197,9 @@ fn default_volume(volume: &mut Value) {
             copy(empty_dir, &list, "sizeLimit");
         }
     }
-    if let Some(claim) = get_mut(volume, "ephemeral").and_then(|e| get_mut(e, "volumeClaimTemplate")).and_then(|t| get_mut(t, "spec")) {
+    if let Some(claim) =
+        get_mut(volume, "ephemeral").and_then(|e| get_mut(e, "volumeClaimTemplate")).and_then(|t| get_mut(t, "spec"))
+    {
         set_default(claim, "volumeMode", "Filesystem");
     }
 }
@@ -239,28 +243,31 @@ mod tests {
         }], "volumes": [{"name": "tmp"}, {"name": "c", "configMap": {"name": "c"}}]});
         default_spec(&mut spec);
         default_pod_only(&mut spec);
-        assert_eq!(spec, json!({
-            "containers": [{
-                "name": "a", "image": "x:1", "ports": [{"containerPort": 80, "protocol": "TCP"}],
-                "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}},
-                "env": [{"name": "IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}}],
-                "readinessProbe": {
-                    "httpGet": {"port": 80, "path": "/", "scheme": "HTTP"},
-                    "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3,
-                },
-                "imagePullPolicy": "IfNotPresent",
-                "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
-            }],
-            "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c", "defaultMode": 420}}],
-            "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
-            "schedulerName": "default-scheduler", "securityContext": {}, "enableServiceLinks": true,
-            "serviceAccountName": "default", "serviceAccount": "default",
-            "priority": 0, "preemptionPolicy": "PreemptLowerPriority",
-            "tolerations": [
-                {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
-                {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
-            ],
-        }));
+        assert_eq!(
+            spec,
+            json!({
+                "containers": [{
+                    "name": "a", "image": "x:1", "ports": [{"containerPort": 80, "protocol": "TCP"}],
+                    "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}},
+                    "env": [{"name": "IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}}],
+                    "readinessProbe": {
+                        "httpGet": {"port": 80, "path": "/", "scheme": "HTTP"},
+                        "timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3,
+                    },
+                    "imagePullPolicy": "IfNotPresent",
+                    "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File",
+                }],
+                "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c", "defaultMode": 420}}],
+                "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
+                "schedulerName": "default-scheduler", "securityContext": {}, "enableServiceLinks": true,
+                "serviceAccountName": "default", "serviceAccount": "default",
+                "priority": 0, "preemptionPolicy": "PreemptLowerPriority",
+                "tolerations": [
+                    {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                    {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+                ],
+            })
+        );
     }
 
     #[test]

@@ -7,15 +7,33 @@ use crate::registry::json::{get, list, text};
 use crate::registry::names::{config_key, dns_subdomain, env_name, qualified_name};
 
 const FIELD_PATHS: [&str; 9] = [
-    "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "spec.serviceAccountName", "status.hostIP",
-    "status.hostIPs", "status.podIP", "status.podIPs",
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.hostIPs",
+    "status.podIP",
+    "status.podIPs",
 ];
-const RESOURCES: [&str; 6] =
-    ["limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"];
+const RESOURCES: [&str; 6] = [
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+];
 /// Fields of a pod that can be named, but not all from the environment.
 const KNOWN_FIELDS: [&str; 7] = [
-    "metadata.labels", "metadata.annotations", "spec.restartPolicy", "spec.schedulerName", "spec.hostNetwork",
-    "status.phase", "status.nominatedNodeName",
+    "metadata.labels",
+    "metadata.annotations",
+    "spec.restartPolicy",
+    "spec.schedulerName",
+    "spec.hostNetwork",
+    "status.phase",
+    "status.nominatedNodeName",
 ];
 const MORE_THAN_ONE: &str = "may not have more than one field specified at a time";
 
@@ -50,7 +68,11 @@ fn value_from(source: &Value, has_value: bool, path: &Path, errors: &mut Errors)
         }
     }
     if sources == 0 {
-        errors.invalid(path, quoted(""), "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`");
+        errors.invalid(
+            path,
+            quoted(""),
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+        );
     } else if has_value {
         errors.invalid(path, quoted(""), "may not be specified when `value` is not empty");
     } else if sources > 1 {
@@ -151,22 +173,36 @@ mod tests {
             (json!({"name": "A", "valueFrom": field("metadata.labels['app']")}), vec![]),
             (json!({"name": "A", "valueFrom": {"secretKeyRef": key}}), vec![]),
             (json!({"value": "1"}), vec!["env[0].name: Required value"]),
-            (json!({"name": "A", "valueFrom": {}}), vec![
-                "env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
-            ]),
-            (json!({"name": "A", "value": "x", "valueFrom": {"secretKeyRef": key}}), vec![
-                "env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty",
-            ]),
-            (json!({"name": "A", "valueFrom": {"secretKeyRef": key, "configMapKeyRef": key}}), vec![
-                "env[0].valueFrom: Invalid value: \"\": may not have more than one field specified at a time",
-            ]),
-            (json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "s"}}}), vec!["env[0].valueFrom.secretKeyRef.key: Required value"]),
-            (json!({"name": "A", "valueFrom": field("spec.nope")}), vec![
-                "env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.nope\": error converting fieldPath: field label not supported: spec.nope",
-            ]),
-            (json!({"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.gas"}}}), vec![
-                "env[0].valueFrom.resourceFieldRef.resource: Unsupported value: \"limits.gas\": supported values: \"limits.cpu\", \"limits.ephemeral-storage\", \"limits.memory\", \"requests.cpu\", \"requests.ephemeral-storage\", \"requests.memory\"",
-            ]),
+            (
+                json!({"name": "A", "valueFrom": {}}),
+                vec![
+                    "env[0].valueFrom: Invalid value: \"\": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+                ],
+            ),
+            (
+                json!({"name": "A", "value": "x", "valueFrom": {"secretKeyRef": key}}),
+                vec!["env[0].valueFrom: Invalid value: \"\": may not be specified when `value` is not empty"],
+            ),
+            (
+                json!({"name": "A", "valueFrom": {"secretKeyRef": key, "configMapKeyRef": key}}),
+                vec!["env[0].valueFrom: Invalid value: \"\": may not have more than one field specified at a time"],
+            ),
+            (
+                json!({"name": "A", "valueFrom": {"secretKeyRef": {"name": "s"}}}),
+                vec!["env[0].valueFrom.secretKeyRef.key: Required value"],
+            ),
+            (
+                json!({"name": "A", "valueFrom": field("spec.nope")}),
+                vec![
+                    "env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.nope\": error converting fieldPath: field label not supported: spec.nope",
+                ],
+            ),
+            (
+                json!({"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.gas"}}}),
+                vec![
+                    "env[0].valueFrom.resourceFieldRef.resource: Unsupported value: \"limits.gas\": supported values: \"limits.cpu\", \"limits.ephemeral-storage\", \"limits.memory\", \"requests.cpu\", \"requests.ephemeral-storage\", \"requests.memory\"",
+                ],
+            ),
         ];
         for (variable, expected) in table {
             assert_eq!(check(&json!({"env": [variable]})), expected, "{variable}");

@@ -9,9 +9,9 @@ mod scheduling;
 mod validate;
 mod volumes;
 
+pub(crate) use containers::protocol;
 pub(crate) use defaults::{default_pod_only, default_spec};
+pub(crate) use probes::port_or_name;
 pub(crate) use resources::{canonical, qos_class, resource_list};
 pub(crate) use scheduling::{taint_effect, tolerations};
-pub(crate) use containers::protocol;
-pub(crate) use probes::port_or_name;
 pub(crate) use validate::{image_whitespace, pod_update, spec, template};

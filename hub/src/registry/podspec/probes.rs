@@ -94,12 +94,22 @@ mod tests {
             (json!({"httpGet": {"path": "/", "port": "http", "scheme": "HTTP"}}), vec![]),
             (json!({}), vec!["p: Required value: must specify a handler type"]),
             (json!({"exec": {}}), vec!["p.exec.command: Required value"]),
-            (json!({"tcpSocket": {"port": 70000}}), vec!["p.tcpSocket.port: Invalid value: 70000: must be between 1 and 65535, inclusive"]),
-            (json!({"tcpSocket": {"port": 1}, "grpc": {"port": 1}}), vec!["p.grpc: Forbidden: may not specify more than 1 handler type"]),
-            (json!({"tcpSocket": {"port": 1}, "periodSeconds": -1}), vec![
-                "p.periodSeconds: Invalid value: -1: must be greater than or equal to 0",
-            ]),
-            (json!({"tcpSocket": {"port": 1}, "successThreshold": 2}), vec!["p.successThreshold: Invalid value: 2: must be 1"]),
+            (
+                json!({"tcpSocket": {"port": 70000}}),
+                vec!["p.tcpSocket.port: Invalid value: 70000: must be between 1 and 65535, inclusive"],
+            ),
+            (
+                json!({"tcpSocket": {"port": 1}, "grpc": {"port": 1}}),
+                vec!["p.grpc: Forbidden: may not specify more than 1 handler type"],
+            ),
+            (
+                json!({"tcpSocket": {"port": 1}, "periodSeconds": -1}),
+                vec!["p.periodSeconds: Invalid value: -1: must be greater than or equal to 0"],
+            ),
+            (
+                json!({"tcpSocket": {"port": 1}, "successThreshold": 2}),
+                vec!["p.successThreshold: Invalid value: 2: must be 1"],
+            ),
         ];
         for (value, expected) in table {
             let mut errors = Errors::default();

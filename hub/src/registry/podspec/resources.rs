@@ -9,7 +9,15 @@ use crate::registry::names::qualified_name;
 
 const CONTAINER_RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
 const STANDARD_RESOURCES: [&str; 9] = [
-    "cpu", "memory", "ephemeral-storage", "storage", "pods", "services", "requests.cpu", "requests.memory", "limits.cpu",
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "storage",
+    "pods",
+    "services",
+    "requests.cpu",
+    "requests.memory",
+    "limits.cpu",
 ];
 
 /// Rewrites every quantity of a resource list in its canonical form (`0.5` becomes `500m`, `1024Mi` `1Gi`), as the API
@@ -50,7 +58,11 @@ pub(crate) fn resource_list(resources: Option<&Value>, path: &Path, errors: &mut
 
 fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
     let complaints = qualified_name(name);
-    if complaints.is_empty() && !name.contains('/') && !STANDARD_RESOURCES.contains(&name) && !name.starts_with("hugepages-") {
+    if complaints.is_empty()
+        && !name.contains('/')
+        && !STANDARD_RESOURCES.contains(&name)
+        && !name.starts_with("hugepages-")
+    {
         errors.invalid(path, quoted(name), "must be a standard resource type or fully qualified");
     }
     errors.invalid_text(path, name, complaints);
@@ -76,7 +88,10 @@ fn container_resource(name: &str, value: &Value, path: &Path, errors: &mut Error
         errors.invalid(path, quoted(name), "must be a standard resource for containers");
     }
     quantity(value, path, errors);
-    if !overcommits(name) && !name.starts_with("hugepages-") && parse(value).is_some_and(|q| q.nano() % 1_000_000_000 != 0) {
+    if !overcommits(name)
+        && !name.starts_with("hugepages-")
+        && parse(value).is_some_and(|q| q.nano() % 1_000_000_000 != 0)
+    {
         errors.invalid(path, quoted(value.as_str().unwrap_or("")), "must be an integer");
     }
 }
@@ -92,13 +107,23 @@ fn request_within_limit(name: &str, request: &Value, limit: Option<&Value>, path
     let requests = path.child("requests");
     match limit.and_then(parse) {
         Some(limit) if !overcommits(name) && request.nano() != limit.nano() => {
-            errors.invalid(&requests, quoted(&request.to_string()), format!("must be equal to {name} limit of {limit}"));
+            errors.invalid(
+                &requests,
+                quoted(&request.to_string()),
+                format!("must be equal to {name} limit of {limit}"),
+            );
         }
         Some(limit) if request.nano() > limit.nano() => {
-            errors.invalid(&requests, quoted(&request.to_string()), format!("must be less than or equal to {name} limit of {limit}"));
+            errors.invalid(
+                &requests,
+                quoted(&request.to_string()),
+                format!("must be less than or equal to {name} limit of {limit}"),
+            );
         }
         Some(_) => {}
-        None if !overcommits(name) => errors.required(&path.child("limits"), "Limit must be set for non overcommitable resources"),
+        None if !overcommits(name) => {
+            errors.required(&path.child("limits"), "Limit must be set for non overcommitable resources")
+        }
         None => {}
     }
 }
@@ -136,24 +161,39 @@ mod tests {
     fn requests_and_limits() {
         let table = [
             (json!({"limits": {"cpu": "100m"}, "requests": {"cpu": "100m"}}), vec![]),
-            (json!({"limits": {"cpu": "100m"}, "requests": {"cpu": "200m"}}), vec![
-                r#"r.requests: Invalid value: "200m": must be less than or equal to cpu limit of 100m"#,
-            ]),
-            (json!({"limits": {"cpu": "-1"}}), vec![r#"r.limits[cpu]: Invalid value: "-1": must be greater than or equal to 0"#]),
-            (json!({"limits": {"cpu": "banana"}}), vec![
-                r#"r.limits[cpu]: Invalid value: "banana": quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"#,
-            ]),
-            (json!({"limits": {"gas": "1"}}), vec![
-                r#"r.limits[gas]: Invalid value: "gas": must be a standard resource type or fully qualified"#,
-                r#"r.limits[gas]: Invalid value: "gas": must be a standard resource for containers"#,
-            ]),
-            (json!({"requests": {"example.com/gpu": "1"}}), vec![
-                "r.limits: Required value: Limit must be set for non overcommitable resources",
-            ]),
-            (json!({"requests": {"example.com/gpu": "1"}, "limits": {"example.com/gpu": "2"}}), vec![
-                r#"r.requests: Invalid value: "1": must be equal to example.com/gpu limit of 2"#,
-            ]),
-            (json!({"limits": {"example.com/gpu": "500m"}}), vec![r#"r.limits[example.com/gpu]: Invalid value: "500m": must be an integer"#]),
+            (
+                json!({"limits": {"cpu": "100m"}, "requests": {"cpu": "200m"}}),
+                vec![r#"r.requests: Invalid value: "200m": must be less than or equal to cpu limit of 100m"#],
+            ),
+            (
+                json!({"limits": {"cpu": "-1"}}),
+                vec![r#"r.limits[cpu]: Invalid value: "-1": must be greater than or equal to 0"#],
+            ),
+            (
+                json!({"limits": {"cpu": "banana"}}),
+                vec![
+                    r#"r.limits[cpu]: Invalid value: "banana": quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"#,
+                ],
+            ),
+            (
+                json!({"limits": {"gas": "1"}}),
+                vec![
+                    r#"r.limits[gas]: Invalid value: "gas": must be a standard resource type or fully qualified"#,
+                    r#"r.limits[gas]: Invalid value: "gas": must be a standard resource for containers"#,
+                ],
+            ),
+            (
+                json!({"requests": {"example.com/gpu": "1"}}),
+                vec!["r.limits: Required value: Limit must be set for non overcommitable resources"],
+            ),
+            (
+                json!({"requests": {"example.com/gpu": "1"}, "limits": {"example.com/gpu": "2"}}),
+                vec![r#"r.requests: Invalid value: "1": must be equal to example.com/gpu limit of 2"#],
+            ),
+            (
+                json!({"limits": {"example.com/gpu": "500m"}}),
+                vec![r#"r.limits[example.com/gpu]: Invalid value: "500m": must be an integer"#],
+            ),
         ];
         for (resources, expected) in table {
             let mut errors = Errors::default();

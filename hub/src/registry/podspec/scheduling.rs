@@ -35,7 +35,11 @@ fn one_toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
         errors.invalid(&operator_path, quoted(operator), detail);
     }
     if int(toleration, "tolerationSeconds").is_some() && effect != "NoExecute" {
-        errors.invalid(&path.child("effect"), quoted(effect), "effect must be 'NoExecute' when `tolerationSeconds` is set");
+        errors.invalid(
+            &path.child("effect"),
+            quoted(effect),
+            "effect must be 'NoExecute' when `tolerationSeconds` is set",
+        );
     }
     match operator {
         "Equal" | "" => {
@@ -45,7 +49,9 @@ fn one_toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
             }
         }
         "Exists" if value.is_empty() => {}
-        "Exists" => errors.invalid(&operator_path, shown(toleration), "value must be empty when `operator` is 'Exists'"),
+        "Exists" => {
+            errors.invalid(&operator_path, shown(toleration), "value must be empty when `operator` is 'Exists'")
+        }
         other => errors.not_supported(&operator_path, other, &["Equal", "Exists"]),
     }
     if !effect.is_empty() {
@@ -67,7 +73,11 @@ pub(super) fn affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
         for (i, weighted) in list(pods, PREFERRED).iter().enumerate() {
             let path = path.child(PREFERRED).index(i);
             weight(weighted, &path, errors);
-            pod_affinity_term(weighted.get("podAffinityTerm").unwrap_or(&Value::Null), &path.child("podAffinityTerm"), errors);
+            pod_affinity_term(
+                weighted.get("podAffinityTerm").unwrap_or(&Value::Null),
+                &path.child("podAffinityTerm"),
+                errors,
+            );
         }
     }
 }
@@ -187,16 +197,26 @@ mod tests {
         let table = [
             (json!({"operator": "Exists"}), vec![]),
             (json!({"key": "a", "value": "b", "effect": "NoSchedule"}), vec![]),
-            (json!({"value": "b"}), vec![
-                "t[0].operator: Invalid value: \"\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
-            ]),
-            (json!({"key": "a", "operator": "Is"}), vec!["t[0].operator: Unsupported value: \"Is\": supported values: \"Equal\", \"Exists\""]),
-            (json!({"key": "a", "effect": "No"}), vec![
-                "t[0].effect: Unsupported value: \"No\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
-            ]),
-            (json!({"key": "a", "tolerationSeconds": 1}), vec![
-                "t[0].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set",
-            ]),
+            (
+                json!({"value": "b"}),
+                vec![
+                    "t[0].operator: Invalid value: \"\": operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+                ],
+            ),
+            (
+                json!({"key": "a", "operator": "Is"}),
+                vec!["t[0].operator: Unsupported value: \"Is\": supported values: \"Equal\", \"Exists\""],
+            ),
+            (
+                json!({"key": "a", "effect": "No"}),
+                vec![
+                    "t[0].effect: Unsupported value: \"No\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\"",
+                ],
+            ),
+            (
+                json!({"key": "a", "tolerationSeconds": 1}),
+                vec!["t[0].effect: Invalid value: \"\": effect must be 'NoExecute' when `tolerationSeconds` is set"],
+            ),
         ];
         for (toleration, expected) in table {
             let mut errors = Errors::default();
@@ -227,10 +247,17 @@ mod tests {
             "podAntiAffinity": {PREFERRED: [{"weight": 0, "podAffinityTerm": {"topologyKey": ""}}]},
         });
         affinity(&value, &Path::new("a"), &mut errors);
-        assert_eq!(texts_of(errors), [
-            format!("a.nodeAffinity.{REQUIRED}.nodeSelectorTerms[0].matchExpressions[0].values: Required value: must be specified single value when `operator` is 'Lt' or 'Gt'"),
-            format!("a.podAntiAffinity.{PREFERRED}[0].weight: Invalid value: 0: must be in the range 1-100"),
-            format!("a.podAntiAffinity.{PREFERRED}[0].podAffinityTerm.topologyKey: Required value: can not be empty"),
-        ]);
+        assert_eq!(
+            texts_of(errors),
+            [
+                format!(
+                    "a.nodeAffinity.{REQUIRED}.nodeSelectorTerms[0].matchExpressions[0].values: Required value: must be specified single value when `operator` is 'Lt' or 'Gt'"
+                ),
+                format!("a.podAntiAffinity.{PREFERRED}[0].weight: Invalid value: 0: must be in the range 1-100"),
+                format!(
+                    "a.podAntiAffinity.{PREFERRED}[0].podAffinityTerm.topologyKey: Required value: can not be empty"
+                ),
+            ]
+        );
     }
 }

@@ -29,7 +29,11 @@ pub(crate) fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
     host_namespaces(spec, path, errors);
     errors.non_negative(&path.child("terminationGracePeriodSeconds"), int(spec, "terminationGracePeriodSeconds"));
     if let Some(seconds) = int(spec, "activeDeadlineSeconds").filter(|s| !(1..=i64::from(i32::MAX)).contains(s)) {
-        errors.invalid(&path.child("activeDeadlineSeconds"), seconds.to_string(), "must be between 1 and 2147483647, inclusive");
+        errors.invalid(
+            &path.child("activeDeadlineSeconds"),
+            seconds.to_string(),
+            "must be between 1 and 2147483647, inclusive",
+        );
     }
     for (i, alias) in list(spec, "hostAliases").iter().enumerate() {
         let path = path.child("hostAliases").index(i);
@@ -70,7 +74,11 @@ fn named_things(spec: &Value, path: &Path, errors: &mut Errors) {
 
 fn host_namespaces(spec: &Value, path: &Path, errors: &mut Errors) {
     if is_true(spec, "shareProcessNamespace") && is_true(spec, "hostPID") {
-        errors.invalid(&path.child("shareProcessNamespace"), "true", "ShareProcessNamespace and HostPID cannot both be enabled");
+        errors.invalid(
+            &path.child("shareProcessNamespace"),
+            "true",
+            "ShareProcessNamespace and HostPID cannot both be enabled",
+        );
     }
 }
 
@@ -152,7 +160,9 @@ fn with_changeable_of(new: &Value, old: &Value) -> Value {
     for field in ["activeDeadlineSeconds", "tolerations"] {
         crate::registry::json::copy(&mut munged, old, field);
     }
-    if int(old, "terminationGracePeriodSeconds").is_some_and(|s| s < 0) && int(new, "terminationGracePeriodSeconds") == Some(1) {
+    if int(old, "terminationGracePeriodSeconds").is_some_and(|s| s < 0)
+        && int(new, "terminationGracePeriodSeconds") == Some(1)
+    {
         crate::registry::json::copy(&mut munged, old, "terminationGracePeriodSeconds");
     }
     for field in ["containers", "initContainers"] {

@@ -48,35 +48,57 @@ fn containers_are_checked() {
         (json!({}), vec!["spec.containers: Required value"]),
         (with(json!({"image": ""})), vec!["spec.containers[0].image: Required value"]),
         (with(json!({"name": ""})), vec!["spec.containers[0].name: Required value"]),
-        (json!({"containers": [{"name": "a", "image": "x"}, {"name": "a", "image": "x"}]}), vec![
-            "spec.containers[1].name: Duplicate value: \"a\"",
-        ]),
-        (with(json!({"imagePullPolicy": "Sometimes"})), vec![
-            "spec.containers[0].imagePullPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
-        ]),
-        (with(json!({"ports": [{"containerPort": 70000}]})), vec![
-            "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
-        ]),
+        (
+            json!({"containers": [{"name": "a", "image": "x"}, {"name": "a", "image": "x"}]}),
+            vec!["spec.containers[1].name: Duplicate value: \"a\""],
+        ),
+        (
+            with(json!({"imagePullPolicy": "Sometimes"})),
+            vec![
+                "spec.containers[0].imagePullPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"IfNotPresent\", \"Never\"",
+            ],
+        ),
+        (
+            with(json!({"ports": [{"containerPort": 70000}]})),
+            vec![
+                "spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive",
+            ],
+        ),
         (with(json!({"ports": [{}]})), vec!["spec.containers[0].ports[0].containerPort: Required value"]),
-        (with(json!({"ports": [{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}]})), vec![
-            "spec.containers[0].ports[1].name: Duplicate value: \"a\"",
-        ]),
-        (with(json!({"ports": [{"containerPort": 1, "protocol": "ICMP"}]})), vec![
-            "spec.containers[0].ports[0].protocol: Unsupported value: \"ICMP\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
-        ]),
-        (with(json!({"ports": [{"containerPort": 1, "hostPort": 8}, {"containerPort": 2, "hostPort": 8}]})), vec![
-            "spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//8\"",
-        ]),
-        (with(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})), vec![
-            "spec.containers[0].volumeMounts[0].name: Not found: \"v\"",
-        ]),
-        (with(json!({"terminationMessagePolicy": "Log"})), vec![
-            "spec.containers[0].terminationMessagePolicy: Invalid value: \"Log\": must be 'File' or 'FallbackToLogsOnError'",
-        ]),
-        (pod(json!({"initContainers": [{"name": "i", "image": "x", "livenessProbe": {"tcpSocket": {"port": 1}}}]})), vec![
-            "spec.initContainers[0].livenessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
-        ]),
-        (pod(json!({"initContainers": [{"name": "a", "image": "x"}]})), vec!["spec.initContainers[0].name: Duplicate value: \"a\""]),
+        (
+            with(json!({"ports": [{"containerPort": 1, "name": "a"}, {"containerPort": 2, "name": "a"}]})),
+            vec!["spec.containers[0].ports[1].name: Duplicate value: \"a\""],
+        ),
+        (
+            with(json!({"ports": [{"containerPort": 1, "protocol": "ICMP"}]})),
+            vec![
+                "spec.containers[0].ports[0].protocol: Unsupported value: \"ICMP\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+            ],
+        ),
+        (
+            with(json!({"ports": [{"containerPort": 1, "hostPort": 8}, {"containerPort": 2, "hostPort": 8}]})),
+            vec!["spec.containers[0].ports[1].hostPort: Duplicate value: \"TCP//8\""],
+        ),
+        (
+            with(json!({"volumeMounts": [{"name": "v", "mountPath": "/v"}]})),
+            vec!["spec.containers[0].volumeMounts[0].name: Not found: \"v\""],
+        ),
+        (
+            with(json!({"terminationMessagePolicy": "Log"})),
+            vec![
+                "spec.containers[0].terminationMessagePolicy: Invalid value: \"Log\": must be 'File' or 'FallbackToLogsOnError'",
+            ],
+        ),
+        (
+            pod(json!({"initContainers": [{"name": "i", "image": "x", "livenessProbe": {"tcpSocket": {"port": 1}}}]})),
+            vec![
+                "spec.initContainers[0].livenessProbe: Forbidden: may not be set for init containers without restartPolicy=Always",
+            ],
+        ),
+        (
+            pod(json!({"initContainers": [{"name": "a", "image": "x"}]})),
+            vec!["spec.initContainers[0].name: Duplicate value: \"a\""],
+        ),
     ];
     for (value, expected) in table {
         assert_eq!(check(value.clone()), expected, "{value}");
@@ -86,25 +108,42 @@ fn containers_are_checked() {
 #[test]
 fn specs_are_checked() {
     let table = [
-        (json!({"restartPolicy": "Sometimes"}), vec![
-            "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
-        ]),
-        (json!({"dnsPolicy": "Mine"}), vec![
-            "spec.dnsPolicy: Unsupported value: \"Mine\": supported values: \"ClusterFirstWithHostNet\", \"ClusterFirst\", \"Default\", \"None\"",
-        ]),
-        (json!({"dnsPolicy": "None"}), vec!["spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"]),
-        (json!({"terminationGracePeriodSeconds": -1}), vec![
-            "spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0",
-        ]),
-        (json!({"activeDeadlineSeconds": 0}), vec![
-            "spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive",
-        ]),
-        (json!({"hostAliases": [{"ip": "x"}]}), vec![
-            "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-        ]),
-        (json!({"hostPID": true, "shareProcessNamespace": true}), vec![
-            "spec.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
-        ]),
+        (
+            json!({"restartPolicy": "Sometimes"}),
+            vec![
+                "spec.restartPolicy: Unsupported value: \"Sometimes\": supported values: \"Always\", \"OnFailure\", \"Never\"",
+            ],
+        ),
+        (
+            json!({"dnsPolicy": "Mine"}),
+            vec![
+                "spec.dnsPolicy: Unsupported value: \"Mine\": supported values: \"ClusterFirstWithHostNet\", \"ClusterFirst\", \"Default\", \"None\"",
+            ],
+        ),
+        (
+            json!({"dnsPolicy": "None"}),
+            vec!["spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"],
+        ),
+        (
+            json!({"terminationGracePeriodSeconds": -1}),
+            vec!["spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0"],
+        ),
+        (
+            json!({"activeDeadlineSeconds": 0}),
+            vec!["spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive"],
+        ),
+        (
+            json!({"hostAliases": [{"ip": "x"}]}),
+            vec![
+                "spec.hostAliases[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            ],
+        ),
+        (
+            json!({"hostPID": true, "shareProcessNamespace": true}),
+            vec![
+                "spec.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
+            ],
+        ),
     ];
     for (fields, expected) in table {
         assert_eq!(check(pod(fields.clone())), expected, "{fields}");
@@ -120,28 +159,69 @@ fn a_pod_update_changes_little() {
     assert_eq!(update(with(json!({"imagePullPolicy": "Always", "image": "y"})), old()), Vec::<String>::new());
     assert_eq!(update(pod(json!({"tolerations": [{"key": "a"}]})), old()), Vec::<String>::new());
     assert_eq!(update(pod(json!({"activeDeadlineSeconds": 9})), old()), Vec::<String>::new());
-    assert_eq!(update(pod(json!({"hostname": "h"})), old()), [format!("spec: Forbidden: {ONLY_CHANGEABLE}\n+ hostname: \"h\"")]);
-    assert_eq!(update(with(json!({"command": ["sh"]})), old()), [
-        format!("spec: Forbidden: {ONLY_CHANGEABLE}\n+ containers[0].command: [\"sh\"]"),
-    ]);
-    assert_eq!(update(json!({"containers": []}), old()), ["spec.containers: Forbidden: pod updates may not add or remove containers"]);
-    assert_eq!(update(old(), pod(json!({"activeDeadlineSeconds": 9}))), [
-        "spec.activeDeadlineSeconds: Invalid value: \"null\": must not update from a positive integer to nil value",
-    ]);
+    assert_eq!(
+        update(pod(json!({"hostname": "h"})), old()),
+        [format!("spec: Forbidden: {ONLY_CHANGEABLE}\n+ hostname: \"h\"")]
+    );
+    assert_eq!(
+        update(with(json!({"command": ["sh"]})), old()),
+        [format!("spec: Forbidden: {ONLY_CHANGEABLE}\n+ containers[0].command: [\"sh\"]"),]
+    );
+    assert_eq!(
+        update(json!({"containers": []}), old()),
+        ["spec.containers: Forbidden: pod updates may not add or remove containers"]
+    );
+    assert_eq!(
+        update(old(), pod(json!({"activeDeadlineSeconds": 9}))),
+        ["spec.activeDeadlineSeconds: Invalid value: \"null\": must not update from a positive integer to nil value",]
+    );
 }
 
 fn any_json() -> impl Strategy<Value = Value> {
-    let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i64>().prop_map(Value::from), "[a-z0-9/%.-]{0,6}".prop_map(Value::from)];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "[a-z0-9/%.-]{0,6}".prop_map(Value::from)
+    ];
     let field = prop::sample::select(vec![
-        "containers", "initContainers", "volumes", "name", "image", "ports", "containerPort", "env", "valueFrom", "fieldRef", "resources",
-        "limits", "requests", "cpu", "tolerations", "affinity", "nodeAffinity", "volumeMounts", "emptyDir", "configMap", "livenessProbe",
-        "httpGet", "port", "securityContext", "dnsConfig", "restartPolicy", "serviceAccountName", "projected", "sources",
+        "containers",
+        "initContainers",
+        "volumes",
+        "name",
+        "image",
+        "ports",
+        "containerPort",
+        "env",
+        "valueFrom",
+        "fieldRef",
+        "resources",
+        "limits",
+        "requests",
+        "cpu",
+        "tolerations",
+        "affinity",
+        "nodeAffinity",
+        "volumeMounts",
+        "emptyDir",
+        "configMap",
+        "livenessProbe",
+        "httpGet",
+        "port",
+        "securityContext",
+        "dnsConfig",
+        "restartPolicy",
+        "serviceAccountName",
+        "projected",
+        "sources",
     ]);
-    leaf.prop_recursive(5, 40, 4, move |inner| prop_oneof![
-        prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-        prop::collection::btree_map(field.clone(), inner, 0..5)
-            .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
-    ])
+    leaf.prop_recursive(5, 40, 4, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::btree_map(field.clone(), inner, 0..5)
+                .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
 }
 
 proptest! {

@@ -180,7 +180,11 @@ pub(super) fn mounts(container: &Value, volumes: &BTreeSet<&str>, path: &Path, e
         let (sub_path, expression) = (text(mount, "subPath"), text(mount, "subPathExpr"));
         descending(sub_path, &path.child("subPath"), errors);
         if !sub_path.is_empty() && !expression.is_empty() {
-            errors.invalid(&path.child("subPathExpr"), quoted(expression), "subPathExpr and subPath are mutually exclusive");
+            errors.invalid(
+                &path.child("subPathExpr"),
+                quoted(expression),
+                "subPathExpr and subPath are mutually exclusive",
+            );
         }
     }
 }
@@ -196,18 +200,29 @@ mod tests {
             (json!({"name": "v", "emptyDir": {}}), vec![]),
             (json!({"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "a/b"}]}}), vec![]),
             (json!({"name": "v"}), vec!["volumes[0]: Required value: must specify a volume type"]),
-            (json!({"name": "V", "emptyDir": {}}).clone(), vec!["volumes[0].name: Invalid value: \"V\": a lowercase RFC 1123 label must consist of"]),
-            (json!({"name": "v", "emptyDir": {}, "secret": {"secretName": "s"}}), vec![
-                "volumes[0].secret: Forbidden: may not specify more than 1 volume type",
-            ]),
+            (
+                json!({"name": "V", "emptyDir": {}}).clone(),
+                vec!["volumes[0].name: Invalid value: \"V\": a lowercase RFC 1123 label must consist of"],
+            ),
+            (
+                json!({"name": "v", "emptyDir": {}, "secret": {"secretName": "s"}}),
+                vec!["volumes[0].secret: Forbidden: may not specify more than 1 volume type"],
+            ),
             (json!({"name": "v", "secret": {}}), vec!["volumes[0].secret.secretName: Required value"]),
-            (json!({"name": "v", "hostPath": {"path": "/a/../b"}}), vec!["volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"]),
-            (json!({"name": "v", "secret": {"secretName": "s", "defaultMode": 512}}), vec![
-                "volumes[0].secret.defaultMode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive",
-            ]),
-            (json!({"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "/a"}]}}), vec![
-                "volumes[0].configMap.items[0].path: Invalid value: \"/a\": must be a relative path",
-            ]),
+            (
+                json!({"name": "v", "hostPath": {"path": "/a/../b"}}),
+                vec!["volumes[0].hostPath.path: Invalid value: \"/a/../b\": must not contain '..'"],
+            ),
+            (
+                json!({"name": "v", "secret": {"secretName": "s", "defaultMode": 512}}),
+                vec![
+                    "volumes[0].secret.defaultMode: Invalid value: 512: must be a number between 0 and 0777 (octal), both inclusive",
+                ],
+            ),
+            (
+                json!({"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "/a"}]}}),
+                vec!["volumes[0].configMap.items[0].path: Invalid value: \"/a\": must be a relative path"],
+            ),
         ];
         for (volume, expected) in table {
             let mut errors = Errors::default();
@@ -228,10 +243,13 @@ mod tests {
         ]});
         mounts(&container, &BTreeSet::from(["v"]), &Path::new("m"), &mut errors);
         let texts: Vec<String> = errors.into_vec().iter().map(ToString::to_string).collect();
-        assert_eq!(texts, [
-            "m[1].name: Not found: \"w\"",
-            "m[1].mountPath: Invalid value: \"/a\": must be unique",
-            "m[2].subPath: Invalid value: \"../x\": must not contain '..'",
-        ]);
+        assert_eq!(
+            texts,
+            [
+                "m[1].name: Not found: \"w\"",
+                "m[1].mountPath: Invalid value: \"/a\": must be unique",
+                "m[2].subPath: Invalid value: \"../x\": must not contain '..'",
+            ]
+        );
     }
 }

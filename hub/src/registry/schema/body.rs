@@ -59,7 +59,8 @@ pub fn parse_body(bytes: &[u8], content_type: ContentType) -> Result<(Value, Vec
             .map_err(|source| DecodeError::Json { message: go_message(bytes, &source), source })?,
         ContentType::Yaml => parse_yaml(bytes)?,
     };
-    let duplicates = tracked.duplicates.iter().map(|path| format!("duplicate field {:?}", path.trim_start_matches('.')));
+    let duplicates =
+        tracked.duplicates.iter().map(|path| format!("duplicate field {:?}", path.trim_start_matches('.')));
     Ok((tracked.value, duplicates.collect()))
 }
 
@@ -279,12 +280,21 @@ mod tests {
         let deep_json = "[".repeat(100_000);
         let deep_flow = "[".repeat(100_000);
         let deep_block = "- ".repeat(100_000);
-        let laughs = format!("a: &a [x,x,x,x,x,x,x,x,x]\n{}", ('b'..='k').zip('a'..='j').fold(String::new(), |out, (n, p)| {
-            format!("{out}{n}: &{n} [*{p},*{p},*{p},*{p},*{p},*{p},*{p},*{p},*{p}]\n")
-        }));
+        let laughs = format!(
+            "a: &a [x,x,x,x,x,x,x,x,x]\n{}",
+            ('b'..='k').zip('a'..='j').fold(String::new(), |out, (n, p)| {
+                format!("{out}{n}: &{n} [*{p},*{p},*{p},*{p},*{p},*{p},*{p},*{p},*{p}]\n")
+            })
+        );
         for (text, content_type) in [
-            (deep_json.as_str(), Json), (&deep_flow, Yaml), (&deep_block, Yaml), (&laughs, Yaml),
-            ("a: b: c", Yaml), ("a: [", Yaml), ("a: 1\n---\nb: 2\n---\nc: 3", Yaml), ("\t\tx: 1\n y", Yaml),
+            (deep_json.as_str(), Json),
+            (&deep_flow, Yaml),
+            (&deep_block, Yaml),
+            (&laughs, Yaml),
+            ("a: b: c", Yaml),
+            ("a: [", Yaml),
+            ("a: 1\n---\nb: 2\n---\nc: 3", Yaml),
+            ("\t\tx: 1\n y", Yaml),
         ] {
             assert!(parse(text, content_type).is_err(), "{}", &text[..text.len().min(40)]);
         }

@@ -24,7 +24,8 @@ impl Schema {
     ///
     /// The body is fit to be stored only when no errors come back.
     pub fn decode(&self, definition: &str, body: &mut Value) -> Decoded {
-        let mut decoder = Decoder { schema: self, strict: String::new(), go: String::new(), owner: "", out: Decoded::default() };
+        let mut decoder =
+            Decoder { schema: self, strict: String::new(), go: String::new(), owner: "", out: Decoded::default() };
         // A fatal refusal is in the list like every other.
         let _fatal = decoder.value(self.type_of(definition).0, body);
         decoder.out
@@ -167,7 +168,8 @@ impl Decoder<'_> {
             Value::Array(_) => "array".to_owned(),
             Value::Object(_) => "object".to_owned(),
         };
-        let place = if self.go.is_empty() { "value".to_owned() } else { format!("struct field {}.{}", self.owner, self.go) };
+        let place =
+            if self.go.is_empty() { "value".to_owned() } else { format!("struct field {}.{}", self.owner, self.go) };
         self.out.errors.push(format!("json: cannot unmarshal {found} into Go {place} of type {wanted}"));
     }
 }
@@ -200,6 +202,7 @@ fn short(definition: &'static str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
 
     const DEPLOYMENT: &str = "io.k8s.api.apps.v1.Deployment";
@@ -213,21 +216,77 @@ mod tests {
     #[test]
     fn wrong_types_are_told_in_gos_words() {
         for (definition, body, expected) in [
-            (DEPLOYMENT, json!({"spec": {"replicas": "3"}}), "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32"),
-            (DEPLOYMENT, json!({"spec": {"replicas": 3_000_000_000_u64}}), "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of type int32"),
-            (DEPLOYMENT, json!({"spec": {"replicas": 1.5}}), "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32"),
-            (DEPLOYMENT, json!({"spec": "x"}), "json: cannot unmarshal string into Go struct field Deployment.spec of type v1.DeploymentSpec"),
-            (POD, json!({"metadata": {"labels": {"a": 1}}}), "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string"),
-            (POD, json!({"metadata": {"labels": []}}), "json: cannot unmarshal array into Go struct field ObjectMeta.metadata.labels of type map[string]string"),
-            (POD, json!({"spec": {"containers": {}}}), "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container"),
-            (POD, json!({"spec": {"containers": [{"env": [{"value": 1}]}]}}), "json: cannot unmarshal number into Go struct field EnvVar.spec.containers.env.value of type string"),
-            (POD, json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "banana"}}}]}}), "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"),
-            (POD, json!({"metadata": {"creationTimestamp": 5}}), "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string"),
+            (
+                DEPLOYMENT,
+                json!({"spec": {"replicas": "3"}}),
+                "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32",
+            ),
+            (
+                DEPLOYMENT,
+                json!({"spec": {"replicas": 3_000_000_000_u64}}),
+                "json: cannot unmarshal number 3000000000 into Go struct field DeploymentSpec.spec.replicas of type int32",
+            ),
+            (
+                DEPLOYMENT,
+                json!({"spec": {"replicas": 1.5}}),
+                "json: cannot unmarshal number 1.5 into Go struct field DeploymentSpec.spec.replicas of type int32",
+            ),
+            (
+                DEPLOYMENT,
+                json!({"spec": "x"}),
+                "json: cannot unmarshal string into Go struct field Deployment.spec of type v1.DeploymentSpec",
+            ),
+            (
+                POD,
+                json!({"metadata": {"labels": {"a": 1}}}),
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.labels of type string",
+            ),
+            (
+                POD,
+                json!({"metadata": {"labels": []}}),
+                "json: cannot unmarshal array into Go struct field ObjectMeta.metadata.labels of type map[string]string",
+            ),
+            (
+                POD,
+                json!({"spec": {"containers": {}}}),
+                "json: cannot unmarshal object into Go struct field PodSpec.spec.containers of type []v1.Container",
+            ),
+            (
+                POD,
+                json!({"spec": {"containers": [{"env": [{"value": 1}]}]}}),
+                "json: cannot unmarshal number into Go struct field EnvVar.spec.containers.env.value of type string",
+            ),
+            (
+                POD,
+                json!({"spec": {"containers": [{"resources": {"limits": {"cpu": "banana"}}}]}}),
+                "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+            ),
+            (
+                POD,
+                json!({"metadata": {"creationTimestamp": 5}}),
+                "json: cannot unmarshal number into Go struct field ObjectMeta.metadata.creationTimestamp of type string",
+            ),
             (POD, json!([]), "json: cannot unmarshal array into Go value of type v1.Pod"),
-            (POD, json!({"spec": {"restartPolicy": 5}}), "json: cannot unmarshal number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy"),
-            (POD, json!({"spec": {"containers": [{"resources": {"limits": []}}]}}), "json: cannot unmarshal array into Go struct field ResourceRequirements.spec.containers.resources.limits of type v1.ResourceList"),
-            ("io.k8s.api.core.v1.Secret", json!({"data": {"a": 1}}), "json: cannot unmarshal number into Go struct field Secret.data of type []uint8"),
-            ("io.k8s.api.core.v1.Service", json!({"spec": {"ports": [{"targetPort": true}]}}), "json: cannot unmarshal bool into Go struct field ServicePort.spec.ports.targetPort of type int32"),
+            (
+                POD,
+                json!({"spec": {"restartPolicy": 5}}),
+                "json: cannot unmarshal number into Go struct field PodSpec.spec.restartPolicy of type v1.RestartPolicy",
+            ),
+            (
+                POD,
+                json!({"spec": {"containers": [{"resources": {"limits": []}}]}}),
+                "json: cannot unmarshal array into Go struct field ResourceRequirements.spec.containers.resources.limits of type v1.ResourceList",
+            ),
+            (
+                "io.k8s.api.core.v1.Secret",
+                json!({"data": {"a": 1}}),
+                "json: cannot unmarshal number into Go struct field Secret.data of type []uint8",
+            ),
+            (
+                "io.k8s.api.core.v1.Service",
+                json!({"spec": {"ports": [{"targetPort": true}]}}),
+                "json: cannot unmarshal bool into Go struct field ServicePort.spec.ports.targetPort of type int32",
+            ),
         ] {
             let (_, decoded) = decode(definition, body);
             assert_eq!(decoded.errors.first().map(String::as_str), Some(expected));
@@ -236,39 +295,55 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_dropped_and_told_with_their_path() {
-        let (body, decoded) = decode(POD, json!({
-            "spec": {"containers": [{"name": "a", "imagee": "x"}], "foo": 1}, "bar": null,
-            "metadata": {"labels": {"any": "key"}},
-        }));
+        let (body, decoded) = decode(
+            POD,
+            json!({
+                "spec": {"containers": [{"name": "a", "imagee": "x"}], "foo": 1}, "bar": null,
+                "metadata": {"labels": {"any": "key"}},
+            }),
+        );
         assert_eq!(body, json!({"spec": {"containers": [{"name": "a"}]}, "metadata": {"labels": {"any": "key"}}}));
-        assert_eq!(decoded.unknown, [
-            r#"unknown field "bar""#, r#"unknown field "spec.foo""#, r#"unknown field "spec.containers[0].imagee""#,
-        ]);
+        assert_eq!(
+            decoded.unknown,
+            [r#"unknown field "bar""#, r#"unknown field "spec.foo""#, r#"unknown field "spec.containers[0].imagee""#,]
+        );
         assert_eq!(decoded.errors, [""; 0]);
     }
 
     #[test]
     fn nulls_are_absent_fields() {
-        let (body, decoded) = decode(POD, json!({
-            "metadata": {"creationTimestamp": null, "labels": {"a": null}},
-            "spec": {"containers": [null], "volumes": [{"name": "v", "emptyDir": null}]},
-        }));
-        assert_eq!(body, json!({
-            "metadata": {"labels": {"a": ""}}, "spec": {"containers": [{}], "volumes": [{"name": "v"}]},
-        }));
+        let (body, decoded) = decode(
+            POD,
+            json!({
+                "metadata": {"creationTimestamp": null, "labels": {"a": null}},
+                "spec": {"containers": [null], "volumes": [{"name": "v", "emptyDir": null}]},
+            }),
+        );
+        assert_eq!(
+            body,
+            json!({
+                "metadata": {"labels": {"a": ""}}, "spec": {"containers": [{}], "volumes": [{"name": "v"}]},
+            })
+        );
         assert_eq!(decoded, Decoded::default());
     }
 
     #[test]
     fn quantities_and_times_take_their_canonical_form() {
-        let (body, decoded) = decode(POD, json!({
-            "metadata": {"creationTimestamp": "2026-01-02T03:04:05+01:00"},
-            "spec": {"containers": [{"resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}}]},
-        }));
-        assert_eq!(body, json!({
-            "metadata": {"creationTimestamp": "2026-01-02T02:04:05Z"},
-            "spec": {"containers": [{"resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}}]},
-        }));
+        let (body, decoded) = decode(
+            POD,
+            json!({
+                "metadata": {"creationTimestamp": "2026-01-02T03:04:05+01:00"},
+                "spec": {"containers": [{"resources": {"limits": {"cpu": 0.5, "memory": "1024Mi"}}}]},
+            }),
+        );
+        assert_eq!(
+            body,
+            json!({
+                "metadata": {"creationTimestamp": "2026-01-02T02:04:05Z"},
+                "spec": {"containers": [{"resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}}]},
+            })
+        );
         assert_eq!(decoded, Decoded::default());
     }
 
@@ -277,5 +352,37 @@ mod tests {
         let (body, decoded) = decode("com.example.v1.Thing", json!({"a": null, "b": [1, "x"]}));
         assert_eq!(body, json!({"a": null, "b": [1, "x"]}));
         assert_eq!(decoded, Decoded::default());
+    }
+
+    /// JSON made of names that pods know, so that types meet where they should not.
+    fn anything() -> impl Strategy<Value = Value> {
+        let names =
+            ["spec", "containers", "name", "env", "resources", "limits", "cpu", "metadata", "labels", "volumes", "x"];
+        let name = move || prop::sample::select(names.to_vec()).prop_map(str::to_owned);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[a-z0-9.]{0,4}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 40, 4, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map(name(), inner, 0..4).prop_map(|map| json!(map)),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_decoded_or_refused_and_decodes_to_itself(body in anything()) {
+            let (once, decoded) = decode(POD, body);
+            if decoded.errors.is_empty() {
+                let (twice, again) = decode(POD, once.clone());
+                prop_assert_eq!(twice, once);
+                prop_assert_eq!(again, Decoded::default());
+            }
+        }
     }
 }

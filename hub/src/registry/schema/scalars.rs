@@ -36,7 +36,9 @@ pub(super) fn int_or_string(value: &Value) -> Result<(), Refusal> {
     match value {
         Value::String(_) => Ok(()),
         Value::Number(number) if number.as_i64().is_some_and(|n| i32::try_from(n).is_ok()) => Ok(()),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(Refusal::Type("int32")),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            Err(Refusal::Type("int32"))
+        }
     }
 }
 
@@ -118,7 +120,9 @@ mod tests {
 
     #[test]
     fn quantities_become_canonical() {
-        for (given, expected) in [(json!("0.5"), "500m"), (json!("1024Mi"), "1Gi"), (json!(2), "2"), (json!(0.1), "100m")] {
+        for (given, expected) in
+            [(json!("0.5"), "500m"), (json!("1024Mi"), "1Gi"), (json!(2), "2"), (json!(0.1), "100m")]
+        {
             assert_eq!(after(quantity, given), Ok(json!(expected)));
         }
         for bad in [json!("banana"), json!(true), json!([]), json!("")] {
@@ -142,9 +146,18 @@ mod tests {
     #[test]
     fn bad_times_are_refused_in_gos_words() {
         for (given, expected) in [
-            ("yesterday", r#"parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006""#),
-            ("2026-01-02 03:04:05Z", r#"parsing time "2026-01-02 03:04:05Z" as "2006-01-02T15:04:05Z07:00": cannot parse " 03:04:05Z" as "T""#),
-            ("2026-01-02T03:04:05", r#"parsing time "2026-01-02T03:04:05" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00""#),
+            (
+                "yesterday",
+                r#"parsing time "yesterday" as "2006-01-02T15:04:05Z07:00": cannot parse "yesterday" as "2006""#,
+            ),
+            (
+                "2026-01-02 03:04:05Z",
+                r#"parsing time "2026-01-02 03:04:05Z" as "2006-01-02T15:04:05Z07:00": cannot parse " 03:04:05Z" as "T""#,
+            ),
+            (
+                "2026-01-02T03:04:05",
+                r#"parsing time "2026-01-02T03:04:05" as "2006-01-02T15:04:05Z07:00": cannot parse "" as "Z07:00""#,
+            ),
             ("2026-02-31T03:04:05Z", r#"parsing time "2026-02-31T03:04:05Z": day out of range"#),
         ] {
             assert_eq!(after(time, json!(given)), Err(Refusal::Text(expected.into())));

@@ -61,7 +61,11 @@ fn container() -> Container {
             host_ip: String::new(),
             protocol: Protocol::Tcp,
         }],
-        resources: Resources { cpu_request_milli: Some(100), memory_limit_bytes: Some(1 << 20), ..Resources::default() },
+        resources: Resources {
+            cpu_request_milli: Some(100),
+            memory_limit_bytes: Some(1 << 20),
+            ..Resources::default()
+        },
         stdin: false,
         stdin_once: false,
         tty: true,
@@ -178,7 +182,12 @@ fn keys() -> Vec<ItemKey> {
 fn to_hub() -> Vec<ToHub> {
     let digest = Digest([1; 16]);
     vec![
-        ToHub::Join(Join { token: "id.secret".into(), node: "edge".into(), csr_der: vec![1, 2], version: "0.1.0".into() }),
+        ToHub::Join(Join {
+            token: "id.secret".into(),
+            node: "edge".into(),
+            csr_der: vec![1, 2],
+            version: "0.1.0".into(),
+        }),
         ToHub::Hello(Hello { version: "0.1.0".into(), desired: digest, reported: Digest([2; 16]) }),
         ToHub::Inventory(keys().into_iter().map(|k| (k, digest)).collect()),
         ToHub::Node(Box::new(node_report())),

@@ -1,0 +1,138 @@
+//! The API's discovery and OpenAPI documents, from the table of kinds.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use crate::api::{Document, Documents};
+use crate::registry::Registry;
+use crate::registry::discovery::{self, Aggregated};
+use crate::registry::openapi::{self, Cache, Which};
+
+const JSON: &str = "application/json";
+
+/// Makes documents on demand.
+#[derive(Debug)]
+pub(super) struct RegistryDocuments {
+    registry: Arc<Registry>,
+    /// `HOST:PORT` under which clients reach this hub.
+    address: String,
+    openapi: Cache,
+}
+
+impl RegistryDocuments {
+    pub(super) fn new(registry: Arc<Registry>, address: String) -> Self {
+        Self { registry, address, openapi: Cache::default() }
+    }
+
+    fn discovery(&self, segments: &[&str], accept: &str) -> Option<Document> {
+        let registry = &self.registry;
+        let value = match segments {
+            ["api"] => return Some(self.root(true, accept)),
+            ["apis"] => return Some(self.root(false, accept)),
+            ["api", version] => discovery::api_resources(registry, "", version)?,
+            ["apis", group] => discovery::api_group(registry, group)?,
+            ["apis", group, version] => discovery::api_resources(registry, group, version)?,
+            _ => return None,
+        };
+        Some(json(&value, JSON.into()))
+    }
+
+    /// `/api` and `/apis`, aggregated where the client asks for it first.
+    fn root(&self, core: bool, accept: &str) -> Document {
+        match accept.split(',').find_map(aggregated) {
+            Some((version, name)) => {
+                let content_type = format!("{JSON};g=apidiscovery.k8s.io;v={name};as=APIGroupDiscoveryList");
+                json(&discovery::aggregated(&self.registry, core, version), content_type.into())
+            }
+            None if core => json(&discovery::api_versions(&self.address), JSON.into()),
+            None => json(&discovery::api_groups(&self.registry), JSON.into()),
+        }
+    }
+
+    fn openapi(&self, which: &Which, content_type: &'static str) -> Option<Document> {
+        let document = self.openapi.get(&self.registry, which)?;
+        Some(Document {
+            content_type: content_type.into(),
+            body: document.gzip.clone(),
+            gzip: true,
+            etag: Some(document.hash.clone()),
+        })
+    }
+}
+
+impl Documents for RegistryDocuments {
+    fn get(&self, path: &str, accept: &str) -> Option<Document> {
+        let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+        match segments.as_slice() {
+            ["openapi", "v2"] if accept.contains(openapi::PROTOBUF_ACCEPT) => {
+                self.openapi(&Which::V2Protobuf, openapi::PROTOBUF_CONTENT_TYPE)
+            }
+            ["openapi", "v2"] => self.openapi(&Which::V2Json, JSON),
+            ["openapi", "v3"] => Some(json(&openapi::v3_index(&self.registry), JSON.into())),
+            ["openapi", "v3", rest @ ..] => self.openapi(&Which::V3(rest.join("/")), JSON),
+            _ => self.discovery(&segments, accept),
+        }
+    }
+
+    fn paths(&self) -> Vec<String> {
+        let mut paths: Vec<String> = ["/api", "/apis", "/openapi/v2", "/openapi/v3"].map(str::to_owned).into();
+        for kind in self.registry.kinds() {
+            let version = if kind.group.is_empty() { "/api/".to_owned() } else { format!("/apis/{}/", kind.group) };
+            paths.push(version.trim_end_matches('/').to_owned());
+            paths.push(format!("{version}{}", kind.version));
+        }
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+}
+
+/// The aggregated version that one entry of an `Accept` header asks for.
+fn aggregated(entry: &str) -> Option<(Aggregated, &'static str)> {
+    let parameter = |text: &str| entry.split(';').any(|p| p.trim() == text);
+    if !parameter("as=APIGroupDiscoveryList") || !parameter("g=apidiscovery.k8s.io") {
+        return None;
+    }
+    if parameter("v=v2") {
+        return Some((Aggregated::V2, "v2"));
+    }
+    parameter("v=v2beta1").then_some((Aggregated::V2Beta1, "v2beta1"))
+}
+
+fn json(value: &Value, content_type: Cow<'static, str>) -> Document {
+    Document { content_type, body: Bytes::from(value.to_string()), gzip: false, etag: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind_of(path: &str, accept: &str) -> Option<(String, String)> {
+        let documents = RegistryDocuments::new(Arc::new(Registry::builtin()), "192.0.2.1:6443".into());
+        let document = documents.get(path, accept)?;
+        let value: Value = serde_json::from_slice(&document.body).unwrap_or_default();
+        Some((value["kind"].as_str().unwrap_or_default().to_owned(), document.content_type.into_owned()))
+    }
+
+    #[test]
+    fn discovery_has_the_form_that_is_asked_for() {
+        let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        for (path, accept, kind) in [
+            ("/api", "application/json", "APIVersions"),
+            ("/apis", "", "APIGroupList"),
+            ("/api", v2, "APIGroupDiscoveryList"),
+            ("/apis", old, "APIGroupDiscoveryList"),
+            ("/api/v1", "", "APIResourceList"),
+            ("/apis/apps", "", "APIGroup"),
+            ("/apis/apps/v1", "", "APIResourceList"),
+        ] {
+            assert_eq!(kind_of(path, accept).map(|(k, _)| k).as_deref(), Some(kind), "{path} {accept}");
+        }
+        assert_eq!(kind_of("/apis/nope.example/v1", ""), None);
+        assert_eq!(kind_of("/api", v2).map(|(_, t)| t).as_deref(), Some(v2));
+    }
+}
