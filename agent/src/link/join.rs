@@ -39,9 +39,7 @@ pub(super) async fn until_joined(config: &LinkConfig, dialer: &Dialer) -> Result
             Err(error) => {
                 failures += 1;
                 let wait = BACKOFF.jittered(failures, random());
-                let reason = super::close_reason(&error);
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(hub = config.hub, wait = wait.as_secs_f32(), error, reason, "could not join yet");
+                super::log_failure(&config.hub, "could not join yet", &error, wait);
                 tokio::time::sleep(wait).await;
             }
         }

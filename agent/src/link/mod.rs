@@ -182,14 +182,16 @@ async fn keep_connected(config: &LinkConfig, dialer: &Dialer, node: &Arc<dyn Nod
 }
 
 fn log_end(hub: &str, ended: &Result<(), SessionError>, wait: Duration) {
-    let wait = wait.as_secs_f32();
     match ended {
-        Ok(()) => tracing::info!(hub, wait, "the hub ended the session"),
-        Err(error) => {
-            let error = error as &dyn std::error::Error;
-            tracing::warn!(hub, wait, error, reason = close_reason(error), "no session with the hub");
-        }
+        Ok(()) => tracing::info!(hub, wait = wait.as_secs_f32(), "the hub ended the session"),
+        Err(error) => log_failure(hub, "no session with the hub", error, wait),
     }
+}
+
+/// Logs why an attempt failed, with the hub's own words where it gave any.
+fn log_failure(hub: &str, what: &'static str, error: &SessionError, wait: Duration) {
+    let reason = close_reason(error);
+    tracing::warn!(hub, wait = wait.as_secs_f32(), error = error as &dyn std::error::Error, reason, "{what}");
 }
 
 /// The text with which the hub closed the connection, if it did.

@@ -137,7 +137,8 @@ impl Writer<'_, '_> {
         let mut reported = self.node.reported();
         let mut events = self.node.events_changed();
         let mut renewal = tokio::time::interval(RENEWAL);
-        self.hello(version, &reported.borrow_and_update().clone()).await?;
+        let now = reported.borrow_and_update().clone();
+        self.hello(version, &now).await?;
         loop {
             let wants = *self.wants.borrow_and_update();
             self.answer(wants).await?;

@@ -115,10 +115,11 @@ fn peer(connection: &quinn::Connection) -> Peer {
     let chain = connection.peer_identity().and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok());
     let Some(certificate) = chain.as_ref().and_then(|chain| chain.first()) else { return Peer::Anonymous };
     let Some(identity) = identity(certificate) else { return Peer::Other(String::new()) };
-    let node = identity.name.strip_prefix(NODE_PREFIX).and_then(|name| NodeName::parse(name).ok());
+    let name = identity.subject.name;
+    let node = name.strip_prefix(NODE_PREFIX).and_then(|node| NodeName::parse(node).ok());
     match node {
         Some(node) => Peer::Node { node, agent_key: hex(&fingerprint(&identity.public_key)) },
-        None => Peer::Other(identity.name),
+        None => Peer::Other(name),
     }
 }
 

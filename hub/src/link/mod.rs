@@ -15,8 +15,6 @@ mod session;
 mod sessions;
 pub mod status;
 mod streams;
-#[cfg(test)]
-mod tests;
 
 use std::net::UdpSocket;
 use std::sync::Arc;

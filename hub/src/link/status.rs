@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use skiff_shared::quantity::{Format, Quantity};
 use skiff_shared::report::{ContainerReport, ContainerState, NodeReport, Phase, PodReport, Terminated};
 
 /// The annotation that ties a node's name to its agent's key: SHA-256 of the public key, in hex.
@@ -168,10 +169,11 @@ pub fn apply_node(stored: &Value, report: &NodeReport, now: Timestamp) -> Option
     let mut node = stored.clone();
     let status = object(object(&mut node).entry("status").or_insert(Value::Null));
     let resources = |cpu: u64, memory: u64| {
+        // As the write path stores them: another spelling would count as a change each time.
         json!({
-            "cpu": if cpu.is_multiple_of(1000) { (cpu / 1000).to_string() } else { format!("{cpu}m") },
-            "memory": format!("{}Ki", memory / 1024),
-            "ephemeral-storage": format!("{}Ki", report.storage_bytes / 1024),
+            "cpu": Quantity::of_milli(signed(cpu)).to_string(),
+            "memory": binary(memory),
+            "ephemeral-storage": binary(report.storage_bytes),
             "pods": report.pods.to_string(),
         })
     };
@@ -199,6 +201,14 @@ pub fn apply_node(stored: &Value, report: &NodeReport, now: Timestamp) -> Option
     merge_conditions(status, conditions.collect());
     let due = heartbeat(stored).is_none_or(|at| now.as_second() - at.as_second() >= HEARTBEAT_SECONDS);
     (due || without_heartbeats(&node) != without_heartbeats(stored)).then_some(node)
+}
+
+fn binary(bytes: u64) -> String {
+    Quantity::of(signed(bytes), Format::BinarySi).to_string()
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 fn node_info(report: &NodeReport) -> Value {

@@ -223,13 +223,20 @@ fn ip(bytes: &[u8]) -> Option<IpAddr> {
     <[u8; 4]>::try_from(bytes).map(IpAddr::from).ok().or_else(|| <[u8; 16]>::try_from(bytes).map(IpAddr::from).ok())
 }
 
-/// Who a certificate names.
+/// A user, as certificates and tokens name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
+pub struct Subject {
     /// Common name: the user.
     pub name: String,
     /// Organisations: the groups.
     pub groups: Vec<String>,
+}
+
+/// Who a certificate names, and with which key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Who.
+    pub subject: Subject,
     /// The public key (`SubjectPublicKeyInfo`, DER).
     pub public_key: Vec<u8>,
 }
@@ -240,7 +247,7 @@ pub fn identity(certificate_der: &[u8]) -> Option<Identity> {
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
     let groups = subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
-    Some(Identity { name, groups, public_key: certificate.public_key().raw.to_vec() })
+    Some(Identity { subject: Subject { name, groups }, public_key: certificate.public_key().raw.to_vec() })
 }
 
 /// The public key (`SubjectPublicKeyInfo`, DER) of a certificate signing request; `None` when it is malformed.

@@ -25,9 +25,8 @@ use skiff_shared::tls::{HUB_NAME, TlsError, provider};
 use skiff_shared::wire::token::fingerprint;
 use subtle::ConstantTimeEq;
 
-use crate::objects::User;
 use authority::{Authority, Pair, Usage};
-pub use authority::{Identity, identity, request_key};
+pub use authority::{Identity, Subject, identity, request_key};
 pub use local::{addresses as local_addresses, hostname as local_hostname};
 use tokens::Tokens;
 
@@ -170,15 +169,9 @@ impl Pki {
     }
 
     /// Who presents this bearer token, if it is the administrator's. Compared in constant time.
-    pub fn bearer(&self, token: &str) -> Option<User> {
+    pub fn bearer(&self, token: &str) -> Option<Subject> {
         let same: bool = self.admin_token.as_bytes().ct_eq(token.as_bytes()).into();
-        same.then(|| User { name: ADMIN.into(), groups: vec![MASTERS.into()], uid: String::new() })
-    }
-
-    /// Who presents this client certificate (already verified by TLS).
-    pub fn client(&self, certificate_der: &[u8]) -> Option<User> {
-        let identity = identity(certificate_der)?;
-        Some(User { name: identity.name, groups: identity.groups, uid: String::new() })
+        same.then(|| Subject { name: ADMIN.into(), groups: vec![MASTERS.into()] })
     }
 
     /// The TLS configuration of the API: HTTP/2 and 1.1, client certificates of this CA where they are presented.

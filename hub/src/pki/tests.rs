@@ -1,3 +1,5 @@
+//! Certificates, credentials and tokens over a temporary data directory.
+
 use std::os::unix::fs::PermissionsExt;
 
 use rcgen::{CertificateParams, KeyPair};
@@ -54,7 +56,7 @@ fn a_node_gets_its_own_name_whatever_its_request_says() {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::open_or_create(dir.path(), &options(&[]), at(0)).unwrap();
     let node = NodeName::parse("edge").unwrap();
-    let user = pki.client(&pki.sign_node(&node, &request(), at(0)).unwrap()).unwrap();
+    let user = identity(&pki.sign_node(&node, &request(), at(0)).unwrap()).unwrap().subject;
     assert_eq!((user.name.as_str(), user.groups), ("system:node:edge", vec!["system:nodes".to_owned()]));
     let mut broken = request();
     let last = broken.len() - 1;

@@ -1,3 +1,5 @@
+//! Golden bytes of every message, and what becomes of bytes that are none.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
