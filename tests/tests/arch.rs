@@ -26,7 +26,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("hub", "reconcile", &["registry", "store", "objects", "watch"]),
     ("hub", "scheduler", &["registry", "store", "objects", "watch", "reconcile"]),
     ("hub", "controllers", &["registry", "store", "objects", "watch", "reconcile"]),
-    ("hub", "pki", &[]),
+    ("hub", "pki", &["registry", "store", "objects"]),
     ("hub", "link", &["registry", "store", "objects", "watch", "reconcile", "pki"]),
     ("hub", "api", &["registry", "store", "objects", "watch", "reconcile", "pki", "link"]),
     ("agent", "desired", &[]),

@@ -201,7 +201,7 @@ fn a_pod_that_fits_nowhere_says_why() {
     let huge = "resources: {requests: {cpu: \"1000\"}}";
     cluster.kubectl.with_input("apply -f -", &pod("huge", "", huge));
     let scheduled = "{.status.conditions[?(@.type==\"PodScheduled\")].message}";
-    let why = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.";
+    let why = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
     cluster.wait_value(20, "pod/huge", scheduled, why);
     let events = cluster.kubectl.ok("get events --field-selector reason=FailedScheduling");
     assert!(events.contains("Insufficient cpu"), "{events}");
