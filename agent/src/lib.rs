@@ -7,3 +7,7 @@ pub mod desired;
 pub mod link;
 pub mod ledger;
 pub mod podman;
+pub mod pods;
+pub mod streams;
+pub mod node;
+pub mod run;
