@@ -147,6 +147,12 @@ impl Agent {
         tokio::join!(self.pods.watch_podman(&reachable), self.watch_machine(reachable.subscribe()), self.sync_events());
     }
 
+    /// Ends all work; the pods run on. The data directory is free once the last handle of this agent is dropped.
+    pub async fn stop(&self) {
+        self.pods.stop().await;
+        self.ctx.events.sync();
+    }
+
     async fn watch_machine(&self, mut reachable: watch::Receiver<bool>) {
         let mut info = Info::default();
         for look in 0_u32.. {
@@ -304,7 +310,7 @@ where
         () = agent.watch() => Ok(()),
         _ = shutdown.wait_for(|stop| *stop) => linked.await.map_err(|e| RunError::Link(Box::new(e))),
     };
-    agent.ctx.events.sync();
+    agent.stop().await;
     ended
 }
 

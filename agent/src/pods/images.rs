@@ -107,7 +107,7 @@ fn is_reference(image: &str) -> bool {
         let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
         if i == 0 && host {
-            part.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
+            !part.starts_with('.') && part.bytes().all(|b| b.is_ascii_alphanumeric() || b".:-[]".contains(&b))
         } else {
             edge(part.bytes().next()) && edge(part.bytes().last()) && part.bytes().all(inner)
         }

@@ -145,6 +145,12 @@ impl Pods {
         }
     }
 
+    /// Ends all workers, wherever they are; the pods run on.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *self.workers()).tasks;
+        tasks.shutdown().await;
+    }
+
     fn workers(&self) -> MutexGuard<'_, Workers> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
