@@ -9,3 +9,7 @@ pub mod ledger;
 pub mod link;
 pub mod node;
 pub mod podman;
+pub mod pods;
+pub mod streams;
+pub mod node;
+pub mod run;

@@ -1,1 +1,142 @@
-//! To come.
+//! Streams that the hub opens: logs, for now. Bytes go straight from Podman to the hub, never faster than it reads.
+
+use bytes::{Buf, Bytes};
+use futures_util::StreamExt;
+use skiff_shared::wire::stream::{LogsRequest, StreamReply, StreamRequest};
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+
+use crate::podman::frames::Frames;
+use crate::podman::{ByteStream, Listed, LogOptions, Podman, PodmanError, RunState};
+
+/// Kind of the first [`StreamReply`] in a frame's header; see `wire::frame`.
+const REPLY_KIND: u16 = 0x0400;
+
+/// Serves one stream to its end. `names` is what an error calls the pod.
+pub async fn serve(podman: &dyn Podman, request: StreamRequest, pod_name: &str, send: &mut (impl AsyncWrite + Unpin)) {
+    match request {
+        StreamRequest::Logs(request) => {
+            if let Err(error) = logs(podman, &request, pod_name, send).await {
+                // The hub has gone away, or stopped reading: nobody to tell.
+                tracing::debug!(%error, pod = pod_name, "a log stream ended early");
+            }
+        }
+    }
+    let _ = send.shutdown().await;
+}
+
+async fn logs(
+    podman: &dyn Podman,
+    request: &LogsRequest,
+    pod_name: &str,
+    send: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    match open(podman, request, pod_name).await {
+        Ok(chunks) => {
+            reply(send, &StreamReply::Ok).await?;
+            copy(chunks, Lines::new(request), send).await
+        }
+        Err(refusal) => reply(send, &refusal).await,
+    }
+}
+
+async fn reply(send: &mut (impl AsyncWrite + Unpin), reply: &StreamReply) -> std::io::Result<()> {
+    let payload = postcard::to_allocvec(reply).map_err(std::io::Error::other)?;
+    let length = u32::try_from(payload.len()).map_err(std::io::Error::other)?;
+    let kind = REPLY_KIND + u16::from(payload.first().copied().unwrap_or_default());
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend(kind.to_be_bytes());
+    frame.extend(payload);
+    send.write_all(&frame).await
+}
+
+async fn open(podman: &dyn Podman, request: &LogsRequest, pod_name: &str) -> Result<ByteStream, StreamReply> {
+    let failed = |e: &PodmanError| StreamReply::Failed(e.chain());
+    let all = podman.list(Some(&request.pod)).await.map_err(|e| failed(&e))?;
+    let container = choose(&all, request, pod_name).map_err(StreamReply::BadRequest)?;
+    if container.state == RunState::Created {
+        return Err(StreamReply::BadRequest(waiting(request, pod_name)));
+    }
+    let options = LogOptions {
+        follow: request.follow && !request.previous,
+        since_s: request.since_ms.map(|ms| ms.div_euclid(1000)),
+        tail: request.tail_lines,
+        // Asked for whenever lines have to be compared with a time; taken off again where nobody wants them.
+        timestamps: request.timestamps || request.since_ms.is_some(),
+    };
+    podman.logs(&container.id, options).await.map_err(|e| failed(&e))
+}
+
+/// The container whose log is meant.
+fn choose<'a>(all: &'a [Listed], request: &LogsRequest, pod_name: &str) -> Result<&'a Listed, String> {
+    let mut attempts: Vec<&Listed> =
+        all.iter().filter(|c| !c.infra && c.labels.container == request.container).collect();
+    attempts.sort_by_key(|c| std::cmp::Reverse(c.labels.attempt));
+    let mut attempts = attempts.into_iter();
+    let name = &request.container;
+    if request.previous {
+        let not_found = || format!("previous terminated container \"{name}\" in pod \"{pod_name}\" not found");
+        let newest = attempts.next().ok_or_else(not_found)?;
+        // While it waits to be restarted, the newest attempt is what `--previous` means only if it is not running.
+        return attempts.next().or(Some(newest).filter(|c| c.state == RunState::Exited && c.labels.attempt > 0)).ok_or_else(not_found);
+    }
+    attempts.find(|c| c.state != RunState::Created).or_else(|| all.iter().find(|c| c.labels.container == *name)).ok_or_else(|| waiting(request, pod_name))
+}
+
+fn waiting(request: &LogsRequest, pod_name: &str) -> String {
+    format!("container \"{}\" in pod \"{pod_name}\" is waiting to start: ContainerCreating", request.container)
+}
+
+/// What happens to each line on its way.
+struct Lines {
+    since_ms: Option<i64>,
+    timestamps: bool,
+    left: u64,
+}
+
+impl Lines {
+    fn new(request: &LogsRequest) -> Self {
+        Self {
+            since_ms: request.since_ms,
+            timestamps: request.timestamps,
+            left: request.limit_bytes.unwrap_or(u64::MAX),
+        }
+    }
+
+    /// The part of a line that is to be sent; empty for none.
+    fn pass(&mut self, mut line: Bytes) -> Bytes {
+        if self.since_ms.is_some() || self.timestamps {
+            let end = line.iter().position(|b| *b == b' ').unwrap_or(0);
+            let stamp = std::str::from_utf8(&line[..end]).ok().and_then(|s| s.parse::<jiff::Timestamp>().ok());
+            // Podman's stamps are whole seconds: a line of the second in question is kept.
+            let second = |ms: i64| ms.div_euclid(1000);
+            if let (Some(stamp), Some(since)) = (stamp, self.since_ms)
+                && stamp.as_second() < second(since)
+            {
+                return Bytes::new();
+            }
+            if stamp.is_some() && !self.timestamps {
+                line.advance(end + 1);
+            }
+        }
+        let take = usize::try_from(self.left).unwrap_or(usize::MAX).min(line.len());
+        line.truncate(take);
+        self.left -= take as u64;
+        line
+    }
+}
+
+/// Copies until the container ends, the limit is reached or the reader goes away. Each chunk waits for the reader.
+async fn copy(mut chunks: ByteStream, mut lines: Lines, send: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<()> {
+    let mut frames = Frames::default();
+    while let Some(chunk) = chunks.next().await {
+        frames.push(&chunk.map_err(std::io::Error::other)?);
+        while let Some(line) = frames.next_frame().map_err(std::io::Error::other)? {
+            let line = lines.pass(line);
+            send.write_all(&line).await?;
+            if lines.left == 0 {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}

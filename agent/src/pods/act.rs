@@ -1,0 +1,172 @@
+//! Carrying out one action: a call or two to Podman, and what came of it. The worker applies the outcomes.
+
+use std::path::Path;
+
+use skiff_shared::pod::{Container, Pod};
+
+use super::build::{self, ConfigError};
+use super::context::Context;
+use super::decide::Action;
+use super::env::Sources;
+use crate::podman::{Image, PodmanError};
+
+/// What came of an action.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The sandbox was made.
+    SandboxCreated { pod_id: String, infra: String },
+    /// The sandbox runs; its address, where it has one of its own and could be asked for.
+    SandboxStarted { ip: String },
+    /// The sandbox stopped, or was removed: look again.
+    SandboxChanged,
+    /// The sandbox could not be made or started.
+    SandboxFailed(PodmanError),
+    /// An attempt of a container was made.
+    Created { container: String, attempt: u32, sandbox: u32, id: String, image: Image, spec_image: String },
+    /// A container cannot be described.
+    Misconfigured { container: String, error: ConfigError },
+    /// A container could not be made.
+    NotCreated { container: String, error: PodmanError },
+    /// A container runs.
+    Started { container: String, id: String },
+    /// A container could not be started.
+    NotStarted { container: String, id: String, error: PodmanError },
+    /// A container was told to stop.
+    Signalled { container: String, id: String, changed: bool },
+    /// A container was killed.
+    Killed { id: String },
+    /// A dead container was removed.
+    Removed { id: String },
+    /// Podman failed: look again after a while.
+    Failed(PodmanError),
+}
+
+/// What actions need beside the context.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scene<'a> {
+    pub(super) ctx: &'a Context,
+    pub(super) pod: &'a Pod,
+    pub(super) pod_ip: &'a str,
+    pub(super) sandbox_id: Option<&'a str>,
+}
+
+/// Carries out an action. `image` is that of the container to make.
+pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) -> Outcome {
+    let podman = &scene.ctx.podman;
+    match action {
+        Action::CreateSandbox => create_sandbox(scene).await,
+        Action::StartSandbox { infra } => start_sandbox(scene, &infra).await,
+        Action::StopSandbox { infra } => match podman.signal(&infra, "SIGKILL").await {
+            Ok(()) => Outcome::SandboxChanged,
+            Err(error) => Outcome::Failed(error),
+        },
+        Action::RemoveSandbox { pod_id } => match podman.remove_pod(&pod_id).await {
+            Ok(()) => Outcome::SandboxChanged,
+            Err(error) => Outcome::Failed(error),
+        },
+        Action::Create { container, attempt, sandbox } => create(scene, container, attempt, sandbox, image).await,
+        Action::Start { container, id } => match podman.start(&id).await {
+            Ok(()) => Outcome::Started { container, id },
+            Err(error) if error.is_unreachable() => Outcome::Failed(error),
+            Err(error) => Outcome::NotStarted { container, id, error },
+        },
+        Action::Signal { container, id, signal, changed } => match podman.signal(&id, &signal).await {
+            Ok(()) => Outcome::Signalled { container, id, changed },
+            Err(error) => Outcome::Failed(error),
+        },
+        Action::Kill { id, .. } => match podman.signal(&id, "SIGKILL").await {
+            Ok(()) => Outcome::Killed { id },
+            Err(error) => Outcome::Failed(error),
+        },
+        Action::Remove { id } => match podman.remove(&id).await {
+            Ok(()) => Outcome::Removed { id },
+            Err(error) => Outcome::Failed(error),
+        },
+        // The worker starts these in the background itself.
+        Action::EnsureImage { .. } => Outcome::SandboxChanged,
+    }
+}
+
+async fn create_sandbox(scene: Scene<'_>) -> Outcome {
+    let spec = build::sandbox(&scene.ctx.node, scene.pod);
+    match scene.ctx.podman.create_pod(&spec).await {
+        Ok(pod_id) => Outcome::SandboxCreated { pod_id, infra: spec.infra_name },
+        // Left over from a create whose answer was lost, or half made: start over.
+        Err(PodmanError::Conflict { .. }) => match scene.ctx.podman.remove_pod(&spec.name).await {
+            Ok(()) => Outcome::SandboxChanged,
+            Err(error) => Outcome::SandboxFailed(error),
+        },
+        Err(error) => Outcome::SandboxFailed(error),
+    }
+}
+
+async fn start_sandbox(scene: Scene<'_>, infra: &str) -> Outcome {
+    if let Err(error) = scene.ctx.podman.start(infra).await {
+        return Outcome::SandboxFailed(error);
+    }
+    if scene.pod.host_network {
+        return Outcome::SandboxStarted { ip: String::new() };
+    }
+    match scene.ctx.podman.inspect(infra).await {
+        Ok(inspected) => Outcome::SandboxStarted { ip: inspected.ip },
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
+async fn create(
+    scene: Scene<'_>,
+    container: String,
+    attempt: u32,
+    sandbox: u32,
+    image: Option<Image>,
+) -> Outcome {
+    let ctx = scene.ctx;
+    let every = scene.pod.containers.iter().chain(&scene.pod.init_containers);
+    let Some((spec, image)) = every.into_iter().find(|c| c.name == container).zip(image) else {
+        return Outcome::SandboxChanged;
+    };
+    let desired = ctx.desired.borrow().clone();
+    let sources = Sources {
+        desired: &desired,
+        node: &ctx.node,
+        host_ip: &ctx.host_ip,
+        pod_ip: if scene.pod.host_network { &ctx.host_ip } else { scene.pod_ip },
+        node_cpu_milli: ctx.cpu_milli,
+        node_memory_bytes: ctx.memory_bytes,
+    };
+    let mut wanted = match build::container(scene.pod, spec, attempt, &image, &sources, &ctx.data_dir) {
+        Ok(wanted) => wanted,
+        Err(error) => return Outcome::Misconfigured { container, error },
+    };
+    if let Some(id) = scene.sandbox_id {
+        id.clone_into(&mut wanted.pod);
+    }
+    if let Err(source) = make_message_file(&wanted.binds[0].source) {
+        let message = format!("cannot make the termination message file: {source}");
+        return Outcome::NotCreated { container, error: PodmanError::Failed { code: 0, message } };
+    }
+    match ctx.podman.create_container(&wanted).await {
+        Ok(id) => Outcome::Created { container, attempt, sandbox, id, image, spec_image: spec_image(spec) },
+        Err(error) if error.is_unreachable() => Outcome::Failed(error),
+        // An answer was lost: the container is there already, or a stranger has its name.
+        Err(PodmanError::Conflict { .. }) => match ctx.podman.remove(&wanted.name).await {
+            Ok(()) => Outcome::SandboxChanged,
+            Err(error) => Outcome::NotCreated { container, error },
+        },
+        Err(error) => Outcome::NotCreated { container, error },
+    }
+}
+
+fn spec_image(spec: &Container) -> String {
+    spec.image.clone()
+}
+
+/// An empty file that any user in the container may write.
+fn make_message_file(path: &str) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = Path::new(path);
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)?;
+    }
+    std::fs::File::create(path)?.set_permissions(std::fs::Permissions::from_mode(0o666))
+}

@@ -1,0 +1,356 @@
+//! What to do next about one pod: a pure function of what is wanted, what happened and what is there.
+//!
+//! Kept by the property tests: deciding twice gives the same; acting on decisions comes to rest; a container that
+//! ended or runs is never started; of a pod that is being deleted nothing is made or started.
+
+use skiff_shared::pod::{Container, Pod};
+
+use super::env::needs_pod_ip;
+use super::history::{deadline_ms, finished, init_done, initialized, next_attempt, restart_wait, restarts};
+use super::view::{ImageState, ObservedPod, Progress, Role, Sandbox, Seen, roles};
+use crate::ledger::facts::{ContainerFacts, PodFacts};
+use crate::podman::RunState;
+
+/// A kill that did not help is repeated after this long, milliseconds.
+const KILL_AGAIN_MS: i64 = 10_000;
+/// A sandbox that cannot be started so often in a row is made anew.
+const SANDBOX_TRIES: u32 = 3;
+
+/// Everything a decision depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// What is wanted.
+    pub pod: &'a Pod,
+    /// What happened, observations included (see `history::absorb`).
+    pub facts: &'a PodFacts,
+    /// What is there.
+    pub observed: &'a ObservedPod,
+    /// What is going on.
+    pub progress: &'a Progress,
+    /// Now, Unix milliseconds.
+    pub now_ms: i64,
+}
+
+/// What to do now and when to look again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// Independent of each other: they may run at the same time.
+    pub actions: Vec<Action>,
+    /// When something is due without any event, Unix milliseconds.
+    pub wake_ms: Option<i64>,
+    /// Containers that wait out a restart delay.
+    pub backing_off: Vec<String>,
+    /// The pod was to be deleted and nothing of it is left.
+    pub gone: bool,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Make the sandbox.
+    CreateSandbox,
+    /// Start the sandbox's infra container.
+    StartSandbox {
+        /// Its id or name.
+        infra: String,
+    },
+    /// Stop the infra container of a pod that came to its end.
+    StopSandbox {
+        /// Its id or name.
+        infra: String,
+    },
+    /// Remove the sandbox and every container in it.
+    RemoveSandbox {
+        /// Id of Podman's pod.
+        pod_id: String,
+    },
+    /// Look for a container's image and pull it where needed; goes on in the background.
+    EnsureImage {
+        /// The container.
+        container: String,
+    },
+    /// Make a new attempt of a container.
+    Create {
+        /// The container.
+        container: String,
+        /// Number of the attempt.
+        attempt: u32,
+        /// Number of the sandbox it is for.
+        sandbox: u32,
+    },
+    /// Start a container that was made and never started.
+    Start {
+        /// The container.
+        container: String,
+        /// Its id.
+        id: String,
+    },
+    /// Tell a container to stop.
+    Signal {
+        /// The container.
+        container: String,
+        /// Its id.
+        id: String,
+        /// The signal.
+        signal: String,
+        /// Why, where the spec changed rather than the pod's end came.
+        changed: bool,
+    },
+    /// End a container that did not stop in its time.
+    Kill {
+        /// The container.
+        container: String,
+        /// Its id.
+        id: String,
+    },
+    /// Remove a dead container.
+    Remove {
+        /// Its id.
+        id: String,
+    },
+}
+
+impl Decision {
+    fn wake(&mut self, at_ms: i64) {
+        self.wake_ms = Some(self.wake_ms.map_or(at_ms, |have| have.min(at_ms)));
+    }
+}
+
+/// Decides what to do next.
+pub fn decide(input: &Input<'_>) -> Decision {
+    let mut decision = Decision::default();
+    if let Some(deletion) = input.pod.deletion {
+        tear_down(input, deletion.grace_seconds, &mut decision);
+    } else if input.facts.failed.is_some() || finished(input.pod, input.facts) {
+        wind_down(input, &mut decision);
+    } else {
+        run(input, &mut decision);
+    }
+    decision
+}
+
+/// The pod is being deleted: stop everything, remove everything, then it is gone.
+fn tear_down(input: &Input<'_>, grace_seconds: u32, decision: &mut Decision) {
+    let observed = input.observed;
+    if stop_alive(input, grace_seconds, decision) {
+        return;
+    }
+    match &observed.sandbox {
+        Some(sandbox) => decision.actions.push(Action::RemoveSandbox { pod_id: sandbox.pod_id.clone() }),
+        None => {
+            let remove = |c: &Seen| Action::Remove { id: c.id.clone() };
+            decision.actions.extend(observed.containers.iter().map(remove));
+        }
+    }
+    decision.gone = observed.is_empty();
+}
+
+/// The pod came to its end: stop what still runs, keep the dead containers for their logs.
+fn wind_down(input: &Input<'_>, decision: &mut Decision) {
+    if stop_alive(input, input.pod.termination_grace_seconds, decision) {
+        return;
+    }
+    if let Some(Sandbox { infra: Some(infra), state: RunState::Running, .. }) = &input.observed.sandbox {
+        decision.actions.push(Action::StopSandbox { infra: infra.clone() });
+    }
+    prune(input, decision);
+}
+
+/// The pod is to run.
+fn run(input: &Input<'_>, decision: &mut Decision) {
+    if let Some(at) = deadline_ms(input.pod, input.facts) {
+        decision.wake(at);
+    }
+    // Containers of a dead sandbox have lost their network: they go before a new one comes.
+    let usable = input.observed.sandbox.as_ref().is_some_and(|s| {
+        s.infra.is_some() && matches!(s.state, RunState::Created | RunState::Running)
+    });
+    if !usable && stop_alive(input, input.pod.termination_grace_seconds, decision) {
+        return;
+    }
+    if advance_sandbox(input, decision) {
+        for (container, role) in candidates(input) {
+            advance(input, container, role, decision);
+        }
+    }
+    prune(input, decision);
+}
+
+/// Number of the sandbox that a container made now belongs to.
+fn generation(input: &Input<'_>) -> u32 {
+    if input.observed.sandbox_runs() { input.facts.sandbox } else { input.facts.sandbox.saturating_add(1) }
+}
+
+/// Containers whose turn it is: init containers one by one, then all of the others.
+fn candidates<'a>(input: &Input<'a>) -> Vec<(&'a Container, Role)> {
+    let (pod, facts) = (input.pod, input.facts);
+    let sandbox = generation(input);
+    if initialized(pod, facts, sandbox) {
+        return roles(pod).filter(|(_, role)| *role != Role::Init).collect();
+    }
+    let mut turn = Vec::new();
+    for (container, role) in roles(pod) {
+        let passed = match role {
+            Role::Init => init_done(facts, &container.name, sandbox),
+            Role::Sidecar => {
+                turn.push((container, role));
+                input.observed.newest(&container.name).is_some_and(|c| c.state == RunState::Running)
+            }
+            Role::Main => true,
+        };
+        if role == Role::Main || (role == Role::Init && !passed) {
+            turn.push((container, role));
+        }
+        if !passed {
+            break;
+        }
+    }
+    turn
+}
+
+/// Takes the sandbox one step further; `false` where nothing can be done about containers meanwhile.
+fn advance_sandbox(input: &Input<'_>, decision: &mut Decision) -> bool {
+    let problem = input.progress.sandbox_problem.as_ref();
+    if let Some(problem) = problem.filter(|p| p.retry_ms > input.now_ms)
+        && !input.observed.sandbox_runs()
+    {
+        decision.wake(problem.retry_ms);
+        return false;
+    }
+    let hopeless = problem.is_some_and(|p| p.failures >= SANDBOX_TRIES);
+    match &input.observed.sandbox {
+        None => decision.actions.push(Action::CreateSandbox),
+        Some(Sandbox { state: RunState::Running, infra: Some(_), .. }) => {}
+        Some(Sandbox { state: RunState::Stopping, .. }) => return false,
+        Some(Sandbox { infra: Some(infra), .. }) if !hopeless => {
+            decision.actions.push(Action::StartSandbox { infra: infra.clone() });
+        }
+        Some(sandbox) => {
+            decision.actions.push(Action::RemoveSandbox { pod_id: sandbox.pod_id.clone() });
+            return false;
+        }
+    }
+    true
+}
+
+/// Takes one container a step further.
+fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut Decision) {
+    let facts = input.facts.containers.get(&container.name);
+    let attempt = facts.and_then(|f| f.attempt);
+    let newest = input.observed.newest(&container.name).filter(|c| Some(c.attempt) == attempt);
+    match newest.map(|c| (c, c.state)) {
+        Some((seen, RunState::Running)) if seen.image != container.image => {
+            stop(input, seen, input.pod.termination_grace_seconds, true, decision);
+        }
+        Some((_, RunState::Running | RunState::Stopping)) => {}
+        Some((seen, RunState::Created)) if facts.is_some_and(|f| f.ended.is_none()) => {
+            if input.observed.sandbox_runs() {
+                decision.actions.push(Action::Start { container: container.name.clone(), id: seen.id.clone() });
+            }
+        }
+        Some((_, RunState::Created | RunState::Exited)) | None => {
+            if may_start(input, container, role, facts, decision) {
+                make(input, container, decision);
+            }
+        }
+    }
+}
+
+/// Whether a container that does not run is to get a new attempt now.
+fn may_start(
+    input: &Input<'_>,
+    container: &Container,
+    role: Role,
+    facts: Option<&ContainerFacts>,
+    decision: &mut Decision,
+) -> bool {
+    let Some(facts) = facts.filter(|f| f.attempt.is_some()) else { return true };
+    let Some(ended) = &facts.ended else { return false };
+    // A new sandbox needs its init containers run again, whatever they did in the last one.
+    let again = role == Role::Init && facts.sandbox != generation(input);
+    if !again && !restarts(input.pod.restart_policy, role, ended) {
+        return false;
+    }
+    // An end in the future means that the clock was set back: waiting for it could take for ever.
+    match restart_wait(facts).filter(|_| ended.finished_ms <= input.now_ms) {
+        Some((until, _)) if until > input.now_ms => {
+            decision.wake(until);
+            decision.backing_off.push(container.name.clone());
+            false
+        }
+        Some(_) | None => true,
+    }
+}
+
+/// Gets the image, then makes the container.
+fn make(input: &Input<'_>, container: &Container, decision: &mut Decision) {
+    if let Some(problem) = input.progress.problems.get(&container.name)
+        && problem.retry_ms > input.now_ms
+    {
+        decision.wake(problem.retry_ms);
+        return;
+    }
+    let name = &container.name;
+    match input.progress.images.get(name) {
+        None => decision.actions.push(Action::EnsureImage { container: name.clone() }),
+        Some(ImageState::Busy) => {}
+        Some(ImageState::Failed(failure)) if failure.retry_ms > input.now_ms => decision.wake(failure.retry_ms),
+        Some(ImageState::Failed(_)) => decision.actions.push(Action::EnsureImage { container: name.clone() }),
+        // An environment with the pod's address has to wait for it; everything else is made while the sandbox starts.
+        Some(ImageState::Ready) if !input.observed.sandbox_runs() && needs_pod_ip(container) => {}
+        Some(ImageState::Ready) if input.observed.sandbox.is_some() => decision.actions.push(Action::Create {
+            container: name.clone(),
+            attempt: next_attempt(input.facts, name),
+            sandbox: generation(input),
+        }),
+        Some(ImageState::Ready) => {}
+    }
+}
+
+/// Stops every container that is alive; `false` where there is none.
+fn stop_alive(input: &Input<'_>, grace_seconds: u32, decision: &mut Decision) -> bool {
+    let mut any = false;
+    for container in input.observed.alive() {
+        any = true;
+        stop(input, container, grace_seconds, false, decision);
+    }
+    any
+}
+
+/// One step of stopping: the signal, the grace, the kill.
+fn stop(input: &Input<'_>, seen: &Seen, grace_seconds: u32, changed: bool, decision: &mut Decision) {
+    let (container, id) = (seen.name.clone(), seen.id.clone());
+    let signalled = input.progress.signalled.get(&seen.id);
+    let Some(began) = signalled.filter(|_| grace_seconds > 0).copied() else {
+        if grace_seconds > 0 {
+            let signal = if seen.stop_signal.is_empty() { "SIGTERM" } else { &seen.stop_signal };
+            decision.actions.push(Action::Signal { container, id, signal: signal.to_owned(), changed });
+        } else {
+            kill(input, seen, input.now_ms, decision);
+        }
+        return;
+    };
+    // A deletion that began before the agent's last restart goes on from there.
+    let began = if changed { began } else { input.facts.stop_began_ms.map_or(began, |first| first.min(began)) };
+    kill(input, seen, began.saturating_add(i64::from(grace_seconds) * 1000), decision);
+}
+
+fn kill(input: &Input<'_>, seen: &Seen, due_ms: i64, decision: &mut Decision) {
+    let due_ms = input.progress.killed.get(&seen.id).map_or(due_ms, |at| at.saturating_add(KILL_AGAIN_MS));
+    if due_ms > input.now_ms {
+        decision.wake(due_ms);
+    } else {
+        decision.actions.push(Action::Kill { container: seen.name.clone(), id: seen.id.clone() });
+    }
+}
+
+/// Removes dead containers but the newest attempt and the one before it, whose log `logs --previous` shows.
+fn prune(input: &Input<'_>, decision: &mut Decision) {
+    for seen in &input.observed.containers {
+        let newest = input.facts.containers.get(&seen.name).and_then(|f| f.attempt).unwrap_or(0);
+        let dead = matches!(seen.state, RunState::Exited | RunState::Created);
+        if dead && seen.attempt.saturating_add(1) < newest {
+            decision.actions.push(Action::Remove { id: seen.id.clone() });
+        }
+    }
+}

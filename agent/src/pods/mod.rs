@@ -1,0 +1,160 @@
+//! The node's pods: a worker for each, woken by changes of what is wanted, by Podman's events and by a slow resync.
+
+mod act;
+pub mod build;
+pub mod context;
+pub mod decide;
+pub mod env;
+pub mod history;
+mod images;
+mod observe;
+pub mod status;
+pub mod view;
+mod worker;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use skiff_shared::backoff::Backoff;
+use skiff_shared::ids::PodUid;
+use skiff_shared::pod::Pod;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::ledger::facts::PodFacts;
+use context::Context;
+use worker::{Wanted, Worker};
+
+/// Every pod is looked at this often even when nothing seems to happen: a lost event only delays.
+const RESYNC: Duration = Duration::from_secs(300);
+/// Delays between tries to open the event stream.
+const EVENTS_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) };
+
+/// The workers of all pods.
+#[derive(Debug)]
+pub struct Pods {
+    ctx: Arc<Context>,
+    workers: Mutex<Workers>,
+}
+
+/// What workers are told, and their tasks, which end with this.
+#[derive(Debug, Default)]
+struct Workers {
+    told: BTreeMap<PodUid, watch::Sender<Wanted>>,
+    tasks: JoinSet<()>,
+}
+
+impl Pods {
+    /// No pods yet.
+    pub fn new(ctx: Arc<Context>) -> Self {
+        Self { ctx, workers: Mutex::default() }
+    }
+
+    /// Wants a pod as given; starts its worker where there is none. `facts` is what is known of a pod from before.
+    pub fn want(&self, pod: Arc<Pod>, facts: Option<PodFacts>) {
+        self.tell(pod, false, facts);
+    }
+
+    /// Stops and forgets a pod that the hub no longer has, with the grace it was to have.
+    pub fn leave(&self, pod: Arc<Pod>, facts: Option<PodFacts>) {
+        self.tell(pod, true, facts);
+    }
+
+    fn tell(&self, pod: Arc<Pod>, leaving: bool, facts: Option<PodFacts>) {
+        let uid = pod.uid.clone();
+        let mut workers = self.workers();
+        if let Some(sender) = workers.told.get(&uid).filter(|s| !s.is_closed()) {
+            sender.send_modify(|wanted| {
+                wanted.pod = pod;
+                wanted.leaving = leaving;
+            });
+            return;
+        }
+        let (sender, receiver) = watch::channel(Wanted { pod, leaving, look: 0, data: 0 });
+        let worker = Worker::new(Arc::clone(&self.ctx), receiver, facts.unwrap_or_default());
+        workers.tasks.spawn(worker.run());
+        workers.told.insert(uid, sender);
+        // Workers of forgotten pods have ended.
+        while workers.tasks.try_join_next().is_some() {}
+        workers.told.retain(|_, sender| !sender.is_closed());
+    }
+
+    /// ConfigMaps or Secrets of these namespaces changed.
+    pub fn data_changed(&self, namespaces: &BTreeSet<String>) {
+        for sender in self.workers().told.values() {
+            sender.send_if_modified(|wanted| {
+                let touched = namespaces.contains(&wanted.pod.namespace);
+                wanted.data += u64::from(touched);
+                touched
+            });
+        }
+    }
+
+    /// Makes one pod's worker look at Podman again.
+    pub fn look_at(&self, uid: &PodUid) {
+        if let Some(sender) = self.workers().told.get(uid) {
+            sender.send_modify(|wanted| wanted.look += 1);
+        }
+    }
+
+    fn look_at_all(&self) {
+        for sender in self.workers().told.values() {
+            sender.send_modify(|wanted| wanted.look += 1);
+        }
+    }
+
+    /// Wakes workers by Podman's events and by the resync, for ever. `reachable` is told whether Podman is.
+    pub async fn watch_podman(&self, reachable: &watch::Sender<bool>) {
+        let mut failures = 0;
+        loop {
+            match self.ctx.podman.events().await {
+                Ok(events) => {
+                    failures = 0;
+                    reachable.send_replace(true);
+                    // What happened before the stream was open is found by looking.
+                    self.look_at_all();
+                    self.follow(events).await;
+                }
+                Err(error) => {
+                    reachable.send_replace(!error.is_unreachable());
+                    tracing::warn!(error = error.chain(), "cannot watch Podman's events");
+                }
+            }
+            failures += 1;
+            tokio::time::sleep(EVENTS_BACKOFF.delay(failures)).await;
+        }
+    }
+
+    async fn follow(&self, mut events: crate::podman::EventStream) {
+        let mut resync = tokio::time::interval_at(Instant::now() + RESYNC, RESYNC);
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(uid)) => self.look_at(&uid),
+                    Some(Err(error)) => {
+                        tracing::warn!(error = error.chain(), "Podman's event stream broke");
+                        return;
+                    }
+                    None => return,
+                },
+                _ = resync.tick() => self.look_at_all(),
+            }
+        }
+    }
+
+    /// Ends all workers, wherever they are; the pods run on.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *self.workers()).tasks;
+        tasks.shutdown().await;
+    }
+
+    fn workers(&self) -> MutexGuard<'_, Workers> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

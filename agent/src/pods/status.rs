@@ -1,0 +1,257 @@
+//! A pod's status as a kubelet would report it: pure.
+
+use skiff_shared::pod::{Container, Pod, RestartPolicy};
+use skiff_shared::report::{ContainerReport, ContainerState, Phase, PodCondition, PodReport, Terminated};
+
+use super::history::{initialized, restart_wait, restarts};
+use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Role, roles};
+use crate::ledger::facts::PodFacts;
+use crate::podman::RunState;
+
+/// How long a failed pull is shown as what it was before it is shown as waiting, milliseconds.
+pub const PULL_ERROR_SHOWN_MS: i64 = 5_000;
+
+/// Everything a status depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// What is wanted.
+    pub pod: &'a Pod,
+    /// What happened.
+    pub facts: &'a PodFacts,
+    /// What is there.
+    pub observed: &'a ObservedPod,
+    /// What is going on.
+    pub progress: &'a Progress,
+    /// The node's address.
+    pub host_ip: &'a str,
+    /// Nothing of a deleted pod is left.
+    pub gone: bool,
+    /// Now, Unix milliseconds.
+    pub now_ms: i64,
+}
+
+/// The status.
+pub fn report(input: &Input<'_>) -> PodReport {
+    let (pod, facts) = (input.pod, input.facts);
+    let statuses = |wanted: fn(Role) -> bool| {
+        roles(pod).filter(|(_, role)| wanted(*role)).map(|(c, role)| container(input, c, role)).collect::<Vec<_>>()
+    };
+    let init_containers = statuses(|role| role != Role::Main);
+    let containers = statuses(|role| role == Role::Main);
+    let phase = match &facts.failed {
+        Some(_) => Phase::Failed,
+        None => phase(pod, &init_containers, &containers),
+    };
+    let (reason, message) = facts.failed.as_ref().map(|f| (f.reason.clone(), f.message.clone())).unwrap_or_default();
+    let conditions = conditions(input, phase, &init_containers, &containers);
+    let sandbox_ip = input.observed.sandbox.as_ref().filter(|s| s.state == RunState::Running).map(|s| s.ip.clone());
+    PodReport {
+        uid: pod.uid.clone(),
+        namespace: pod.namespace.clone(),
+        name: pod.name.clone(),
+        phase,
+        reason,
+        message,
+        pod_ip: if pod.host_network { input.host_ip.to_owned() } else { sandbox_ip.unwrap_or_default() },
+        host_ip: input.host_ip.to_owned(),
+        start_ms: facts.start_ms,
+        conditions,
+        init_containers,
+        containers,
+        gone: input.gone,
+    }
+}
+
+fn container(input: &Input<'_>, spec: &Container, role: Role) -> ContainerReport {
+    let facts = input.facts.containers.get(&spec.name);
+    let (state, last) = state(input, spec, role);
+    let running = matches!(state, ContainerState::Running { .. });
+    let completed = matches!(&state, ContainerState::Terminated(t) if t.exit_code == 0);
+    let container_id = facts.map(|f| f.container_id.as_str()).filter(|id| !id.is_empty());
+    ContainerReport {
+        name: spec.name.clone(),
+        image: spec.image.clone(),
+        image_id: facts.map(|f| f.image_id.clone()).unwrap_or_default(),
+        container_id: container_id.map(|id| format!("podman://{id}")).unwrap_or_default(),
+        ready: if role == Role::Init { completed } else { running },
+        started: running,
+        restarts: facts.and_then(|f| f.attempt).unwrap_or(0),
+        state,
+        last,
+    }
+}
+
+/// The state of a container, and how the attempt before that state ended.
+fn state(input: &Input<'_>, spec: &Container, role: Role) -> (ContainerState, Option<Terminated>) {
+    let facts = input.facts.containers.get(&spec.name);
+    let ended = facts.and_then(|f| f.ended.clone());
+    let last = facts.and_then(|f| f.last.clone());
+    let newest = input.observed.newest(&spec.name).filter(|c| Some(c.attempt) == facts.and_then(|f| f.attempt));
+    if let Some(seen) = newest
+        && matches!(seen.state, RunState::Running | RunState::Stopping)
+    {
+        return (ContainerState::Running { started_ms: seen.started_ms }, last);
+    }
+    if input.pod.deletion.is_none()
+        && let Some(waiting) = trouble(input, spec, role)
+    {
+        return (waiting, ended.or(last));
+    }
+    match ended {
+        Some(ended) => (ContainerState::Terminated(ended), last),
+        None => (waiting(input, spec, role), last),
+    }
+}
+
+/// The wait that something gone wrong causes.
+fn trouble(input: &Input<'_>, spec: &Container, role: Role) -> Option<ContainerState> {
+    let wait = |reason: &str, message: String| ContainerState::Waiting { reason: reason.to_owned(), message };
+    if input.facts.failed.is_some() {
+        return None;
+    }
+    if let Some(Problem { reason, message, .. }) = input.progress.problems.get(&spec.name) {
+        return Some(wait(reason, message.clone()));
+    }
+    if let Some(ImageState::Failed(failure)) = input.progress.images.get(&spec.name) {
+        return Some(image_wait(failure, &spec.image, input.now_ms));
+    }
+    let facts = input.facts.containers.get(&spec.name)?;
+    let ended = facts.ended.as_ref().filter(|e| restarts(input.pod.restart_policy, role, e))?;
+    let (_, delay_ms) = restart_wait(facts).filter(|(until, _)| *until > input.now_ms)?;
+    if ended.reason == "StartError" && facts.attempt == Some(0) {
+        return Some(wait("RunContainerError", ended.message.clone()));
+    }
+    let pod = input.pod;
+    let message = format!(
+        "back-off {} restarting failed container={} pod={}_{}({})",
+        go_seconds(delay_ms / 1000),
+        spec.name,
+        pod.name,
+        pod.namespace,
+        pod.uid
+    );
+    Some(wait("CrashLoopBackOff", message))
+}
+
+fn image_wait(failure: &ImageFailure, image: &str, now_ms: i64) -> ContainerState {
+    let ImageFailure { reason, message, at_ms, .. } = failure;
+    let shown_ms = now_ms.saturating_sub(*at_ms);
+    if reason == "ErrImagePull" && shown_ms >= PULL_ERROR_SHOWN_MS {
+        let message = format!("Back-off pulling image \"{image}\": {reason}: {message}");
+        return ContainerState::Waiting { reason: "ImagePullBackOff".to_owned(), message };
+    }
+    ContainerState::Waiting { reason: reason.clone(), message: message.clone() }
+}
+
+fn waiting(input: &Input<'_>, spec: &Container, role: Role) -> ContainerState {
+    let pod = input.pod;
+    let begun = initialized(pod, input.facts, input.facts.sandbox);
+    let initializing = !begun && (role == Role::Main || !is_next_init(input, spec));
+    let reason = if initializing { "PodInitializing" } else { "ContainerCreating" };
+    ContainerState::Waiting { reason: reason.to_owned(), message: String::new() }
+}
+
+/// Whether every init container before this one has passed.
+fn is_next_init(input: &Input<'_>, spec: &Container) -> bool {
+    let before = input.pod.init_containers.iter().take_while(|c| c.name != spec.name);
+    before.into_iter().all(|c| input.facts.containers.get(&c.name).is_some_and(|f| c.sidecar || f.ended.is_some()))
+}
+
+/// Go's way to print whole seconds: `10s`, `2m40s`, `5m0s`.
+fn go_seconds(seconds: u64) -> String {
+    if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
+}
+
+/// A pod's phase from its containers' statuses, by the kubelet's rules.
+fn phase(pod: &Pod, init: &[ContainerReport], containers: &[ContainerReport]) -> Phase {
+    let mut pending_init = 0;
+    for (spec, status) in pod.init_containers.iter().zip(init) {
+        let failed = end_of(status).is_some_and(|e| e.exit_code != 0);
+        if failed && !spec.sidecar && pod.restart_policy == RestartPolicy::Never {
+            return Phase::Failed;
+        }
+        let passed = if spec.sidecar { status.started } else { status.ready };
+        pending_init += usize::from(!passed);
+    }
+    let begun = containers.iter().any(|c| c.restarts > 0 || end_of(c).is_some() || c.started);
+    let never_ran = |c: &&ContainerReport| matches!(c.state, ContainerState::Waiting { .. }) && c.last.is_none();
+    let running = containers.iter().any(|c| matches!(c.state, ContainerState::Running { .. }));
+    if (pending_init > 0 && !begun) || containers.iter().any(|c| never_ran(&c)) {
+        return Phase::Pending;
+    }
+    let ends = || containers.iter().filter_map(end_of);
+    match pod.restart_policy {
+        _ if running => Phase::Running,
+        RestartPolicy::Always => Phase::Running,
+        _ if ends().all(|e| e.exit_code == 0) => Phase::Succeeded,
+        RestartPolicy::Never => Phase::Failed,
+        RestartPolicy::OnFailure => Phase::Running,
+    }
+}
+
+/// How a container that does not run ended last.
+fn end_of(status: &ContainerReport) -> Option<&Terminated> {
+    match &status.state {
+        ContainerState::Terminated(end) => Some(end),
+        ContainerState::Waiting { .. } => status.last.as_ref(),
+        ContainerState::Running { .. } => None,
+    }
+}
+
+/// The conditions, each with the time of its last change.
+fn conditions(
+    input: &Input<'_>,
+    phase: Phase,
+    init: &[ContainerReport],
+    containers: &[ContainerReport],
+) -> Vec<PodCondition> {
+    let pod = input.pod;
+    let sandbox_ready = input.observed.sandbox_runs();
+    let names = |list: Vec<&str>| format!("[{}]", list.join(" "));
+    let begun = containers.iter().any(|c| c.started || end_of(c).is_some());
+    let incomplete: Vec<&str> = pod
+        .init_containers
+        .iter()
+        .zip(init)
+        .filter(|(spec, status)| !begun && !(if spec.sidecar { status.started } else { status.ready }))
+        .map(|(spec, _)| spec.name.as_str())
+        .collect();
+    let sidecars = pod.init_containers.iter().zip(init).filter(|(spec, _)| spec.sidecar).map(|(_, status)| status);
+    let unready: Vec<&str> = sidecars.chain(containers).filter(|c| !c.ready).map(|c| c.name.as_str()).collect();
+    let initialized = match phase {
+        Phase::Succeeded => (true, "PodCompleted", String::new()),
+        Phase::Pending | Phase::Running | Phase::Failed if !incomplete.is_empty() => {
+            let message = format!("containers with incomplete status: {}", names(incomplete));
+            (false, "ContainersNotInitialized", message)
+        }
+        Phase::Pending | Phase::Running | Phase::Failed => (true, "", String::new()),
+    };
+    let ready = match phase {
+        Phase::Succeeded => (false, "PodCompleted", String::new()),
+        Phase::Failed => (false, "PodFailed", String::new()),
+        Phase::Pending | Phase::Running if !unready.is_empty() => {
+            (false, "ContainersNotReady", format!("containers with unready status: {}", names(unready)))
+        }
+        Phase::Pending | Phase::Running => (true, "", String::new()),
+    };
+    [
+        ("PodReadyToStartContainers", (sandbox_ready, "", String::new())),
+        ("Initialized", initialized),
+        ("Ready", ready.clone()),
+        ("ContainersReady", ready),
+    ]
+    .into_iter()
+    .map(|(kind, (status, reason, message))| PodCondition {
+        kind: kind.to_owned(),
+        status,
+        reason: reason.to_owned(),
+        message,
+        since_ms: since(input, kind, status),
+    })
+    .collect()
+}
+
+fn since(input: &Input<'_>, kind: &str, status: bool) -> i64 {
+    let before = input.facts.conditions.iter().find(|c| c.kind == kind && c.status == status);
+    before.map_or(input.now_ms, |c| c.since_ms)
+}

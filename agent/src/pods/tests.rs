@@ -1,0 +1,598 @@
+//! The pure parts, by tables and by random lives of a pod.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use skiff_shared::ids::PodUid;
+use skiff_shared::pod::{
+    Container, Data, Deletion, EnvFrom, EnvValue, EnvVar, Item, ObjectRef, Pod, PullPolicy, Qos, Resources,
+    RestartPolicy, Security,
+};
+use skiff_shared::report::{ContainerState, Phase, Terminated};
+
+use super::decide::{Action, Decision, Input, decide};
+use super::env::{Sources, environment, expand};
+use super::view::{ImageState, ObservedPod, Progress, Role, Sandbox, Seen};
+use super::{history, status};
+use crate::desired::Desired;
+use crate::ledger::facts::PodFacts;
+use crate::podman::RunState;
+
+fn container(name: &str) -> Container {
+    Container {
+        name: name.into(),
+        image: "localhost/bb:1".into(),
+        pull_policy: PullPolicy::IfNotPresent,
+        command: vec![],
+        args: vec![],
+        working_dir: None,
+        env_from: vec![],
+        env: vec![],
+        ports: vec![],
+        resources: Resources::default(),
+        stdin: false,
+        stdin_once: false,
+        tty: false,
+        termination_message_from_logs: false,
+        security: Security::default(),
+        sidecar: false,
+    }
+}
+
+fn pod(policy: RestartPolicy, init: &[&str], main: &[&str]) -> Pod {
+    Pod {
+        uid: PodUid::parse("u-1").unwrap(),
+        namespace: "ns".into(),
+        name: "web".into(),
+        labels: vec![("app".into(), "web".into())],
+        annotations: vec![],
+        init_containers: init.iter().map(|n| Container { sidecar: n.starts_with("side"), ..container(n) }).collect(),
+        containers: main.iter().map(|n| container(n)).collect(),
+        restart_policy: policy,
+        termination_grace_seconds: 30,
+        active_deadline_seconds: None,
+        hostname: "web".into(),
+        host_network: false,
+        service_account: "default".into(),
+        qos: Qos::BestEffort,
+        deletion: None,
+        created_unix_ms: 0,
+    }
+}
+
+/// A pod on a machine of memory only: carries out decisions and keeps the rules that decisions must obey.
+struct World {
+    pod: Pod,
+    facts: PodFacts,
+    observed: ObservedPod,
+    progress: Progress,
+    now_ms: i64,
+    next_id: u32,
+    starts: BTreeMap<String, u32>,
+    log: Vec<String>,
+}
+
+impl World {
+    fn new(pod: Pod) -> Self {
+        Self {
+            pod,
+            facts: PodFacts::default(),
+            observed: ObservedPod::default(),
+            progress: Progress::default(),
+            now_ms: 1_000_000,
+            next_id: 0,
+            starts: BTreeMap::new(),
+            log: vec![],
+        }
+    }
+
+    fn decide(&mut self) -> Decision {
+        history::absorb(&self.pod, &mut self.facts, &self.observed, self.now_ms);
+        let input = Input {
+            pod: &self.pod,
+            facts: &self.facts,
+            observed: &self.observed,
+            progress: &self.progress,
+            now_ms: self.now_ms,
+        };
+        let decision = decide(&input);
+        assert_eq!(decision, decide(&input), "deciding twice gives the same");
+        decision
+    }
+
+    /// Acts until nothing is to be done now; gives the last decision.
+    fn settle(&mut self) -> Decision {
+        for _ in 0..100 {
+            let decision = self.decide();
+            if decision.actions.is_empty() {
+                return decision;
+            }
+            for action in decision.actions {
+                self.act(action);
+            }
+        }
+        panic!("it never comes to rest: {:?}", self.log);
+    }
+
+    fn act(&mut self, action: Action) {
+        self.log.push(describe(&action));
+        let deleted = self.pod.deletion.is_some();
+        match action {
+            Action::CreateSandbox => {
+                assert!(!deleted && self.observed.sandbox.is_none());
+                let (state, ip) = (RunState::Created, String::new());
+                self.observed.sandbox = Some(Sandbox { pod_id: "p".into(), infra: Some("i".into()), state, ip });
+            }
+            Action::StartSandbox { .. } => {
+                assert!(!deleted && self.observed.alive().next().is_none());
+                self.facts.sandbox += 1;
+                self.set_sandbox(RunState::Running);
+            }
+            Action::StopSandbox { .. } => self.set_sandbox(RunState::Exited),
+            Action::RemoveSandbox { .. } => {
+                assert!(self.observed.alive().next().is_none(), "nothing alive is removed");
+                self.observed = ObservedPod::default();
+            }
+            Action::EnsureImage { container } => {
+                assert!(!deleted);
+                self.progress.images.insert(container, ImageState::Ready);
+            }
+            Action::Create { container, attempt, sandbox } => self.create(container, attempt, sandbox),
+            Action::Start { id, .. } => {
+                assert!(!deleted && self.observed.sandbox_runs());
+                *self.starts.entry(id.clone()).or_default() += 1;
+                assert_eq!(self.starts[&id], 1, "started once");
+                let now_ms = self.now_ms;
+                let seen = self.find(&id);
+                assert_eq!(seen.state, RunState::Created, "only what was never started is started");
+                (seen.state, seen.started_ms) = (RunState::Running, now_ms);
+            }
+            Action::Signal { id, .. } => {
+                self.progress.signalled.insert(id, self.now_ms);
+            }
+            Action::Kill { id, .. } => {
+                self.progress.killed.insert(id.clone(), self.now_ms);
+                self.end(&id, 137);
+            }
+            Action::Remove { id } => {
+                assert!(self.observed.alive().all(|c| c.id != id), "nothing alive is removed");
+                self.observed.containers.retain(|c| c.id != id);
+            }
+        }
+    }
+
+    fn create(&mut self, name: String, attempt: u32, sandbox: u32) {
+        assert!(self.pod.deletion.is_none() && self.observed.sandbox.is_some());
+        assert!(self.observed.alive().all(|c| c.name != name), "one at a time");
+        assert!(self.observed.containers.iter().all(|c| c.name != name || c.attempt < attempt), "attempts grow");
+        self.next_id += 1;
+        let id = format!("c{}", self.next_id);
+        history::began(&mut self.facts, &name, &id, "img", sandbox, self.now_ms);
+        self.progress.images.remove(&name);
+        let spec = self.pod.containers.iter().chain(&self.pod.init_containers).find(|c| c.name == name).unwrap();
+        self.observed.containers.push(Seen {
+            id,
+            image: spec.image.clone(),
+            name,
+            attempt,
+            stop_signal: String::new(),
+            state: RunState::Created,
+            started_ms: 0,
+            ended: None,
+        });
+    }
+
+    fn find(&mut self, id: &str) -> &mut Seen {
+        self.observed.containers.iter_mut().find(|c| c.id == id).unwrap()
+    }
+
+    fn set_sandbox(&mut self, state: RunState) {
+        if let Some(sandbox) = &mut self.observed.sandbox {
+            sandbox.state = state;
+        }
+    }
+
+    fn end(&mut self, id: &str, exit_code: i32) {
+        let finished_ms = self.now_ms;
+        let seen = self.find(id);
+        seen.state = RunState::Exited;
+        seen.ended = Some(Terminated {
+            exit_code,
+            reason: if exit_code == 0 { "Completed" } else { "Error" }.into(),
+            message: String::new(),
+            started_ms: seen.started_ms,
+            finished_ms,
+            container_id: format!("podman://{id}"),
+        });
+    }
+
+    /// The running container of this name ends.
+    fn exit(&mut self, name: &str, exit_code: i32) {
+        let id = self.observed.alive().find(|c| c.name == name).map(|c| c.id.clone());
+        if let Some(id) = id {
+            self.end(&id, exit_code);
+        }
+    }
+
+    /// Everything stops, as in a power cut.
+    fn reboot(&mut self) {
+        let alive: Vec<String> = self.observed.alive().map(|c| c.id.clone()).collect();
+        for id in alive {
+            self.end(&id, 255);
+        }
+        if self.observed.sandbox_runs() {
+            self.set_sandbox(RunState::Exited);
+        }
+        self.progress = Progress::default();
+    }
+
+    fn delete(&mut self, grace_seconds: u32) {
+        self.pod.deletion = Some(Deletion { grace_seconds, deadline_unix_ms: 0 });
+    }
+
+    fn running(&self) -> Vec<&str> {
+        let mut names: Vec<_> = self.observed.alive().map(|c| c.name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    fn report(&self) -> skiff_shared::report::PodReport {
+        status::report(&status::Input {
+            pod: &self.pod,
+            facts: &self.facts,
+            observed: &self.observed,
+            progress: &self.progress,
+            host_ip: "192.0.2.1",
+            gone: false,
+            now_ms: self.now_ms,
+        })
+    }
+
+    fn reason(&self, index: usize) -> String {
+        match &self.report().containers[index].state {
+            ContainerState::Waiting { reason, .. } => reason.clone(),
+            ContainerState::Running { .. } => "Running".into(),
+            ContainerState::Terminated(end) => end.reason.clone(),
+        }
+    }
+}
+
+fn describe(action: &Action) -> String {
+    match action {
+        Action::CreateSandbox => "create sandbox".into(),
+        Action::StartSandbox { .. } => "start sandbox".into(),
+        Action::StopSandbox { .. } => "stop sandbox".into(),
+        Action::RemoveSandbox { .. } => "remove sandbox".into(),
+        Action::EnsureImage { container } => format!("image {container}"),
+        Action::Create { container, attempt, .. } => format!("create {container} {attempt}"),
+        Action::Start { container, .. } => format!("start {container}"),
+        Action::Signal { container, signal, .. } => format!("{signal} {container}"),
+        Action::Kill { container, .. } => format!("kill {container}"),
+        Action::Remove { .. } => "remove".into(),
+    }
+}
+
+#[test]
+fn a_pod_starts_with_sandbox_image_and_container_at_once() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a", "b"]));
+    world.settle();
+    assert_eq!(
+        world.log,
+        ["create sandbox", "image a", "image b", "start sandbox", "create a 0", "create b 0", "start a", "start b"]
+    );
+    assert_eq!(world.report().phase, Phase::Running);
+}
+
+#[test]
+fn restart_delays_double_and_start_over_after_a_long_run() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.settle();
+    let mut delays = vec![];
+    for _ in 0..8 {
+        world.exit("a", 1);
+        let decision = world.settle();
+        let wake_ms = decision.wake_ms.unwrap_or(world.now_ms);
+        delays.push((wake_ms - world.now_ms) / 1000);
+        if wake_ms > world.now_ms {
+            assert_eq!(world.reason(0), "CrashLoopBackOff");
+            world.now_ms = wake_ms;
+        }
+        world.settle();
+        assert_eq!(world.reason(0), "Running");
+    }
+    assert_eq!(delays, [0, 10, 20, 40, 80, 160, 300, 300]);
+    world.now_ms += 601_000;
+    world.exit("a", 1);
+    assert_eq!(world.settle().wake_ms, None);
+    assert_eq!(world.report().containers[0].restarts, 9);
+}
+
+#[test]
+fn the_restart_policy_decides_what_becomes_of_an_end() {
+    for (policy, code, phase, runs) in [
+        (RestartPolicy::Always, 0, Phase::Running, true),
+        (RestartPolicy::OnFailure, 0, Phase::Succeeded, false),
+        (RestartPolicy::OnFailure, 1, Phase::Running, true),
+        (RestartPolicy::Never, 0, Phase::Succeeded, false),
+        (RestartPolicy::Never, 1, Phase::Failed, false),
+    ] {
+        let mut world = World::new(pod(policy, &[], &["a"]));
+        world.settle();
+        world.exit("a", code);
+        world.settle();
+        let case = format!("{policy:?} {code}");
+        assert_eq!((world.report().phase, !world.running().is_empty()), (phase, runs), "{case}");
+        assert_eq!(world.observed.sandbox_runs(), runs, "{case}");
+    }
+}
+
+#[test]
+fn init_containers_run_one_by_one_and_sidecars_stay() {
+    let mut world = World::new(pod(RestartPolicy::Always, &["i1", "side", "i2"], &["a"]));
+    world.settle();
+    assert_eq!(world.running(), ["i1"]);
+    assert_eq!((world.reason(0), world.report().phase), ("PodInitializing".into(), Phase::Pending));
+    world.exit("i1", 0);
+    world.settle();
+    assert_eq!(world.running(), ["i2", "side"]);
+    world.exit("i2", 1);
+    world.settle();
+    assert_eq!(world.running(), ["i2", "side"], "a failed init container is tried again");
+    world.exit("i2", 0);
+    world.settle();
+    assert_eq!(world.running(), ["a", "side"]);
+    world.exit("side", 0);
+    world.settle();
+    assert_eq!(world.running(), ["a", "side"]);
+    let report = world.report();
+    assert!(report.conditions.iter().all(|c| c.status), "{:#?}", report.conditions);
+}
+
+#[test]
+fn a_failed_init_container_fails_a_pod_that_never_restarts() {
+    let mut world = World::new(pod(RestartPolicy::Never, &["i1"], &["a"]));
+    world.settle();
+    world.exit("i1", 3);
+    world.settle();
+    assert_eq!((world.report().phase, world.running().len()), (Phase::Failed, 0));
+}
+
+#[test]
+fn deletion_is_a_signal_a_grace_and_a_kill() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.settle();
+    world.log.clear();
+    world.delete(30);
+    let decision = world.settle();
+    assert_eq!((world.log.clone(), decision.wake_ms), (vec!["SIGTERM a".into()], Some(world.now_ms + 30_000)));
+    world.now_ms += 30_000;
+    assert!(world.settle().gone);
+    assert_eq!(world.log, ["SIGTERM a", "kill a", "remove sandbox"]);
+}
+
+#[test]
+fn a_pod_deleted_before_it_started_is_gone_at_once() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.delete(30);
+    assert!(world.settle().gone);
+    assert!(world.log.is_empty());
+}
+
+#[test]
+fn after_a_reboot_everything_runs_again_with_its_inits_first() {
+    let mut world = World::new(pod(RestartPolicy::Always, &["i1"], &["a"]));
+    world.settle();
+    world.exit("i1", 0);
+    world.settle();
+    assert_eq!(world.running(), ["a"]);
+    world.reboot();
+    world.settle();
+    assert_eq!(world.running(), ["i1"]);
+    world.exit("i1", 0);
+    world.settle();
+    assert_eq!(world.running(), ["a"]);
+    let report = world.report();
+    assert_eq!(report.containers[0].restarts, 1);
+    assert_eq!(report.containers[0].last.as_ref().map(|l| l.exit_code), Some(255));
+}
+
+#[test]
+fn a_lost_podman_database_is_rebuilt() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.settle();
+    world.observed = ObservedPod::default();
+    world.settle();
+    assert_eq!(world.running(), ["a"]);
+    let last = world.report().containers[0].last.clone().unwrap();
+    assert_eq!((last.exit_code, last.reason.as_str()), (137, "ContainerStatusUnknown"));
+}
+
+#[test]
+fn a_changed_image_replaces_the_container() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.settle();
+    world.pod.containers[0].image = "localhost/bb:2".into();
+    world.settle();
+    world.exit("a", 0);
+    world.settle();
+    assert_eq!(world.observed.newest("a").map(|c| c.image.as_str()), Some("localhost/bb:2"));
+    assert_eq!(world.report().containers[0].restarts, 1);
+}
+
+#[test]
+fn a_deadline_ends_the_pod() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.pod.active_deadline_seconds = Some(60);
+    let start_ms = world.now_ms;
+    assert_eq!(world.settle().wake_ms, Some(start_ms + 60_000));
+    world.now_ms += 60_000;
+    world.settle();
+    world.now_ms += 30_000;
+    world.settle();
+    let report = world.report();
+    assert_eq!((report.phase, report.reason.as_str(), world.running().len()), (Phase::Failed, "DeadlineExceeded", 0));
+}
+
+#[test]
+fn only_the_newest_two_attempts_are_kept() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    for _ in 0..5 {
+        world.settle();
+        world.exit("a", 1);
+        world.now_ms += 400_000;
+        world.settle();
+    }
+    let mut attempts: Vec<u32> = world.observed.containers.iter().map(|c| c.attempt).collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, [4, 5]);
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Exit(usize, i32),
+    Advance(i64),
+    Reboot,
+    LosePodman,
+    StopSandbox,
+    Step,
+    Settle,
+    ForgetFacts,
+    Delete(u32),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        4 => (0..4_usize, prop_oneof![Just(0), Just(1), Just(137)]).prop_map(|(i, code)| Event::Exit(i, code)),
+        4 => (0..700_000_i64).prop_map(Event::Advance),
+        1 => Just(Event::Reboot),
+        1 => Just(Event::LosePodman),
+        1 => Just(Event::StopSandbox),
+        3 => Just(Event::Step),
+        4 => Just(Event::Settle),
+        1 => Just(Event::ForgetFacts),
+        1 => prop_oneof![Just(0), Just(30)].prop_map(Event::Delete),
+    ];
+    proptest::collection::vec(event, 0..40)
+}
+
+fn policies() -> impl Strategy<Value = RestartPolicy> {
+    prop_oneof![Just(RestartPolicy::Always), Just(RestartPolicy::OnFailure), Just(RestartPolicy::Never)]
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_rules_hold_and_a_deleted_pod_goes(
+        policy in policies(),
+        inits in 0..3_usize,
+        deadline in proptest::option::of(1..1000_u64),
+        events in events(),
+    ) {
+        const NAMES: [&str; 4] = ["i1", "side", "a", "b"];
+        let mut pod = pod(policy, &NAMES[..inits], &NAMES[2..]);
+        pod.active_deadline_seconds = deadline;
+        let mut world = World::new(pod);
+        for event in events {
+            match event {
+                Event::Exit(i, code) => world.exit(NAMES[i], code),
+                Event::Advance(ms) => world.now_ms += ms,
+                Event::Reboot => world.reboot(),
+                Event::LosePodman => world.observed = ObservedPod::default(),
+                Event::StopSandbox => if world.observed.sandbox_runs() { world.set_sandbox(RunState::Exited) },
+                Event::Step => {
+                    if let Some(action) = world.decide().actions.into_iter().next() {
+                        world.act(action);
+                    }
+                }
+                Event::Settle => { world.settle(); }
+                Event::ForgetFacts => {
+                    world.facts = PodFacts::default();
+                    world.progress = Progress::default();
+                }
+                Event::Delete(grace) => world.delete(grace),
+            }
+            let _ = world.report();
+        }
+        world.delete(30);
+        world.settle();
+        world.now_ms += 60_000;
+        prop_assert!(world.settle().gone);
+        prop_assert!(world.observed.is_empty());
+    }
+}
+
+#[test]
+fn references_in_values_are_expanded_as_kubernetes_does() {
+    let env = [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "$(A)".to_owned())];
+    for (text, expected) in [
+        ("$(A)", "1"),
+        ("x$(A)y$(B)", "x1y$(A)"),
+        ("$(NO)", "$(NO)"),
+        ("$$(A)", "$(A)"),
+        ("$$$(A)", "$1"),
+        ("$(A", "$(A"),
+        ("$A $", "$A $"),
+        ("", ""),
+    ] {
+        assert_eq!(expand(text, &env), expected, "{text}");
+    }
+}
+
+fn sources(desired: &Desired) -> Sources<'_> {
+    Sources { desired, node: "n1", host_ip: "192.0.2.1", pod_ip: "10.42.0.5", node_cpu_milli: 2000, node_memory_bytes: 1 << 30 }
+}
+
+#[test]
+fn the_environment_comes_from_everywhere_in_order() {
+    let mut desired = Desired::default();
+    let entries = vec![("A".into(), b"cm".to_vec()), ("bad=name".into(), b"x".to_vec()), ("Z".into(), b"z".to_vec())];
+    desired.put(Item::ConfigMap(Data { namespace: "ns".into(), name: "cm".into(), entries }));
+    let pod = pod(RestartPolicy::Always, &[], &["a"]);
+    let mut spec = container("a");
+    spec.env_from = vec![EnvFrom { prefix: "P_".into(), source: ObjectRef::ConfigMap("cm".into()), optional: false }];
+    let key = |key: &str| EnvValue::Key { source: ObjectRef::ConfigMap("cm".into()), key: key.into(), optional: true };
+    let var = |name: &str, value| EnvVar { name: name.into(), value };
+    spec.env = vec![
+        var("P_A", EnvValue::Literal("own".into())),
+        var("K", key("Z")),
+        var("NONE", key("nope")),
+        var("REF", EnvValue::Literal("$(K) $(P_Z)".into())),
+        var("NAME", EnvValue::Field("metadata.name".into())),
+        var("LABEL", EnvValue::Field("metadata.labels['app']".into())),
+        var("CPU", EnvValue::Resource { container: String::new(), resource: "limits.cpu".into(), divisor: 1000 }),
+    ];
+    let env = environment(&pod, &spec, &sources(&desired)).unwrap();
+    let text: Vec<String> = env.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(text, ["P_A=own", "P_Z=z", "K=z", "REF=z $(P_Z)", "NAME=web", "LABEL=web", "CPU=2"]);
+}
+
+#[test]
+fn what_is_missing_is_named_in_the_kubelets_words() {
+    let mut desired = Desired::default();
+    desired.put(Item::ConfigMap(Data { namespace: "ns".into(), name: "cm".into(), entries: vec![] }));
+    let pod = pod(RestartPolicy::Always, &[], &["a"]);
+    let key = |source| EnvValue::Key { source, key: "k".into(), optional: false };
+    for (value, message) in [
+        (key(ObjectRef::ConfigMap("no".into())), "configmap \"no\" not found"),
+        (key(ObjectRef::Secret("no".into())), "secret \"no\" not found"),
+        (key(ObjectRef::ConfigMap("cm".into())), "couldn't find key k in ConfigMap ns/cm"),
+        (EnvValue::Field("spec.x".into()), "unsupported fieldPath: spec.x"),
+    ] {
+        let spec = Container { env: vec![EnvVar { name: "X".into(), value }], ..container("a") };
+        assert_eq!(environment(&pod, &spec, &sources(&desired)).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn only_sidecars_restart_whatever_the_policy() {
+    let end = |exit_code| Terminated {
+        exit_code,
+        reason: String::new(),
+        message: String::new(),
+        started_ms: 0,
+        finished_ms: 0,
+        container_id: String::new(),
+    };
+    assert!(history::restarts(RestartPolicy::Never, Role::Sidecar, &end(0)));
+    assert!(!history::restarts(RestartPolicy::Always, Role::Init, &end(0)));
+    assert!(history::restarts(RestartPolicy::Always, Role::Init, &end(1)));
+}
