@@ -18,7 +18,6 @@ use jiff::SignedDuration;
 
 use crate::reconcile::{Controller, Liveness, Memo};
 use crate::registry::Registry;
-use crate::scheduler::Scheduler;
 
 /// What the controllers need to know beside the state of the world.
 #[derive(Debug)]
@@ -37,13 +36,12 @@ pub struct Settings {
     pub max_ended_pods: usize,
 }
 
-/// Every controller, and the scheduler, each to be run by [`crate::reconcile::run`].
+/// Every controller, each to be run by [`crate::reconcile::run`] beside the scheduler.
 pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
     let Settings { registry, liveness, node_grace, ca_pem, pod_network, max_ended_pods } = settings;
     // Pods are what there is most of, so their parsed form is shared.
     let pods = Arc::new(Memo::new(11_000));
     vec![
-        Arc::new(Scheduler::default()),
         Arc::new(replicaset::ReplicaSets::new(Arc::clone(&pods))),
         Arc::new(deployment::Deployments::new(Arc::clone(&pods))),
         Arc::new(namespace::Namespaces::new(&registry)),

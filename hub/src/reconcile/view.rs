@@ -259,6 +259,36 @@ impl Selector {
     }
 }
 
+/// A toleration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Toleration {
+    /// Taint key; empty with `Exists` for every taint.
+    #[serde(deserialize_with = "nullable")]
+    pub key: String,
+    /// `Equal` (the default) or `Exists`.
+    #[serde(deserialize_with = "nullable")]
+    pub operator: String,
+    /// Taint value for `Equal`.
+    #[serde(deserialize_with = "nullable")]
+    pub value: String,
+    /// Taint effect; empty for all.
+    #[serde(deserialize_with = "nullable")]
+    pub effect: String,
+    /// How long `NoExecute` is tolerated; for ever without.
+    pub toleration_seconds: Option<i64>,
+}
+
+impl Toleration {
+    /// Whether it tolerates a taint.
+    pub fn tolerates(&self, key: &str, value: &str, effect: &str) -> bool {
+        let exists = self.operator == "Exists";
+        (self.effect.is_empty() || self.effect == effect)
+            && (self.key == key || (self.key.is_empty() && exists))
+            && (exists || self.value == value)
+    }
+}
+
 /// A label of an object.
 pub fn label<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
     let labels = &object.meta.labels;
@@ -316,5 +346,26 @@ mod tests {
         );
         let third = with_condition(&json!(second), NewCondition { status: "True", ..same }, now).unwrap();
         assert_eq!(third[0]["lastTransitionTime"], "1970-01-01T00:01:00Z");
+    }
+
+    #[test]
+    fn tolerations_match_as_kubernetes_says() {
+        let toleration = |key: &str, operator: &str, value: &str, effect: &str| Toleration {
+            key: key.into(),
+            operator: operator.into(),
+            value: value.into(),
+            effect: effect.into(),
+            toleration_seconds: None,
+        };
+        for (t, expected) in [
+            (toleration("", "Exists", "", ""), true),
+            (toleration("k", "Exists", "", ""), true),
+            (toleration("k", "", "v", ""), true),
+            (toleration("k", "Equal", "w", ""), false),
+            (toleration("k", "Exists", "", "NoExecute"), false),
+            (toleration("other", "Exists", "", ""), false),
+        ] {
+            assert_eq!(t.tolerates("k", "v", "NoSchedule"), expected, "{t:?}");
+        }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use skiff_shared::quantity::Quantity;
 
-use crate::reconcile::view::{Condition, Expression, Metadata, Phase, Selector, nullable};
+use crate::reconcile::view::{Condition, Expression, Metadata, Phase, Selector, Toleration, nullable};
 
 /// A pod. One that is bound keeps only what it takes from its node.
 #[derive(Debug, Default, Deserialize)]
@@ -153,36 +153,6 @@ pub struct NodeSelectorTerm {
     /// On fields (`metadata.name`).
     #[serde(deserialize_with = "nullable")]
     pub match_fields: Vec<Expression>,
-}
-
-/// A toleration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Toleration {
-    /// Taint key; empty with `Exists` for every taint.
-    #[serde(deserialize_with = "nullable")]
-    pub key: String,
-    /// `Equal` (the default) or `Exists`.
-    #[serde(deserialize_with = "nullable")]
-    pub operator: String,
-    /// Taint value for `Equal`.
-    #[serde(deserialize_with = "nullable")]
-    pub value: String,
-    /// Taint effect; empty for all.
-    #[serde(deserialize_with = "nullable")]
-    pub effect: String,
-    /// How long `NoExecute` is tolerated; for ever without.
-    pub toleration_seconds: Option<i64>,
-}
-
-impl Toleration {
-    /// Whether it tolerates a taint.
-    pub fn tolerates(&self, key: &str, value: &str, effect: &str) -> bool {
-        let exists = self.operator == "Exists";
-        (self.effect.is_empty() || self.effect == effect)
-            && (self.key == key || (self.key.is_empty() && exists))
-            && (exists || self.value == value)
-    }
 }
 
 /// A `topologySpreadConstraint`.
@@ -385,27 +355,6 @@ mod tests {
             (port("0.0.0.0", "TCP", 80), port("", "TCP", 80), true),
         ] {
             assert_eq!(a.conflicts(&b), expected, "{a:?} {b:?}");
-        }
-    }
-
-    #[test]
-    fn tolerations_match_as_kubernetes_says() {
-        let toleration = |key: &str, operator: &str, value: &str, effect: &str| Toleration {
-            key: key.into(),
-            operator: operator.into(),
-            value: value.into(),
-            effect: effect.into(),
-            toleration_seconds: None,
-        };
-        for (t, expected) in [
-            (toleration("", "Exists", "", ""), true),
-            (toleration("k", "Exists", "", ""), true),
-            (toleration("k", "", "v", ""), true),
-            (toleration("k", "Equal", "w", ""), false),
-            (toleration("k", "Exists", "", "NoExecute"), false),
-            (toleration("other", "Exists", "", ""), false),
-        ] {
-            assert_eq!(t.tolerates("k", "v", "NoSchedule"), expected, "{t:?}");
         }
     }
 }

@@ -7,9 +7,8 @@ use serde::Deserialize;
 
 use super::taints::{NOT_READY, UNREACHABLE};
 use super::view::{Node, Taint};
-use crate::reconcile::view::{Pod, later, nullable};
+use crate::reconcile::view::{Pod, Toleration, later, nullable};
 use crate::reconcile::{Controller, EventDraft, Memo, Plan, PlannedWrite};
-use crate::scheduler::pod::Toleration;
 use crate::store::{Event, Key, Object, Resource, Snapshot};
 
 /// How long a pod without a toleration of its own stays on a node that is not ready or unreachable: what Kubernetes'
