@@ -7,7 +7,6 @@ pub mod config;
 pub mod desired;
 pub mod ledger;
 pub mod link;
-pub mod node;
 pub mod podman;
 pub mod pods;
 pub mod streams;
