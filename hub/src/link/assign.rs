@@ -168,3 +168,6 @@ fn build_data(item: &ItemKey, snapshot: &Snapshot) -> Option<Item> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,3 +234,6 @@ fn without_heartbeats(node: &Value) -> Value {
     }
     status
 }
+
+#[cfg(test)]
+mod tests;
