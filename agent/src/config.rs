@@ -160,12 +160,12 @@ fn parse_file(path: &str, errors: &mut Vec<String>) -> Values {
     };
     let mut values = Values::new();
     for (key, value) in table {
-        match value {
+        match value.as_str() {
             _ if !KEYS.contains(&key.as_str()) => errors.push(format!("{path}: unknown key {key}")),
-            toml::Value::String(text) => {
-                values.insert(key, text);
+            Some(text) => {
+                values.insert(key, text.to_owned());
             }
-            _ => errors.push(format!("{path}: {key} must be a string")),
+            None => errors.push(format!("{path}: {key} must be a string")),
         }
     }
     values

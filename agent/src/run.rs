@@ -23,7 +23,7 @@ use crate::link::Node;
 use crate::node::{self, Health};
 use crate::podman::{Info, Podman, PodmanError};
 use crate::pods::Pods;
-use crate::pods::context::{Clock, Context, EventLog};
+use crate::pods::context::{Clock, Context, DISK_WRITERS, EventLog};
 use crate::streams;
 
 /// How often the machine is looked at; its pressures change slowly.
@@ -111,6 +111,7 @@ impl Agent {
             reported: watch::Sender::new(Arc::default()),
             events,
             pulls: Semaphore::new(1),
+            disk: Arc::new(Semaphore::new(DISK_WRITERS as usize)),
             clock: settings.clock,
         });
         let agent = Arc::new(Self {
@@ -237,8 +238,8 @@ impl Node for Agent {
         let _turn = self.applying.lock().await;
         let leaving = self.leaving(&change.removals);
         let Change { upserts, removals, .. } = change;
-        let (ledger, to_leave) = (Arc::clone(&self.ctx.ledger), leaving.clone());
-        let written = tokio::task::spawn_blocking(move || {
+        let to_leave = leaving.clone();
+        let written = self.ctx.on_disk(move |ledger| {
             ledger.apply(&upserts, &removals, &to_leave).map(|()| (upserts, removals))
         });
         let (upserts, removals) = written.await?.map_err(std::io::Error::other)?;
@@ -256,8 +257,7 @@ impl Node for Agent {
     }
 
     async fn welcome(&self, welcome: Welcome) -> std::io::Result<()> {
-        let ledger = Arc::clone(&self.ctx.ledger);
-        tokio::task::spawn_blocking(move || ledger.put_welcome(&welcome)).await?.map_err(std::io::Error::other)
+        self.ctx.on_disk(move |ledger| ledger.put_welcome(&welcome)).await?.map_err(std::io::Error::other)
     }
 
     fn reported(&self) -> watch::Receiver<Arc<Reported>> {

@@ -47,18 +47,19 @@ impl RealPodman {
     }
 
     fn error(&self, operation: &str, error: podman_api::Error) -> PodmanError {
-        match error {
-            podman_api::Error::Fault { code, message } => match code.as_u16() {
-                404 => PodmanError::NotFound { message },
-                409 => PodmanError::Conflict { message },
-                code => PodmanError::Failed { code, message },
-            },
-            other => PodmanError::Unreachable {
-                operation: operation.to_owned(),
-                socket: self.client.socket(),
-                source: Box::new(other),
-            },
+        let podman_api::Error::Fault { code, message } = error else {
+            return self.unreachable(operation, error);
+        };
+        match code.as_u16() {
+            404 => PodmanError::NotFound { message },
+            409 => PodmanError::Conflict { message },
+            code => PodmanError::Failed { code, message },
         }
+    }
+
+    fn unreachable(&self, operation: &str, source: impl std::error::Error + Send + Sync + 'static) -> PodmanError {
+        let socket = self.client.socket();
+        PodmanError::Unreachable { operation: operation.to_owned(), socket, source: Box::new(source) }
     }
 
     async fn bounded<T>(
@@ -68,11 +69,7 @@ impl RealPodman {
     ) -> Result<T> {
         match tokio::time::timeout(PATIENCE, call).await {
             Ok(result) => result.map_err(|e| self.error(operation, e)),
-            Err(late) => Err(PodmanError::Unreachable {
-                operation: operation.to_owned(),
-                socket: self.client.socket(),
-                source: Box::new(late),
-            }),
+            Err(late) => Err(self.unreachable(operation, late)),
         }
     }
 }

@@ -64,11 +64,42 @@ pub struct Context {
     pub events: EventLog,
     /// Images are pulled one at a time, as a kubelet does: a small link is not shared to death.
     pub pulls: Semaphore,
+    /// Disk work in progress; see [`Context::on_disk`].
+    pub disk: Arc<Semaphore>,
     /// The clock.
     pub clock: Clock,
 }
 
+/// So many threads write to the disk at most.
+pub const DISK_WRITERS: u32 = 2;
+
 impl Context {
+    /// Does blocking work on the ledger, beside the agent's one thread.
+    ///
+    /// # Errors
+    /// When the work panicked.
+    pub async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Ledger) -> T + Send + 'static,
+    ) -> std::io::Result<T> {
+        let turn = Arc::clone(&self.disk).acquire_owned().await.map_err(std::io::Error::other)?;
+        let ledger = Arc::clone(&self.ledger);
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&ledger);
+            // In this order: whoever waits for the turns then has the ledger to itself.
+            drop(ledger);
+            drop(turn);
+            result
+        });
+        Ok(done.await?)
+    }
+
+    /// Waits until no work on the ledger is in progress, also of those that no longer wait for it.
+    pub async fn disk_idle(&self) {
+        // Nobody closes the semaphore.
+        let _ = self.disk.acquire_many(DISK_WRITERS).await;
+    }
+
     /// Records an event about a pod or one of its containers.
     pub fn pod_event(&self, pod: &Pod, container: &str, warning: bool, reason: &str, message: String) {
         let subject = Subject::Pod {

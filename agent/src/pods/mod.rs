@@ -149,6 +149,7 @@ impl Pods {
     pub async fn stop(&self) {
         let mut tasks = std::mem::take(&mut *self.workers()).tasks;
         tasks.shutdown().await;
+        self.ctx.disk_idle().await;
     }
 
     fn workers(&self) -> MutexGuard<'_, Workers> {

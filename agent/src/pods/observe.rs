@@ -83,7 +83,7 @@ async fn look_at_end(ctx: &Context, pod: &Pod, listed: &Listed) -> Result<Termin
 
 /// How a container ended. An end that Podman did not see (a power cut) is what container runtimes call unknown, 255.
 fn terminated(inspected: &Inspected, id: &str, now_ms: i64) -> Terminated {
-    let unseen = inspected.finished_ms == 0 || inspected.finished_ms < inspected.started_ms;
+    let unseen = inspected.finished_ms == 0;
     let (exit_code, reason) = match inspected {
         _ if inspected.started_ms == 0 => (128, "StartError"),
         _ if unseen => (255, "Unknown"),
@@ -96,7 +96,8 @@ fn terminated(inspected: &Inspected, id: &str, now_ms: i64) -> Terminated {
         reason: reason.to_owned(),
         message: inspected.error.clone(),
         started_ms: inspected.started_ms,
-        finished_ms: if unseen { now_ms } else { inspected.finished_ms },
+        // Podman notes the start after the fact: a short-lived process may have ended before it.
+        finished_ms: if unseen { now_ms } else { inspected.finished_ms.max(inspected.started_ms) },
         container_id: format!("podman://{id}"),
     }
 }
@@ -130,4 +131,25 @@ async fn log_end(ctx: &Context, id: &str) -> Option<String> {
         }
     }
     Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_have_the_kubelets_reasons() {
+        let base = Inspected { started_ms: 1000, finished_ms: 2000, ..Inspected::default() };
+        for (inspected, code, reason, finished_ms) in [
+            (base.clone(), 0, "Completed", 2000),
+            (Inspected { exit_code: 3, ..base.clone() }, 3, "Error", 2000),
+            (Inspected { exit_code: 137, oom_killed: true, ..base.clone() }, 137, "OOMKilled", 2000),
+            (Inspected { finished_ms: 0, ..base.clone() }, 255, "Unknown", 9000),
+            (Inspected { finished_ms: 999, ..base.clone() }, 0, "Completed", 1000),
+            (Inspected { started_ms: 0, ..base.clone() }, 128, "StartError", 2000),
+        ] {
+            let end = terminated(&inspected, "id", 9000);
+            assert_eq!((end.exit_code, end.reason.as_str(), end.finished_ms), (code, reason, finished_ms), "{inspected:?}");
+        }
+    }
 }

@@ -371,9 +371,8 @@ impl Worker {
         if self.saved == self.facts {
             return;
         }
-        let (ledger, uid, facts) = (Arc::clone(&self.ctx.ledger), pod.uid.clone(), self.facts.clone());
-        let written = tokio::task::spawn_blocking(move || ledger.put_facts(&uid, &facts)).await;
-        match written {
+        let (uid, facts) = (pod.uid.clone(), self.facts.clone());
+        match self.ctx.on_disk(move |ledger| ledger.put_facts(&uid, &facts)).await {
             Ok(Ok(())) => self.saved = self.facts.clone(),
             Ok(Err(error)) => tracing::warn!(%error, pod = %pod.uid, "a pod's history may be lost in a restart"),
             Err(error) => tracing::warn!(%error, pod = %pod.uid, "a pod's history may be lost in a restart"),
@@ -381,9 +380,9 @@ impl Worker {
     }
 
     async fn forget(&mut self, pod: &Pod) {
-        let (ledger, uid) = (Arc::clone(&self.ctx.ledger), pod.uid.clone());
+        let uid = pod.uid.clone();
         let dir = build::pod_dir(&self.ctx.data_dir, uid.as_str());
-        let cleaned = tokio::task::spawn_blocking(move || {
+        let cleaned = self.ctx.on_disk(move |ledger| {
             // Nothing may be there: a pod that never had a container.
             let _ = std::fs::remove_dir_all(dir);
             ledger.forget(&uid)
