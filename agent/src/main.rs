@@ -1,14 +1,14 @@
 //! The agent's command: reads the configuration, runs until SIGTERM or SIGINT, prints one line for what went wrong.
 
-use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use skiff_agent::config::{self, Command, Config};
-use skiff_agent::link::Node;
+use skiff_agent::link::{self, LinkConfig};
 use skiff_agent::podman::RealPodman;
 use skiff_agent::pods::context::Clock;
 use skiff_agent::run::{self, Settings};
+use skiff_shared::telemetry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -42,6 +42,7 @@ fn fail(error: &dyn std::error::Error) -> ExitCode {
 }
 
 fn run_agent(config: Config) -> ExitCode {
+    telemetry::init(&config.log_level);
     // One thread for everything, and at most two more for disk writes: the agent is to fit on small machines.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build();
     match runtime {
@@ -62,14 +63,15 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         podman: config.podman.clone(),
         clock: Clock::System,
     };
+    let link = LinkConfig {
+        data_dir: config.data_dir,
+        hub: config.hub,
+        join_token: config.join_token,
+        node: config.node_name,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
     let shutdown = stop_on_signal()?;
-    run::run(&settings, Arc::new(podman), offline, shutdown).await?;
-    Ok(())
-}
-
-/// No link: the pods of the ledger are kept running.
-async fn offline(_node: Arc<dyn Node>, mut shutdown: watch::Receiver<bool>) -> Result<(), Infallible> {
-    let _ = shutdown.wait_for(|stop| *stop).await;
+    run::run(&settings, Arc::new(podman), |node, stop| link::run(link, node, stop), shutdown).await?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::error::{Error, not_found};
-use super::{Objects, Target, User, meta};
+use super::{Objects, Target, meta};
 use crate::store::{Key, Snapshot};
 
 /// What a plugin sees.
@@ -16,8 +16,6 @@ pub(super) struct Request<'a> {
     pub(super) target: &'a Target,
     /// The stored object; `None` on create.
     pub(super) old: Option<&'a Value>,
-    /// Who writes.
-    pub(super) user: &'a User,
     /// The newest state.
     pub(super) snapshot: &'a Snapshot,
 }
