@@ -186,7 +186,14 @@ impl Garbage {
         }
         let doomed: Vec<&Arc<Object>> = dependents
             .iter()
-            .filter(|(d, _)| !d.meta.deleting && !d.meta.owners.iter().any(|o| self.fate(d, o, snapshot) == Fate::Alive && o.uid != object.meta.uid))
+            .filter(|(d, _)| {
+                !d.meta.deleting
+                    && !d
+                        .meta
+                        .owners
+                        .iter()
+                        .any(|o| self.fate(d, o, snapshot) == Fate::Alive && o.uid != object.meta.uid)
+            })
             .map(|(d, _)| *d)
             .collect();
         let mut writes: Vec<PlannedWrite> = doomed.iter().map(|d| self.delete_dependent(d, snapshot)).collect();

@@ -95,7 +95,12 @@ fn finalize(namespace: &Arc<Object>) -> Option<PlannedWrite> {
         return None;
     }
     object["spec"]["finalizers"] = json!(others);
-    Some(PlannedWrite::Update { key: namespace.key.clone(), revision: namespace.revision, subresource: "finalize", object })
+    Some(PlannedWrite::Update {
+        key: namespace.key.clone(),
+        revision: namespace.revision,
+        subresource: "finalize",
+        object,
+    })
 }
 
 /// Says what is left once everything was asked to go.
@@ -111,8 +116,10 @@ fn report(namespace: &Arc<Object>, left: &[&Arc<Object>], now: Timestamp) -> Opt
             *finalizers.entry(finalizer).or_insert(0) += 1;
         }
     }
-    let remaining = texts(counts.iter().map(|(resource, count)| format!("{} has {count} resource instances", dotted(resource))));
-    let blocking = texts(finalizers.iter().map(|(finalizer, count)| format!("{finalizer} in {count} resource instances")));
+    let remaining =
+        texts(counts.iter().map(|(resource, count)| format!("{} has {count} resource instances", dotted(resource))));
+    let blocking =
+        texts(finalizers.iter().map(|(finalizer, count)| format!("{finalizer} in {count} resource instances")));
     let object: Value = namespace.parse().ok()?;
     let mut conditions = object["status"]["conditions"].clone();
     let remaining = format!("Some resources are remaining: {remaining}");

@@ -18,7 +18,13 @@ const MAX_BATCH: usize = 128;
 
 /// Applies a plan: its writes in order, then its events. Runs of creates, deletes and bindings go out together, in
 /// batches of 1, 2, 4, … so that a write that is bound to fail fails once and not a hundred times.
-pub(super) async fn apply(objects: &Objects, recorder: &Recorder, component: &'static str, plan: Plan, now: Timestamp) -> Outcome {
+pub(super) async fn apply(
+    objects: &Objects,
+    recorder: &Recorder,
+    component: &'static str,
+    plan: Plan,
+    now: Timestamp,
+) -> Outcome {
     let applier = Applier { objects, recorder, component, now };
     let mut writes = VecDeque::from(plan.writes);
     while let Some(first) = writes.pop_front() {
@@ -107,7 +113,9 @@ impl Applier<'_> {
             }
             Err(Error::AlreadyExists { .. }) if tolerate_exists => Ok(()),
             Err(error) => {
-                self.record(failed.map(|e| EventDraft { message: e.message.replace("{error}", &error.to_string()), ..e }));
+                self.record(
+                    failed.map(|e| EventDraft { message: e.message.replace("{error}", &error.to_string()), ..e }),
+                );
                 Err(error)
             }
         }
@@ -155,7 +163,11 @@ impl Applier<'_> {
     }
 
     fn options(&self) -> WriteOptions {
-        WriteOptions { user: User::component(self.component), field_manager: self.component.to_owned(), ..WriteOptions::default() }
+        WriteOptions {
+            user: User::component(self.component),
+            field_manager: self.component.to_owned(),
+            ..WriteOptions::default()
+        }
     }
 
     fn target(&self, key: &Key, subresource: &str) -> Result<Target, Error> {

@@ -133,7 +133,8 @@ fn event_namespace(about: &About) -> String {
 
 fn event(name: &str, occurrence: &Occurrence) -> Value {
     let about = &occurrence.about;
-    let mut involved = json!({"kind": about.kind, "name": about.name, "uid": about.uid, "apiVersion": about.api_version});
+    let mut involved =
+        json!({"kind": about.kind, "name": about.name, "uid": about.uid, "apiVersion": about.api_version});
     let optional = [
         ("namespace", &about.namespace),
         ("resourceVersion", &occurrence.resource_version),

@@ -86,7 +86,16 @@ struct Runner {
 impl Runner {
     fn new(controller: Arc<dyn Controller>, objects: Objects, recorder: Recorder) -> Self {
         let started = Instant::now();
-        Self { controller, objects, recorder, queue: Queue::default(), cursor: 0, started, resync_at: started, running: 0 }
+        Self {
+            controller,
+            objects,
+            recorder,
+            queue: Queue::default(),
+            cursor: 0,
+            started,
+            resync_at: started,
+            running: 0,
+        }
     }
 
     fn now(&self) -> Moment {

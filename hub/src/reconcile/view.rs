@@ -321,18 +321,29 @@ mod tests {
         assert_eq!((&*pod.node, pod.restarts, pod.deletion_cost), ("edge-1", 3, -3));
         let ready: Timestamp = "2026-01-01T00:00:10Z".parse().unwrap();
         assert!(pod.is_available(0, ready) && !pod.is_available(5, ready) && pod.is_available(5, later(ready, 5)));
-        let bare: Pod = serde_json::from_value(json!({"metadata": {"annotations": null}, "spec": null, "status": null})).unwrap();
+        let bare: Pod =
+            serde_json::from_value(json!({"metadata": {"annotations": null}, "spec": null, "status": null})).unwrap();
         assert!(bare.is_active() && bare.phase == Phase::Pending);
     }
 
     #[test]
     fn a_condition_changes_its_transition_time_with_its_status_only() {
         let (then, now) = (Timestamp::from_second(0).unwrap(), Timestamp::from_second(60).unwrap());
-        let first = with_condition(&Value::Null, NewCondition { kind: "Ready", status: "False", reason: "A", message: "m" }, then).unwrap();
+        let first = with_condition(
+            &Value::Null,
+            NewCondition { kind: "Ready", status: "False", reason: "A", message: "m" },
+            then,
+        )
+        .unwrap();
         let same = NewCondition { kind: "Ready", status: "False", reason: "A", message: "m" };
         assert_eq!(with_condition(&json!(first), same, now), None);
         let second = with_condition(&json!(first), NewCondition { message: "", ..same }, now).unwrap();
-        assert_eq!(second, vec![json!({"type": "Ready", "status": "False", "reason": "A", "lastTransitionTime": "1970-01-01T00:00:00Z"})]);
+        assert_eq!(
+            second,
+            vec![
+                json!({"type": "Ready", "status": "False", "reason": "A", "lastTransitionTime": "1970-01-01T00:00:00Z"})
+            ]
+        );
         let third = with_condition(&json!(second), NewCondition { status: "True", ..same }, now).unwrap();
         assert_eq!(third[0]["lastTransitionTime"], "1970-01-01T00:01:00Z");
     }

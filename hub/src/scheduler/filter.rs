@@ -31,7 +31,8 @@ impl Refusal {
 /// The first filter's reasons why not.
 pub fn fits(pod: &Pod, wish: &Pending, slot: &Slot) -> Result<(), Refusal> {
     let node = &*slot.node;
-    let cordon = Taint { key: "node.kubernetes.io/unschedulable".into(), value: String::new(), effect: "NoSchedule".into() };
+    let cordon =
+        Taint { key: "node.kubernetes.io/unschedulable".into(), value: String::new(), effect: "NoSchedule".into() };
     if node.unschedulable && !tolerates(wish, &cordon) {
         return Err(Refusal::for_good("node(s) were unschedulable"));
     }
@@ -46,7 +47,11 @@ pub fn fits(pod: &Pod, wish: &Pending, slot: &Slot) -> Result<(), Refusal> {
         return Err(Refusal::for_now(vec!["node(s) didn't have free ports for the requested pod ports".into()]));
     }
     let lacking = lacking(pod, slot);
-    if lacking.is_empty() { Ok(()) } else { Err(Refusal { preemption_may_help: could_ever_fit(pod, node), reasons: lacking }) }
+    if lacking.is_empty() {
+        Ok(())
+    } else {
+        Err(Refusal { preemption_may_help: could_ever_fit(pod, node), reasons: lacking })
+    }
 }
 
 /// Whether a pod tolerates a taint.
@@ -77,9 +82,10 @@ fn lacking(pod: &Pod, slot: &Slot) -> Vec<String> {
     if slot.pods + 1 > allocatable.get("pods") {
         lacking.push("Too many pods".to_owned());
     }
-    let short = pod.requests.iter().filter(|(name, amount)| {
-        *amount > 0 && *amount > allocatable.get(name) - slot.used.get(name)
-    });
+    let short = pod
+        .requests
+        .iter()
+        .filter(|(name, amount)| *amount > 0 && *amount > allocatable.get(name) - slot.used.get(name));
     lacking.extend(short.map(|(name, _)| format!("Insufficient {name}")));
     lacking
 }

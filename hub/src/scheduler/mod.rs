@@ -107,7 +107,8 @@ impl Scheduler {
 
     /// A pod that waits, or one that leaves room.
     fn pod_matters(&self, event: &Event) -> bool {
-        let takes = |object: &Arc<Object>| self.pods.get(object).filter(|p| !p.node.is_empty()).is_some_and(|p| p.takes_room);
+        let takes =
+            |object: &Arc<Object>| self.pods.get(object).filter(|p| !p.node.is_empty()).is_some_and(|p| p.takes_room);
         match event.kind {
             EventKind::Added => self.pods.get(&event.object).is_some_and(|p| p.pending.is_some()),
             EventKind::Deleted => true,
@@ -207,7 +208,8 @@ impl Plan {
     /// Says on the pod, and with an event unless gated, why it waits; once for the same reason.
     fn report_unschedulable(&mut self, object: &Object, wish: &Pending, message: &str, now: Timestamp) {
         let reason = if wish.gated { "SchedulingGated" } else { "Unschedulable" };
-        let told = wish.scheduled.as_ref().is_some_and(|c| c.status == "False" && c.reason == reason && c.message == message);
+        let told =
+            wish.scheduled.as_ref().is_some_and(|c| c.status == "False" && c.reason == reason && c.message == message);
         if told {
             return;
         }

@@ -44,10 +44,7 @@ impl Raw {
         let soft = slot.node.taints.iter().filter(|t| t.effect == "PreferNoSchedule" && !tolerates(wish, t));
         Self {
             siblings: owner.and_then(|o| slot.owners.get(o)).copied().unwrap_or(0),
-            affinity: preferred
-                .filter(|p| term_matches(&p.preference, &slot.name, &slot.node))
-                .map(|p| p.weight)
-                .sum(),
+            affinity: preferred.filter(|p| term_matches(&p.preference, &slot.name, &slot.node)).map(|p| p.weight).sum(),
             taints: i64::try_from(soft.count()).unwrap_or(i64::MAX),
         }
     }

@@ -21,12 +21,7 @@ pub struct Domains<'a> {
 impl<'a> Domains<'a> {
     /// Counts the pods of the pod's namespace, given with the index of their node, for each hard constraint of a pod.
     /// Nodes that the pod does not select, or that lack the label, are no domains.
-    pub fn count(
-        pod: &Object,
-        wish: &'a Pending,
-        slots: &'a [Slot],
-        placed: &[(&Object, usize)],
-    ) -> Vec<Self> {
+    pub fn count(pod: &Object, wish: &'a Pending, slots: &'a [Slot], placed: &[(&Object, usize)]) -> Vec<Self> {
         let hard = wish.spread.iter().filter(|c| c.when_unsatisfiable != "ScheduleAnyway");
         hard.map(|constraint| {
             let selector = selector(constraint);

@@ -100,9 +100,14 @@ mod tests {
 
     #[test]
     fn the_new_set_grows_into_the_room_there_is() {
-        for (wanted, surge, total, new, expected) in
-            [(10, 0, 10, 0, 0), (10, 2, 10, 0, 2), (10, 0, 5, 0, 5), (10, 5, 15, 5, 5), (3, 5, 1, 1, 3), (2, 0, 8, 0, 0)]
-        {
+        for (wanted, surge, total, new, expected) in [
+            (10, 0, 10, 0, 0),
+            (10, 2, 10, 0, 2),
+            (10, 0, 5, 0, 5),
+            (10, 5, 15, 5, 5),
+            (3, 5, 1, 1, 3),
+            (2, 0, 8, 0, 0),
+        ] {
             assert_eq!(grow_new(wanted, surge, total, new), expected, "{wanted} {surge} {total} {new}");
         }
     }

@@ -101,7 +101,12 @@ impl Pass<'_> {
             self.event("ScalingReplicaSet", format!("Scaled up replica set {name} from 0 to {size}"));
         }
         if self.deployment.progress_deadline().is_some() {
-            self.set_condition("Progressing", "True", "NewReplicaSetCreated", format!("Created new replica set {name:?}"));
+            self.set_condition(
+                "Progressing",
+                "True",
+                "NewReplicaSetCreated",
+                format!("Created new replica set {name:?}"),
+            );
         }
         self.create = Some(self.new_set(&self.sets[new], hash));
     }

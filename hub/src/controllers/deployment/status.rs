@@ -38,7 +38,8 @@ impl Pass<'_> {
 
     /// Counts, and whether enough pods are available.
     pub(super) fn count(&mut self) {
-        let sum = |count: &dyn Fn((i64, i64, i64)) -> i64| self.sets.iter().map(|s| count(s.stored.counts())).sum::<i64>();
+        let sum =
+            |count: &dyn Fn((i64, i64, i64)) -> i64| self.sets.iter().map(|s| count(s.stored.counts())).sum::<i64>();
         let (replicas, ready, available) = (sum(&|c| c.0), sum(&|c| c.1), sum(&|c| c.2));
         let total: i64 = self.sets.iter().map(|s| s.replicas).sum();
         self.status.observed_generation = self.object.meta.generation;
@@ -83,7 +84,10 @@ impl Pass<'_> {
             self.set_condition("Progressing", "False", "ProgressDeadlineExceeded", message);
         }
         let current = self.condition("Progressing")?;
-        let waits = !matches!(current.reason.as_str(), "NewReplicaSetAvailable" | "ProgressDeadlineExceeded" | "DeploymentPaused");
+        let waits = !matches!(
+            current.reason.as_str(),
+            "NewReplicaSetAvailable" | "ProgressDeadlineExceeded" | "DeploymentPaused"
+        );
         let since = current.last_update_time.filter(|_| waits)?;
         // A second more, since times are kept in whole seconds.
         Some(later(since, deadline + 1))

@@ -18,9 +18,10 @@ pub(super) fn identity(template: &Value) -> Box<str> {
 /// The hash of a template's identity; `collisions` tells apart two templates whose hashes met.
 pub(super) fn hash(identity: &str, collisions: i64) -> String {
     let salt = if collisions == 0 { String::new() } else { collisions.to_string() };
-    let hash = identity.bytes().chain(salt.bytes()).fold(2_166_136_261_u32, |hash, byte| {
-        (hash ^ u32::from(byte)).wrapping_mul(16_777_619)
-    });
+    let hash = identity
+        .bytes()
+        .chain(salt.bytes())
+        .fold(2_166_136_261_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
     hash.to_string().bytes().map(|digit| char::from(SAFE[usize::from(digit) % SAFE.len()])).collect()
 }
 

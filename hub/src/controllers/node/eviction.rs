@@ -133,4 +133,3 @@ fn evict(pod: &Object) -> PlannedWrite {
         }),
     }
 }
-

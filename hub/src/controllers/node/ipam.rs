@@ -86,8 +86,7 @@ impl Controller for NodeIpam {
     }
 
     fn reconcile(&self, key: &Key, snapshot: &Snapshot, _now: Timestamp) -> Plan {
-        let nodes: Vec<_> =
-            snapshot.list(&key.resource, None).filter_map(|o| Some((o, self.nodes.get(o)?))).collect();
+        let nodes: Vec<_> = snapshot.list(&key.resource, None).filter_map(|o| Some((o, self.nodes.get(o)?))).collect();
         let taken: HashSet<Cidr> = nodes.iter().filter_map(|(_, n)| Cidr::parse(&n.spec.pod_cidr).ok()).collect();
         let mut free = self.network.parts().filter(|part| !taken.contains(part));
         let mut plan = Plan::nothing();

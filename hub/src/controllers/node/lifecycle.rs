@@ -71,7 +71,12 @@ impl Controller for NodeLifecycle {
             plan.why = "silent past the grace period".to_owned();
         } else if let Some(taints) = taints::wanted(&node, now) {
             plan.why = "taints follow conditions".to_owned();
-            plan.writes.push(patch(object, "", json!({"taints": taints.iter().map(Taint::to_value).collect::<Vec<_>>()}), "spec"));
+            plan.writes.push(patch(
+                object,
+                "",
+                json!({"taints": taints.iter().map(Taint::to_value).collect::<Vec<_>>()}),
+                "spec",
+            ));
         }
         if silent || matches!(node.condition("Ready"), "False" | "Unknown") {
             self.mark_pods(&key.name, snapshot, now, &mut plan);
@@ -88,15 +93,29 @@ impl NodeLifecycle {
         if known.get(key) == uid.as_ref() {
             return Vec::new();
         }
-        let about = |uid: &str, reason, message| EventDraft { about: key.clone(), uid: uid.to_owned(), warning: false, reason, message };
+        let about = |uid: &str, reason, message| EventDraft {
+            about: key.clone(),
+            uid: uid.to_owned(),
+            warning: false,
+            reason,
+            message,
+        };
         let name = &key.name;
         let mut events = Vec::new();
         if let Some(gone) = known.remove(key) {
             self.liveness_of_gone(object, name);
-            events.push(about(&gone, "RemovingNode", format!("Node {name} event: Removing Node {name} from Controller")));
+            events.push(about(
+                &gone,
+                "RemovingNode",
+                format!("Node {name} event: Removing Node {name} from Controller"),
+            ));
         }
         if let Some(uid) = uid {
-            events.push(about(&uid, "RegisteredNode", format!("Node {name} event: Registered Node {name} in Controller")));
+            events.push(about(
+                &uid,
+                "RegisteredNode",
+                format!("Node {name} event: Registered Node {name} in Controller"),
+            ));
             known.insert(key.clone(), uid);
         }
         events
@@ -156,7 +175,8 @@ fn unknown(object: &Object, now: Timestamp) -> Option<PlannedWrite> {
             Some(_) => ("NodeStatusUnknown", "Kubelet stopped posting node status."),
             None => ("NodeStatusNeverUpdated", "Kubelet never posted node status."),
         };
-        if let Some(with) = with_condition(&conditions, NewCondition { kind, status: "Unknown", reason, message }, now) {
+        if let Some(with) = with_condition(&conditions, NewCondition { kind, status: "Unknown", reason, message }, now)
+        {
             conditions = Value::Array(with);
             changed = true;
         }

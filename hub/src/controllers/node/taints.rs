@@ -21,7 +21,8 @@ const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 pub(super) fn wanted(node: &Node, now: Timestamp) -> Option<Vec<Taint>> {
     let asked = asked(node);
     let ours = |t: &Taint| {
-        [UNREACHABLE, NOT_READY, UNSCHEDULABLE].contains(&t.key.as_str()) || PRESSURES.iter().any(|(_, key)| *key == t.key)
+        [UNREACHABLE, NOT_READY, UNSCHEDULABLE].contains(&t.key.as_str())
+            || PRESSURES.iter().any(|(_, key)| *key == t.key)
     };
     let is = |t: &Taint, key: &str, effect: &str| t.key == key && t.effect == effect;
     let mut taints: Vec<Taint> = node.spec.taints.clone();
@@ -45,7 +46,9 @@ fn asked(node: &Node) -> Vec<(&'static str, &'static str)> {
     if node.spec.unschedulable {
         asked.push((UNSCHEDULABLE, "NoSchedule"));
     }
-    asked.extend(PRESSURES.iter().filter(|(kind, _)| node.condition(kind) == "True").map(|(_, key)| (*key, "NoSchedule")));
+    asked.extend(
+        PRESSURES.iter().filter(|(kind, _)| node.condition(kind) == "True").map(|(_, key)| (*key, "NoSchedule")),
+    );
     asked
 }
 
@@ -62,8 +65,20 @@ mod tests {
             ("True", false, vec![theirs.clone()], None),
             ("True", false, vec![theirs.clone(), taint(UNREACHABLE, "NoExecute")], Some("dedicated:NoSchedule")),
             ("True", true, vec![], Some("node.kubernetes.io/unschedulable:NoSchedule")),
-            ("False", false, vec![theirs.clone()], Some("dedicated:NoSchedule node.kubernetes.io/not-ready:NoSchedule node.kubernetes.io/not-ready:NoExecute")),
-            ("Unknown", false, vec![taint(NOT_READY, "NoSchedule")], Some("node.kubernetes.io/unreachable:NoSchedule node.kubernetes.io/unreachable:NoExecute")),
+            (
+                "False",
+                false,
+                vec![theirs.clone()],
+                Some(
+                    "dedicated:NoSchedule node.kubernetes.io/not-ready:NoSchedule node.kubernetes.io/not-ready:NoExecute",
+                ),
+            ),
+            (
+                "Unknown",
+                false,
+                vec![taint(NOT_READY, "NoSchedule")],
+                Some("node.kubernetes.io/unreachable:NoSchedule node.kubernetes.io/unreachable:NoExecute"),
+            ),
             ("Unknown", false, vec![taint(UNREACHABLE, "NoSchedule"), taint(UNREACHABLE, "NoExecute")], None),
         ] {
             let node: Node = serde_json::from_value(json!({
@@ -72,7 +87,8 @@ mod tests {
             }))
             .unwrap();
             let wanted = wanted(&node, Timestamp::UNIX_EPOCH);
-            let texts = wanted.map(|w| w.iter().map(|t| format!("{}:{}", t.key, t.effect)).collect::<Vec<_>>().join(" "));
+            let texts =
+                wanted.map(|w| w.iter().map(|t| format!("{}:{}", t.key, t.effect)).collect::<Vec<_>>().join(" "));
             assert_eq!(texts.as_deref(), expected, "{ready} {unschedulable}");
         }
     }

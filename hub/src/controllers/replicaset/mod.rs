@@ -118,7 +118,9 @@ impl Controller for ReplicaSets {
     fn reconcile(&self, key: &Key, snapshot: &Snapshot, now: Timestamp) -> Plan {
         let Some(object) = snapshot.get(key) else { return Plan::nothing() };
         let Some(set) = self.sets.get(object) else { return Plan::nothing() };
-        let Some(selector) = set.spec.selector.label_selector().filter(|s| !s.is_empty()) else { return Plan::nothing() };
+        let Some(selector) = set.spec.selector.label_selector().filter(|s| !s.is_empty()) else {
+            return Plan::nothing();
+        };
         let owning = Owning { api_version: "apps/v1", kind: "ReplicaSet", object };
         let mut plan = Plan::nothing();
         let mut replicas = Vec::new();
@@ -246,7 +248,9 @@ impl Pass<'_> {
     /// Active pods by node, of this set and of its siblings (sets of the same Deployment).
     fn crowd(&self) -> HashMap<Box<str>, usize> {
         let own = self.object.controller().map(|o| &o.uid);
-        let sibling = |o: &&Arc<Object>| o.meta.uid == self.object.meta.uid || (own.is_some() && o.controller().map(|c| &c.uid) == own);
+        let sibling = |o: &&Arc<Object>| {
+            o.meta.uid == self.object.meta.uid || (own.is_some() && o.controller().map(|c| &c.uid) == own)
+        };
         let sets = self.snapshot.list(&self.object.key.resource, Some(&self.object.key.namespace));
         let uids: Vec<&str> = sets.filter(sibling).map(|o| &*o.meta.uid).collect();
         let mut crowd = HashMap::new();

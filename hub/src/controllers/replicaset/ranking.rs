@@ -46,14 +46,26 @@ mod tests {
     }
 
     fn running() -> Pod {
-        Pod { node: "a".into(), phase: Phase::Running, ready_since: Some(time(0)), created: Some(time(0)), ..Pod::default() }
+        Pod {
+            node: "a".into(),
+            phase: Phase::Running,
+            ready_since: Some(time(0)),
+            created: Some(time(0)),
+            ..Pod::default()
+        }
     }
 
     #[test]
     fn the_first_of_each_pair_is_deleted_first() {
         let base = running();
         let pairs = [
-            ("unassigned before assigned", Pod { node: "".into(), phase: Phase::Pending, ..base.clone() }, 0, Pod { phase: Phase::Pending, ..base.clone() }, 0),
+            (
+                "unassigned before assigned",
+                Pod { node: "".into(), phase: Phase::Pending, ..base.clone() },
+                0,
+                Pod { phase: Phase::Pending, ..base.clone() },
+                0,
+            ),
             ("pending before running", Pod { phase: Phase::Pending, ..base.clone() }, 0, base.clone(), 0),
             ("unknown before running", Pod { phase: Phase::Unknown, ..base.clone() }, 0, base.clone(), 0),
             ("not ready before ready", Pod { ready_since: None, ..base.clone() }, 0, base.clone(), 0),
