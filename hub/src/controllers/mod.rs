@@ -11,6 +11,8 @@ pub mod replicaset;
 pub mod serviceaccount;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

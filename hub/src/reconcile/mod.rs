@@ -9,6 +9,8 @@ pub mod memo;
 pub mod queue;
 mod recorder;
 mod runner;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::sync::Arc;
