@@ -78,7 +78,7 @@ async fn refusals_are_statuses_in_kubernetes_words() {
             ("content-type", "application/yaml"),
             "a: [",
             400,
-            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; yaml parse error: ",
+            "the object provided is unrecognized (must be of type Pod): error converting YAML to JSON: yaml: ",
         ),
         (
             "POST",
@@ -104,7 +104,7 @@ async fn refusals_are_statuses_in_kubernetes_words() {
             422,
             r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: "#,
         ),
-        ("DELETE", "/api/v1/namespaces/a/pods/one", json, "{", 400, "unable to decode DeleteOptions: "),
+        ("DELETE", "/api/v1/namespaces/a/pods/one", json, "{", 400, "couldn't get version/kind; json parse error: "),
         ("GET", "/api/v1/namespaces/a/pods/one/log?container=x", json, "", 400, "container x is not valid for pod one"),
         (
             "GET",
