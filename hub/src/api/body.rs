@@ -8,7 +8,7 @@ use serde_json::Value;
 use skiff_shared::limits::MAX_REQUEST_BODY;
 
 use super::status::Status;
-use crate::registry::schema::{ContentType, DecodeError, parse_body};
+use crate::registry::schema::{ContentType, DecodeError, parse_body, unrecognized};
 
 /// Reads a whole body of at most 3 MiB.
 pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>
@@ -29,17 +29,9 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Parses an object, and lists the fields that it names more than once.
-pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
-    let content_type = match media_type(headers) {
-        "" | "application/json" => ContentType::Json,
-        "application/yaml" => ContentType::Yaml,
-        _ => return Err(Status::unsupported_media_type(&["application/json", "application/yaml"])),
-    };
-    parse_body(body, content_type).map_err(|e| match e {
-        DecodeError::TooLarge => Status::too_large(MAX_REQUEST_BODY),
-        other => Status::bad_request(other.to_string()),
-    })
+/// Parses an object of a kind, and lists the fields that it names more than once.
+pub(crate) fn object(headers: &HeaderMap, body: &[u8], kind: &str) -> Result<(Value, Vec<String>), Status> {
+    parse(headers, body).map_err(|e| e.status(|cause| unrecognized(kind, cause, body)))
 }
 
 /// The `DeleteOptions` in a body; `None` for an empty body.
@@ -47,5 +39,32 @@ pub(crate) fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    parse(headers, body).map(|(value, _)| Some(value))
+    parse(headers, body).map(|(value, _)| Some(value)).map_err(|e| e.status(str::to_owned))
+}
+
+/// Why a body is no object.
+enum Refusal {
+    MediaType,
+    Decode(DecodeError),
+}
+
+impl Refusal {
+    fn status(self, describe: impl Fn(&str) -> String) -> Status {
+        match self {
+            Self::MediaType => Status::unsupported_media_type(&["application/json", "application/yaml"]),
+            Self::Decode(DecodeError::TooLarge) => Status::too_large(MAX_REQUEST_BODY),
+            Self::Decode(e @ (DecodeError::Json { .. } | DecodeError::Yaml { .. })) => {
+                Status::bad_request(describe(&e.to_string()))
+            }
+        }
+    }
+}
+
+fn parse(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Refusal> {
+    let content_type = match media_type(headers) {
+        "" | "application/json" => ContentType::Json,
+        "application/yaml" => ContentType::Yaml,
+        _ => return Err(Refusal::MediaType),
+    };
+    parse_body(body, content_type).map_err(Refusal::Decode)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -99,15 +100,19 @@ fn version() -> Vec<u8> {
 }
 
 /// The answer of a path that is about no resource, for an authorized user.
-pub(crate) fn path(state: &ApiState, path: &str, headers: &HeaderMap) -> Response<Body> {
+pub(crate) async fn path(state: &Arc<ApiState>, path: &str, headers: &HeaderMap) -> Response<Body> {
     match path {
         "/" => index(state),
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics(state)),
-        _ => {
-            let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-            state.documents.get(path, accept).map_or_else(not_found, |d| document(d, headers))
-        }
+        _ => find_document(state, path, headers).await.map_or_else(not_found, |d| document(d, headers)),
     }
+}
+
+/// A document may have to be built first, which takes too long for the event loop.
+async fn find_document(state: &Arc<ApiState>, path: &str, headers: &HeaderMap) -> Option<Document> {
+    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+    let (state, path) = (state.clone(), path.to_owned());
+    tokio::task::spawn_blocking(move || state.documents.get(&path, &accept)).await.ok().flatten()
 }
 
 /// As apiserver answers paths outside the API.

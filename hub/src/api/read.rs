@@ -77,7 +77,8 @@ pub(crate) fn one(
     code: u16,
     object: &Object,
 ) -> Response<Body> {
-    let body = if path.subresource == "scale" { scale(object) } else { call.renderer(kind, form).single(object, true) };
+    let body =
+        if path.subresource == "scale" { scale(kind, object) } else { call.renderer(kind, form).single(object, true) };
     respond::json(code, form, body)
 }
 

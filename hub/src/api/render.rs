@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::negotiate::{Include, View};
+use crate::objects::subresource::scale_of;
 use crate::registry::{Column, Kind};
 use crate::store::{Object, Revision};
 
@@ -159,44 +160,9 @@ fn partial(object: &Object) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 
-/// The `autoscaling/v1` Scale of an object that has `spec.replicas`; what is a Scale already stays as it is.
-pub(crate) fn scale(object: &Object) -> Bytes {
-    let value = parse(&object.json);
-    if value["kind"] == "Scale" {
-        return object.json.clone();
-    }
-    let metadata: Value = ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"]
-        .iter()
-        .filter_map(|f| value["metadata"].get(*f).map(|v| ((*f).to_owned(), v.clone())))
-        .collect::<serde_json::Map<_, _>>()
-        .into();
-    encode(&json!({
-        "kind": "Scale",
-        "apiVersion": "autoscaling/v1",
-        "metadata": metadata,
-        "spec": {"replicas": value["spec"]["replicas"].as_i64().unwrap_or(0)},
-        "status": {
-            "replicas": value["status"]["replicas"].as_i64().unwrap_or(0),
-            "selector": selector_text(&value["spec"]["selector"]),
-        },
-    }))
-}
-
-/// A `meta/v1.LabelSelector` in its query form.
-fn selector_text(selector: &Value) -> String {
-    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
-    let equal = selector["matchLabels"].as_object().into_iter().flatten().map(|(k, v)| format!("{k}={}", text(v)));
-    let expressions = selector["matchExpressions"].as_array().into_iter().flatten().map(|e| {
-        let values: Vec<_> = e["values"].as_array().into_iter().flatten().map(text).collect();
-        let (key, values) = (text(&e["key"]), values.join(","));
-        match e["operator"].as_str() {
-            Some("In") => format!("{key} in ({values})"),
-            Some("NotIn") => format!("{key} notin ({values})"),
-            Some("DoesNotExist") => format!("!{key}"),
-            Some(_) | None => key,
-        }
-    });
-    equal.chain(expressions).collect::<Vec<_>>().join(",")
+/// The Scale of an object that has `spec.replicas`.
+pub(crate) fn scale(kind: &Kind, object: &Object) -> Bytes {
+    encode(&scale_of(kind, &parse(&object.json)))
 }
 
 fn parse(json: &[u8]) -> Value {
@@ -206,17 +172,4 @@ fn parse(json: &[u8]) -> Value {
 
 fn encode(value: &Value) -> Bytes {
     Bytes::from(serde_json::to_vec(value).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn selectors_are_written_as_queries() {
-        let selector = json!({"matchLabels": {"app": "web"}, "matchExpressions": [
-            {"key": "tier", "operator": "In", "values": ["a", "b"]}, {"key": "old", "operator": "DoesNotExist"}, {"key": "new", "operator": "Exists"}]});
-        assert_eq!(selector_text(&selector), "app=web,tier in (a,b),!old,new");
-        assert_eq!(selector_text(&Value::Null), "");
-    }
 }

@@ -57,9 +57,10 @@ pub enum Verb {
     Unknown,
 }
 
-impl fmt::Display for Verb {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Verb {
+    /// Its name in RBAC and discovery.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Self::Get => "get",
             Self::List => "list",
             Self::Watch => "watch",
@@ -69,7 +70,13 @@ impl fmt::Display for Verb {
             Self::Delete => "delete",
             Self::DeleteCollection => "deletecollection",
             Self::Unknown => "unknown",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

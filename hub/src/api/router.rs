@@ -20,7 +20,7 @@ use super::server::Peer;
 use super::status::Status;
 use super::{ApiState, body, health, logs, read, stream, write};
 use crate::objects::User;
-use crate::registry::Kind;
+use crate::registry::{Kind, discovery};
 
 /// How long a request may take, watches and logs aside: apiserver's `--request-timeout`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -139,7 +139,7 @@ where
     let Some(path) = &info.resource else {
         let allowed = info.verb == Verb::Get;
         let refused = || Status::method_not_allowed(&info.verb.to_string(), &info.path);
-        return allowed.then(|| health::path(&call.state, &info.path, &call.headers)).ok_or_else(refused);
+        return if allowed { Ok(health::path(&call.state, &info.path, &call.headers).await) } else { Err(refused()) };
     };
     let kinds = call.state.objects.registry();
     if !kinds.kinds().iter().any(|k| k.group == path.group && k.version == path.version) {
@@ -195,20 +195,23 @@ fn check_path(kind: &Kind, path: &ResourcePath, verb: Verb) -> Result<(), Status
     if verb_allowed(kind, path, verb) { Ok(()) } else { Err(not_allowed(kind, path, verb)) }
 }
 
+/// Whether discovery promises the verb, and the path has what the verb needs.
 fn verb_allowed(kind: &Kind, path: &ResourcePath, verb: Verb) -> bool {
     let named = !path.name.is_empty();
     let placed = !kind.namespaced || !path.namespace.is_empty();
-    // A kind without a list (a review) is only ever created.
-    let listed = !kind.list_kind.is_empty();
-    match (path.subresource.as_str(), verb) {
-        ("", Verb::Create) => !named && placed,
-        ("", Verb::Update | Verb::Patch) => named && listed,
-        ("", Verb::DeleteCollection) => placed && listed,
-        ("", Verb::Get | Verb::List | Verb::Watch | Verb::Delete) => listed,
-        ("status" | "scale" | "ephemeralcontainers" | "resize", Verb::Get | Verb::Update | Verb::Patch) => true,
-        ("log", Verb::Get) | ("binding" | "eviction", Verb::Create) | ("finalize", Verb::Update) => true,
-        (_, _) => false,
-    }
+    let promised = if path.subresource.is_empty() {
+        discovery::verbs(kind)
+    } else {
+        discovery::subresource(kind, &path.subresource).verbs
+    };
+    let complete = match verb {
+        Verb::Create => placed && named != path.subresource.is_empty(),
+        Verb::DeleteCollection => placed && !named,
+        Verb::Update | Verb::Patch | Verb::Delete | Verb::Get => named,
+        Verb::List | Verb::Watch => true,
+        Verb::Unknown => false,
+    };
+    complete && promised.contains(&verb.as_str())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod reads;
 mod refusals;
 mod streams;
 mod tls;
+mod writes;
 
 use std::sync::Arc;
 
@@ -48,8 +49,12 @@ impl Answer {
 
 impl Api {
     async fn with(objects: &[(&'static str, Value)]) -> Self {
+        Self::over(Registry::new(kinds()), objects).await
+    }
+
+    async fn over(registry: Registry, objects: &[(&'static str, Value)]) -> Self {
         let store = MemoryStore::new();
-        let registry = Arc::new(Registry::new(kinds()));
+        let registry = Arc::new(registry);
         let objects_api =
             Objects::new(store.clone(), registry, crate::objects::Networks::new([10, 43, 0, 0].into(), 16));
         let check = Check { name: "store", ready_only: true, run: Box::new(|| Err("closed".into())) };

@@ -52,7 +52,7 @@ pub(crate) async fn create(
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = write_options(&call.query, &call.user, "CreateOptions")?;
-    let (object, duplicates) = body::parse(&call.headers, bytes)?;
+    let (object, duplicates) = body::object(&call.headers, bytes, kind.kind)?;
     options.duplicate_fields = duplicates;
     let written = call.state.objects.create(&target(kind, path), object, &options).await?;
     if path.subresource.is_empty() {
@@ -72,7 +72,7 @@ pub(crate) async fn update(
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = write_options(&call.query, &call.user, "UpdateOptions")?;
-    let (object, duplicates) = body::parse(&call.headers, bytes)?;
+    let (object, duplicates) = body::object(&call.headers, bytes, kind.kind)?;
     options.duplicate_fields = duplicates;
     let written = call.state.objects.update(&target(kind, path), object, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))

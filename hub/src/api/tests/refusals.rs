@@ -10,48 +10,69 @@ async fn api() -> Api {
     Api::with(&[pod("a", "one")]).await
 }
 
-#[tokio::test]
-async fn refusals_are_statuses_in_kubernetes_words() {
+/// A request, and the code and beginning of the message of its refusal.
+type Case = (&'static str, &'static str, (&'static str, &'static str), &'static str, u16, &'static str);
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+
+async fn assert_refused(cases: &[Case]) {
     let api = api().await;
-    let json = ("content-type", "application/json");
-    for (method, url, header, body, code, message) in [
-        ("GET", "/api/v1/namespaces/a/pods/two", json, "", 404, r#"pods "two" not found"#),
-        ("GET", "/apis/apps/v1/namespaces/a/deployments/web", json, "", 404, r#"deployments.apps "web" not found"#),
-        ("GET", "/api/v1/namespaces/a/widgets", json, "", 404, "the server could not find the requested resource"),
+    for (method, url, header, body, code, message) in cases {
+        let answer = api.send(method, url, &[*header], *body).await;
+        let status = answer.json();
+        let text = status["message"].as_str().unwrap();
+        assert_eq!((answer.code, &status["kind"]), (*code, &json!("Status")), "{method} {url}: {text}");
+        assert!(text.starts_with(message), "{method} {url}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn missing_things_and_wrong_verbs_are_refused() {
+    assert_refused(&[
+        ("GET", "/api/v1/namespaces/a/pods/two", JSON, "", 404, r#"pods "two" not found"#),
+        ("GET", "/apis/apps/v1/namespaces/a/deployments/web", JSON, "", 404, r#"deployments.apps "web" not found"#),
+        ("GET", "/api/v1/namespaces/a/widgets", JSON, "", 404, "the server could not find the requested resource"),
         (
             "GET",
             "/api/v1/namespaces/a/pods/one/exec",
-            json,
+            JSON,
             "",
             404,
             "the server could not find the requested resource",
         ),
-        ("PUT", "/api/v1/namespaces/a/pods", json, "{}", 405, r#"update is not supported on resources of kind "pods""#),
-        ("POST", "/api/v1/pods", json, "{}", 405, r#"create is not supported on resources of kind "pods""#),
+        ("PUT", "/api/v1/namespaces/a/pods", JSON, "{}", 405, r#"update is not supported on resources of kind "pods""#),
+        ("POST", "/api/v1/pods", JSON, "{}", 405, r#"create is not supported on resources of kind "pods""#),
         (
             "DELETE",
             "/api/v1/namespaces/a/pods/one/log",
-            json,
+            JSON,
             "",
             405,
             r#"delete is not supported on resources of kind "pods/log""#,
         ),
-        ("GET", "/api/v1/pods?limit=many", json, "", 400, r#"strconv.ParseInt: parsing "many": invalid syntax"#),
-        ("GET", "/api/v1/pods?fieldSelector=spec.x%3D1", json, "", 400, "field label not supported: spec.x"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn wrong_options_of_reads_are_refused() {
+    assert_refused(&[
+        ("GET", "/api/v1/pods?limit=many", JSON, "", 400, r#"strconv.ParseInt: parsing "many": invalid syntax"#),
+        ("GET", "/api/v1/pods?fieldSelector=spec.x%3D1", JSON, "", 400, "field label not supported: spec.x"),
         (
             "GET",
             "/api/v1/configmaps?fieldSelector=data%3D1",
-            json,
+            JSON,
             "",
             400,
             r#""data" is not a known field selector: only "metadata.name", "metadata.namespace""#,
         ),
-        ("GET", "/api/v1/pods?continue=nonsense", json, "", 400, "continue key is not valid: "),
-        ("GET", "/api/v1/pods?labelSelector=a+b", json, "", 400, "unable to parse requirement: "),
+        ("GET", "/api/v1/pods?continue=nonsense", JSON, "", 400, "continue key is not valid: "),
+        ("GET", "/api/v1/pods?labelSelector=a+b", JSON, "", 400, "unable to parse requirement: "),
         (
             "GET",
             "/api/v1/pods?resourceVersionMatch=Exact",
-            json,
+            JSON,
             "",
             422,
             r#"ListOptions.meta.k8s.io "" is invalid: resourceVersionMatch: Forbidden: "#,
@@ -64,10 +85,26 @@ async fn refusals_are_statuses_in_kubernetes_words() {
             406,
             "only the following media types are accepted: application/json, application/yaml",
         ),
+        ("GET", "/api/v1/namespaces/a/pods/one/log?container=x", JSON, "", 400, "container x is not valid for pod one"),
+        (
+            "GET",
+            "/api/v1/namespaces/a/pods/one/log?previous=true",
+            JSON,
+            "",
+            400,
+            r#"previous terminated container "main" in pod "one" not found"#,
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn wrong_bodies_are_refused() {
+    assert_refused(&[
         (
             "POST",
             "/api/v1/namespaces/a/pods",
-            json,
+            JSON,
             "{",
             400,
             "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: ",
@@ -78,7 +115,7 @@ async fn refusals_are_statuses_in_kubernetes_words() {
             ("content-type", "application/yaml"),
             "a: [",
             400,
-            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; yaml parse error: ",
+            "the object provided is unrecognized (must be of type Pod): error converting YAML to JSON: yaml: ",
         ),
         (
             "POST",
@@ -99,28 +136,14 @@ async fn refusals_are_statuses_in_kubernetes_words() {
         (
             "POST",
             "/api/v1/namespaces/a/pods?dryRun=Some",
-            json,
+            JSON,
             "{}",
             422,
             r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: "#,
         ),
-        ("DELETE", "/api/v1/namespaces/a/pods/one", json, "{", 400, "unable to decode DeleteOptions: "),
-        ("GET", "/api/v1/namespaces/a/pods/one/log?container=x", json, "", 400, "container x is not valid for pod one"),
-        (
-            "GET",
-            "/api/v1/namespaces/a/pods/one/log?previous=true",
-            json,
-            "",
-            400,
-            r#"previous terminated container "main" in pod "one" not found"#,
-        ),
-    ] {
-        let answer = api.send(method, url, &[header], body).await;
-        let status = answer.json();
-        let text = status["message"].as_str().unwrap();
-        assert_eq!((answer.code, &status["kind"]), (code, &json!("Status")), "{method} {url}: {text}");
-        assert!(text.starts_with(message), "{method} {url}: {text}");
-    }
+        ("DELETE", "/api/v1/namespaces/a/pods/one", JSON, "{", 400, "couldn't get version/kind; json parse error: "),
+    ])
+    .await;
 }
 
 #[tokio::test]

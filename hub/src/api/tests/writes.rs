@@ -1,0 +1,142 @@
+//! Writes over the real table of kinds: codes, answers, warnings.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+const JSON: (&str, &str) = ("content-type", "application/json");
+const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
+const MAPS: &str = "/api/v1/namespaces/default/configmaps";
+const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
+
+async fn api() -> Api {
+    let namespace = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "default"}, "status": {"phase": "Active"}});
+    Api::over(Registry::builtin(), &[("namespaces", namespace)]).await
+}
+
+fn map(name: &str) -> String {
+    json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": name, "labels": {"app": "x"}}, "data": {"a": "1"}}).to_string()
+}
+
+fn deployment(replicas: i64) -> String {
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web:1"}]}});
+    let spec = json!({"replicas": replicas, "selector": {"matchLabels": {"app": "web"}}, "template": template});
+    json!({"kind": "Deployment", "apiVersion": "apps/v1", "metadata": {"name": "web"}, "spec": spec}).to_string()
+}
+
+#[tokio::test]
+async fn an_object_is_created_changed_and_deleted() {
+    let api = api().await;
+    let created = api.send("POST", MAPS, &[JSON], map("c")).await;
+    assert_eq!((created.code, &created.json()["metadata"]["name"]), (201, &json!("c")), "{}", created.text);
+    let again = api.send("POST", MAPS, &[JSON], map("c")).await;
+    assert_eq!((again.code, &again.json()["message"]), (409, &json!("configmaps \"c\" already exists")));
+    let url = format!("{MAPS}/c");
+    let patched = api.send("PATCH", &url, &[MERGE], r#"{"data":{"b":"2"}}"#).await;
+    assert_eq!((patched.code, &patched.json()["data"]), (200, &json!({"a": "1", "b": "2"})));
+    let stale = api.send("PUT", &url, &[JSON], created.text).await;
+    let conflict = "Operation cannot be fulfilled on configmaps \"c\": the object has been modified; please apply your changes to the latest version and try again";
+    assert_eq!((stale.code, &stale.json()["message"]), (409, &json!(conflict)));
+    let replaced = api.send("PUT", &url, &[JSON], map("c")).await;
+    assert_eq!((replaced.code, &replaced.json()["data"]), (200, &json!({"a": "1"})));
+    let deleted = api.send("DELETE", &url, &[], "").await.json();
+    let uid = &patched.json()["metadata"]["uid"];
+    let details = json!({"name": "c", "kind": "configmaps", "uid": uid});
+    assert_eq!(
+        (&deleted["kind"], &deleted["status"], &deleted["details"]),
+        (&json!("Status"), &json!("Success"), &details)
+    );
+    assert_eq!(api.get(&url).await.code, 404);
+}
+
+#[tokio::test]
+async fn yaml_is_taken_as_kubectl_raw_sends_it() {
+    let body = "kind: ConfigMap\napiVersion: v1\nmetadata:\n  name: doc\ndata:\n  a: '1'\n";
+    let created = api().await.send("POST", MAPS, &[("content-type", "application/yaml; charset=utf-8")], body).await;
+    assert_eq!((created.code, &created.json()["data"]), (201, &json!({"a": "1"})), "{}", created.text);
+}
+
+#[tokio::test]
+async fn unknown_and_double_fields_are_judged_by_field_validation() {
+    let body =
+        r#"{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"c"},"dato":{},"data":{"a":"1"},"data":{"a":"2"}}"#;
+    let api = api().await;
+    let warned = api.send("POST", &format!("{MAPS}?dryRun=All"), &[JSON], body).await;
+    let warnings: Vec<_> = warned.response.headers().get_all("warning").iter().map(|v| v.to_str().unwrap()).collect();
+    assert_eq!(
+        (warned.code, warnings),
+        (201, vec![r#"299 - "duplicate field \"data\"""#, r#"299 - "unknown field \"dato\"""#])
+    );
+    let ignored = api.send("POST", &format!("{MAPS}?dryRun=All&fieldValidation=Ignore"), &[JSON], body).await;
+    assert_eq!((ignored.code, ignored.header("warning")), (201, ""));
+    let refused = api.send("POST", &format!("{MAPS}?fieldValidation=Strict"), &[JSON], body).await;
+    let message = r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: duplicate field "data", unknown field "dato""#;
+    assert_eq!((refused.code, &refused.json()["message"]), (400, &json!(message)));
+    assert_eq!(api.get(&format!("{MAPS}/c")).await.code, 404);
+}
+
+#[tokio::test]
+async fn invalid_objects_name_their_fields() {
+    let refused = api().await.send("POST", DEPLOYMENTS, &[JSON], deployment(-1)).await;
+    let status = refused.json();
+    let message =
+        r#"Deployment.apps "web" is invalid: spec.replicas: Invalid value: -1: must be greater than or equal to 0"#;
+    assert_eq!((refused.code, &status["message"]), (422, &json!(message)));
+    assert_eq!(status["details"]["causes"][0]["field"], "spec.replicas");
+}
+
+#[tokio::test]
+async fn a_scale_is_read_and_written() {
+    let api = api().await;
+    assert_eq!(api.send("POST", DEPLOYMENTS, &[JSON], deployment(1)).await.code, 201);
+    let url = format!("{DEPLOYMENTS}/web/scale");
+    let scaled = api.send("PATCH", &url, &[MERGE], r#"{"spec":{"replicas":3}}"#).await;
+    let scale = scaled.json();
+    assert_eq!((scaled.code, &scale["kind"], &scale["spec"]["replicas"]), (200, &json!("Scale"), &json!(3)));
+    assert_eq!(scale["status"]["selector"], "app=web");
+    let put = api.send("PUT", &url, &[JSON], scale.to_string().replace("\"replicas\":3", "\"replicas\":2")).await;
+    assert_eq!((put.code, &put.json()["spec"]["replicas"]), (200, &json!(2)), "{}", put.text);
+    assert_eq!(api.get(&format!("{DEPLOYMENTS}/web")).await.json()["spec"]["replicas"], 2);
+    assert_eq!(api.send("DELETE", &url, &[], "").await.code, 405);
+}
+
+#[tokio::test]
+async fn a_collection_is_deleted_by_selector_and_lists_what_went() {
+    let api = api().await;
+    for name in ["a", "b", "keep"] {
+        api.send("POST", MAPS, &[JSON], map(name)).await;
+    }
+    api.send("PATCH", &format!("{MAPS}/keep"), &[MERGE], r#"{"metadata":{"labels":{"app":"y"}}}"#).await;
+    let deleted = api.send("DELETE", &format!("{MAPS}?labelSelector=app%3Dx"), &[], "").await;
+    assert_eq!((deleted.code, names(&deleted.json())), (200, vec!["a", "b"]));
+    assert_eq!(names(&api.get(MAPS).await.json()), ["keep"]);
+}
+
+#[tokio::test]
+async fn a_marked_object_comes_back_as_it_is() {
+    let api = api().await;
+    let body =
+        json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "f", "finalizers": ["test.io/hold"]}});
+    api.send("POST", MAPS, &[JSON], body.to_string()).await;
+    let marked =
+        api.send("DELETE", &format!("{MAPS}/f"), &[JSON], r#"{"kind":"DeleteOptions","apiVersion":"v1"}"#).await;
+    let object: Value = marked.json();
+    assert_eq!(
+        (marked.code, &object["kind"], object["metadata"]["deletionTimestamp"].is_string()),
+        (200, &json!("ConfigMap"), true)
+    );
+}
+
+#[tokio::test]
+async fn a_binding_answers_success() {
+    let api = api().await;
+    let pod = json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let pods = "/api/v1/namespaces/default/pods";
+    let created = api.send("POST", pods, &[JSON], pod.to_string()).await;
+    assert_eq!(created.code, 201, "{}", created.text);
+    let binding = json!({"kind": "Binding", "apiVersion": "v1", "metadata": {"name": "p"}, "target": {"kind": "Node", "name": "edge-1"}});
+    let bound = api.send("POST", &format!("{pods}/p/binding"), &[JSON], binding.to_string()).await;
+    assert_eq!((bound.code, &bound.json()["status"]), (201, &json!("Success")), "{}", bound.text);
+    assert_eq!(api.get(&format!("{pods}/p")).await.json()["spec"]["nodeName"], "edge-1");
+}
