@@ -23,8 +23,9 @@ use crate::controllers;
 use crate::link::{ClusterInfo, Link, LinkParts};
 use crate::objects::{self, Networks, Objects, User};
 use crate::pki::{self, Pki, PkiError, PkiOptions};
-use crate::reconcile::{self, Liveness, Recorder};
+use crate::reconcile::{self, Controller, Liveness, Recorder};
 use crate::registry::Registry;
+use crate::scheduler::Scheduler;
 use crate::store::lock::{DirLock, LockError};
 use crate::store::{LogLimits, OpenError, SqliteStore};
 use documents::RegistryDocuments;
@@ -33,9 +34,6 @@ use streams::LinkStreams;
 
 /// The database in the data directory.
 const DATABASE: &str = "state.db";
-
-/// Most ended pods that are kept before the oldest are removed: few enough for a small machine's memory.
-const MAX_ENDED_PODS: usize = 1000;
 
 /// Why a hub cannot run, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -183,9 +181,10 @@ impl Hub {
             node_grace: config.node_grace.try_into().unwrap_or(SignedDuration::MAX),
             ca_pem: pki.ca_pem(),
             pod_network: controllers::node::Cidr::new(config.pod_cidr.address(), config.pod_cidr.prefix()),
-            max_ended_pods: MAX_ENDED_PODS,
+            max_ended_pods: controllers::pod_gc::DEFAULT_ENDED,
         };
-        for controller in controllers::all(settings) {
+        let scheduler: Arc<dyn Controller> = Arc::new(Scheduler::default());
+        for controller in controllers::all(settings).into_iter().chain([scheduler]) {
             let name = controller.name();
             parts.spawn_sure(name, reconcile::run(controller, self.objects.clone(), recorder.clone(), parts.stopped()));
         }
