@@ -186,9 +186,8 @@ fn check(values: &Values, host_name: &str, errors: &mut Vec<String>) -> Option<C
     let join_token = join_token(&given("join-token"), &given("join-token-file"), errors);
     let name = given("node-name").unwrap_or_else(|| host_name.to_ascii_lowercase());
     let node_name = NodeName::parse(&name).map_err(|e| errors.push(format!("node-name: {e}"))).ok();
-    let node_ip = given("node-ip").and_then(|text| {
-        text.parse().map_err(|_| errors.push(format!("node-ip: {text:?} is no IP address"))).ok()
-    });
+    let node_ip = given("node-ip")
+        .and_then(|text| text.parse().map_err(|_| errors.push(format!("node-ip: {text:?} is no IP address"))).ok());
     let podman = given("podman").unwrap_or_else(|| DEFAULT_PODMAN.to_owned());
     if !podman.starts_with("unix:///") {
         errors.push(format!("podman: {podman:?} is not unix:///absolute/path"));
@@ -197,7 +196,15 @@ fn check(values: &Values, host_name: &str, errors: &mut Vec<String>) -> Option<C
     if !["error", "warn", "info", "debug", "trace"].contains(&log_level.as_str()) {
         errors.push(format!("log-level: {log_level:?} is not error, warn, info, debug or trace"));
     }
-    Some(Config { data_dir: data_dir?.into(), hub: hub?, join_token, node_name: node_name?, node_ip, podman, log_level })
+    Some(Config {
+        data_dir: data_dir?.into(),
+        hub: hub?,
+        join_token,
+        node_name: node_name?,
+        node_ip,
+        podman,
+        log_level,
+    })
 }
 
 fn join_token(token: &Option<String>, file: &Option<String>, errors: &mut Vec<String>) -> Option<String> {

@@ -74,9 +74,17 @@ impl Health {
 }
 
 /// The node's report. Conditions keep the time of their last change from the report `before`.
-pub fn report(name: &str, ip: IpAddr, info: &Info, health: Health, before: Option<&NodeReport>, now_ms: i64) -> NodeReport {
+pub fn report(
+    name: &str,
+    ip: IpAddr,
+    info: &Info,
+    health: Health,
+    before: Option<&NodeReport>,
+    now_ms: i64,
+) -> NodeReport {
     let architecture = go_architecture(std::env::consts::ARCH);
-    let labels = [("kubernetes.io/arch", architecture), ("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux")];
+    let labels =
+        [("kubernetes.io/arch", architecture), ("kubernetes.io/hostname", name), ("kubernetes.io/os", "linux")];
     NodeReport {
         internal_ip: ip.to_string(),
         hostname: name.to_owned(),
@@ -221,7 +229,12 @@ mod tests {
         let since: Vec<_> = second.conditions.iter().map(|c| (c.kind.as_str(), c.status, c.since_ms)).collect();
         assert_eq!(
             since,
-            [("MemoryPressure", true, 2000), ("DiskPressure", false, 1000), ("PIDPressure", false, 1000), ("Ready", false, 2000)]
+            [
+                ("MemoryPressure", true, 2000),
+                ("DiskPressure", false, 1000),
+                ("PIDPressure", false, 1000),
+                ("Ready", false, 2000)
+            ]
         );
         let reasons: Vec<_> = transitions("n1", Some(&first), &second).into_iter().map(|(reason, _)| reason).collect();
         assert_eq!(reasons, ["NodeHasInsufficientMemory", "NodeNotReady"]);

@@ -98,7 +98,8 @@ impl Agent {
         for item in &contents.items {
             desired.put(item.clone());
         }
-        let machine = node::report(settings.node.as_str(), settings.node_ip, &Info::default(), Health::default(), None, 0);
+        let machine =
+            node::report(settings.node.as_str(), settings.node_ip, &Info::default(), Health::default(), None, 0);
         let ctx = Arc::new(Context {
             node: settings.node.to_string(),
             host_ip: settings.node_ip.to_string(),
@@ -183,7 +184,11 @@ impl Agent {
             self.ctx.node_event(false, reason, message);
         }
         if before.is_none() {
-            self.ctx.node_event(false, "NodeAllocatableEnforced", "Updated Node Allocatable limit across pods".to_owned());
+            self.ctx.node_event(
+                false,
+                "NodeAllocatableEnforced",
+                "Updated Node Allocatable limit across pods".to_owned(),
+            );
         }
         self.ctx.reported.send_modify(|all| Arc::make_mut(all).node = Some(Arc::new(report)));
     }
@@ -239,9 +244,8 @@ impl Node for Agent {
         let leaving = self.leaving(&change.removals);
         let Change { upserts, removals, .. } = change;
         let to_leave = leaving.clone();
-        let written = self.ctx.on_disk(move |ledger| {
-            ledger.apply(&upserts, &removals, &to_leave).map(|()| (upserts, removals))
-        });
+        let written =
+            self.ctx.on_disk(move |ledger| ledger.apply(&upserts, &removals, &to_leave).map(|()| (upserts, removals)));
         let (upserts, removals) = written.await?.map_err(std::io::Error::other)?;
         self.ctx.desired.send_modify(|desired| {
             let desired = Arc::make_mut(desired);

@@ -77,9 +77,15 @@ fn choose<'a>(all: &'a [Listed], request: &LogsRequest, pod_name: &str) -> Resul
         let not_found = || format!("previous terminated container \"{name}\" in pod \"{pod_name}\" not found");
         let newest = attempts.next().ok_or_else(not_found)?;
         // While it waits to be restarted, the newest attempt is what `--previous` means only if it is not running.
-        return attempts.next().or(Some(newest).filter(|c| c.state == RunState::Exited && c.labels.attempt > 0)).ok_or_else(not_found);
+        return attempts
+            .next()
+            .or(Some(newest).filter(|c| c.state == RunState::Exited && c.labels.attempt > 0))
+            .ok_or_else(not_found);
     }
-    attempts.find(|c| c.state != RunState::Created).or_else(|| all.iter().find(|c| c.labels.container == *name)).ok_or_else(|| waiting(request, pod_name))
+    attempts
+        .find(|c| c.state != RunState::Created)
+        .or_else(|| all.iter().find(|c| c.labels.container == *name))
+        .ok_or_else(|| waiting(request, pod_name))
 }
 
 fn waiting(request: &LogsRequest, pod_name: &str) -> String {

@@ -11,9 +11,7 @@ use skiff_agent::podman::{Podman, PodmanError, RunState};
 use skiff_agent::pods::context::Clock;
 use skiff_agent::run::{Agent, Settings};
 use skiff_shared::ids::{NodeName, PodUid};
-use skiff_shared::pod::{
-    Container, Deletion, Item, ItemKey, Pod, PullPolicy, Qos, Resources, RestartPolicy, Security,
-};
+use skiff_shared::pod::{Container, Deletion, Item, ItemKey, Pod, PullPolicy, Qos, Resources, RestartPolicy, Security};
 use skiff_shared::report::{ContainerState, Phase, PodReport};
 use skiff_shared::wire::Change;
 use tokio::time::Instant;
@@ -239,14 +237,16 @@ async fn a_pod_the_hub_removes_is_stopped_even_across_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn faults_of_podman_only_delay() {
-    let calls = [Call::List, Call::CreatePod, Call::Start, Call::Image, Call::CreateContainer, Call::Events, Call::Inspect];
+    let calls =
+        [Call::List, Call::CreatePod, Call::Start, Call::Image, Call::CreateContainer, Call::Events, Call::Inspect];
     for call in calls {
         let dir = tempfile::tempdir().unwrap();
         let podman = Arc::new(FakePodman::default());
         podman.add_image(IMAGE);
         podman.fail(call, PodmanError::Failed { code: 500, message: "boom".into() });
         let source = std::io::Error::other("gone");
-        podman.fail(call, PodmanError::Unreachable { operation: "x".into(), socket: "s".into(), source: source.into() });
+        podman
+            .fail(call, PodmanError::Unreachable { operation: "x".into(), socket: "s".into(), source: source.into() });
         let stage = start(&podman, dir.path()).await;
         stage.put(pod("a")).await;
         stage.until("a", &format!("running in spite of {call:?}"), running).await;

@@ -152,7 +152,10 @@ async fn a_pod_runs_is_adopted_and_is_deleted() {
     let Some(socket) = socket() else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let stage = start(&socket, "t-life", dir.path()).await;
-    let mut web = container("web", "echo hello $GREETING $FROM from $(hostname) $IP; trap 'exit 0' TERM; while true; do sleep 0.1; done");
+    let mut web = container(
+        "web",
+        "echo hello $GREETING $FROM from $(hostname) $IP; trap 'exit 0' TERM; while true; do sleep 0.1; done",
+    );
     web.env = vec![
         EnvVar { name: "GREETING".into(), value: EnvValue::Literal("dear".into()) },
         EnvVar { name: "IP".into(), value: EnvValue::Field("status.podIP".into()) },

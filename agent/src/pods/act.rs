@@ -113,13 +113,7 @@ async fn start_sandbox(scene: Scene<'_>, infra: &str) -> Outcome {
     }
 }
 
-async fn create(
-    scene: Scene<'_>,
-    container: String,
-    attempt: u32,
-    sandbox: u32,
-    image: Option<Image>,
-) -> Outcome {
+async fn create(scene: Scene<'_>, container: String, attempt: u32, sandbox: u32, image: Option<Image>) -> Outcome {
     let ctx = scene.ctx;
     let every = scene.pod.containers.iter().chain(&scene.pod.init_containers);
     let Some((spec, image)) = every.into_iter().find(|c| c.name == container).zip(image) else {

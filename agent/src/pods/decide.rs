@@ -162,9 +162,11 @@ fn run(input: &Input<'_>, decision: &mut Decision) {
         decision.wake(at);
     }
     // Containers of a dead sandbox have lost their network: they go before a new one comes.
-    let usable = input.observed.sandbox.as_ref().is_some_and(|s| {
-        s.infra.is_some() && matches!(s.state, RunState::Created | RunState::Running)
-    });
+    let usable = input
+        .observed
+        .sandbox
+        .as_ref()
+        .is_some_and(|s| s.infra.is_some() && matches!(s.state, RunState::Created | RunState::Running));
     if !usable && stop_alive(input, input.pod.termination_grace_seconds, decision) {
         return;
     }

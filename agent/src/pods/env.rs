@@ -136,9 +136,8 @@ fn field(pod: &Pod, path: &str, sources: &Sources<'_>) -> Result<String, EnvErro
         "status.podIP" | "status.podIPs" => sources.pod_ip.to_owned(),
         other => {
             let labels = other.strip_prefix("metadata.labels").and_then(|r| subscript(&pod.labels, r));
-            let value = labels.or_else(|| {
-                other.strip_prefix("metadata.annotations").and_then(|r| subscript(&pod.annotations, r))
-            });
+            let value = labels
+                .or_else(|| other.strip_prefix("metadata.annotations").and_then(|r| subscript(&pod.annotations, r)));
             value.ok_or_else(|| EnvError::Field(other.to_owned()))?
         }
     };

@@ -155,9 +155,8 @@ pub fn initialized(pod: &Pod, facts: &PodFacts, sandbox: u32) -> bool {
 pub fn finished(pod: &Pod, facts: &PodFacts) -> bool {
     let ended = |name: &str| facts.containers.get(name).and_then(|c| c.ended.as_ref());
     let over = |name: &str| ended(name).is_some_and(|e| !restarts(pod.restart_policy, Role::Main, e));
-    let init_failed = |name: &str| {
-        pod.restart_policy == RestartPolicy::Never && ended(name).is_some_and(|e| e.exit_code != 0)
-    };
+    let init_failed =
+        |name: &str| pod.restart_policy == RestartPolicy::Never && ended(name).is_some_and(|e| e.exit_code != 0);
     pod.init_containers.iter().any(|c| !c.sidecar && init_failed(&c.name))
         || pod.containers.iter().all(|c| over(&c.name))
 }

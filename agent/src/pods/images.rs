@@ -29,7 +29,9 @@ pub(super) async fn ensure(
     };
     let event = |warning, reason: &str, message| ctx.pod_event(pod, &container.name, warning, reason, message);
     if !is_reference(image) {
-        let message = format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format");
+        let message = format!(
+            "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"
+        );
         event(true, "InspectFailed", message.clone());
         event(true, "Failed", "Error: InvalidImageName".to_owned());
         return Err(fail("InvalidImageName", message));
@@ -60,7 +62,13 @@ pub(super) async fn ensure(
         Ok((found, alone, waiting)) => {
             let (alone, waiting) = (go_duration(alone), go_duration(waiting));
             let size = found.size_bytes;
-            event(false, "Pulled", format!("Successfully pulled image \"{image}\" in {alone} ({waiting} including waiting). Image size: {size} bytes."));
+            event(
+                false,
+                "Pulled",
+                format!(
+                    "Successfully pulled image \"{image}\" in {alone} ({waiting} including waiting). Image size: {size} bytes."
+                ),
+            );
             Ok(found)
         }
         Err(message) => {
@@ -142,7 +150,9 @@ mod tests {
 
     #[test]
     fn references_are_told_from_nonsense() {
-        for good in ["bb", "localhost/bb:1", "reg.example:5000/a/b-c_d:v1.2", "a@sha256:0123456789abcdef0123456789abcdef"] {
+        for good in
+            ["bb", "localhost/bb:1", "reg.example:5000/a/b-c_d:v1.2", "a@sha256:0123456789abcdef0123456789abcdef"]
+        {
             assert!(is_reference(good), "{good}");
         }
         for bad in ["", "UPPER", "a//b", "a:", "a b", "-a", "a:t/", "../x", "a@x", "a:-t"] {
@@ -159,7 +169,9 @@ mod tests {
 
     #[test]
     fn durations_are_printed_as_go_does() {
-        for (millis, text) in [(0, "0s"), (12, "12ms"), (1200, "1.2s"), (1000, "1s"), (65_300, "1m5.3s"), (10_000, "10s")] {
+        for (millis, text) in
+            [(0, "0s"), (12, "12ms"), (1200, "1.2s"), (1000, "1s"), (65_300, "1m5.3s"), (10_000, "10s")]
+        {
             assert_eq!(go_duration(Duration::from_millis(millis)), text);
         }
     }

@@ -149,7 +149,11 @@ mod tests {
             (Inspected { started_ms: 0, ..base.clone() }, 128, "StartError", 2000),
         ] {
             let end = terminated(&inspected, "id", 9000);
-            assert_eq!((end.exit_code, end.reason.as_str(), end.finished_ms), (code, reason, finished_ms), "{inspected:?}");
+            assert_eq!(
+                (end.exit_code, end.reason.as_str(), end.finished_ms),
+                (code, reason, finished_ms),
+                "{inspected:?}"
+            );
         }
     }
 }

@@ -538,7 +538,14 @@ fn references_in_values_are_expanded_as_kubernetes_does() {
 }
 
 fn sources(desired: &Desired) -> Sources<'_> {
-    Sources { desired, node: "n1", host_ip: "192.0.2.1", pod_ip: "10.42.0.5", node_cpu_milli: 2000, node_memory_bytes: 1 << 30 }
+    Sources {
+        desired,
+        node: "n1",
+        host_ip: "192.0.2.1",
+        pod_ip: "10.42.0.5",
+        node_cpu_milli: 2000,
+        node_memory_bytes: 1 << 30,
+    }
 }
 
 #[test]

@@ -181,7 +181,8 @@ impl Worker {
                 && now_ms >= failure.at_ms.saturating_add(status::PULL_ERROR_SHOWN_MS)
                 && self.announced.insert(container.name.clone(), failure.at_ms) != Some(failure.at_ms)
             {
-                let event = |warning, reason, message| self.ctx.pod_event(pod, &container.name, warning, reason, message);
+                let event =
+                    |warning, reason, message| self.ctx.pod_event(pod, &container.name, warning, reason, message);
                 event(false, "BackOff", format!("Back-off pulling image \"{}\"", container.image));
                 event(true, "Failed", "Error: ImagePullBackOff".to_owned());
             }
