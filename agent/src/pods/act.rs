@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use skiff_shared::pod::{Container, Pod};
+use skiff_shared::pod::Pod;
 
 use super::build::{self, ConfigError};
 use super::context::Context;
@@ -23,7 +23,7 @@ pub(super) enum Outcome {
     /// The sandbox could not be made or started.
     SandboxFailed(PodmanError),
     /// An attempt of a container was made.
-    Created { sandbox: u32, image: Image, seen: Seen },
+    Created { sandbox: u32, image: Image, seen: Box<Seen> },
     /// A container cannot be described.
     Misconfigured { container: String, error: ConfigError },
     /// A container could not be made.
@@ -158,7 +158,7 @@ async fn create(
                 started_ms: 0,
                 ended: None,
             };
-            Outcome::Created { sandbox, image, seen }
+            Outcome::Created { sandbox, image, seen: Box::new(seen) }
         }
         Err(error) if error.is_unreachable() => Outcome::Failed(error),
         // An answer was lost: the container is there already, or a stranger has its name.

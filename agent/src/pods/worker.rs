@@ -273,7 +273,7 @@ impl Worker {
             }
             Outcome::SandboxChanged => self.looked = None,
             Outcome::SandboxFailed(error) => self.sandbox_failed(pod, &error, now_ms),
-            Outcome::Created { sandbox, image, seen } => self.created(pod, sandbox, &image, seen, now_ms),
+            Outcome::Created { sandbox, image, seen } => self.created(pod, sandbox, &image, *seen, now_ms),
             Outcome::Misconfigured { container, error } => {
                 self.problem(pod, container, "CreateContainerConfigError", &error.to_string(), now_ms);
             }
