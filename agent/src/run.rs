@@ -261,6 +261,7 @@ impl Node for Agent {
     }
 
     async fn welcome(&self, welcome: Welcome) -> std::io::Result<()> {
+        self.pods.hub_heard();
         self.ctx.on_disk(move |ledger| ledger.put_welcome(&welcome)).await?.map_err(std::io::Error::other)
     }
 

@@ -1,4 +1,5 @@
 //! A whole agent on the fake Podman, in paused time.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap in a test is a failed test, in its helpers too")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -13,7 +14,7 @@ use skiff_agent::run::{Agent, Settings};
 use skiff_shared::ids::{NodeName, PodUid};
 use skiff_shared::pod::{Container, Deletion, Item, ItemKey, Pod, PullPolicy, Qos, Resources, RestartPolicy, Security};
 use skiff_shared::report::{ContainerState, Phase, PodReport};
-use skiff_shared::wire::Change;
+use skiff_shared::wire::{Change, Welcome};
 use tokio::time::Instant;
 
 /// Longer than any delay in the agent; paused time makes it free.
@@ -233,6 +234,30 @@ async fn a_pod_the_hub_removes_is_stopped_even_across_a_restart() {
     assert!(podman.containers().is_empty());
     stage.stop().await;
     assert!(start(&podman, dir.path()).await.agent.reported().borrow().pods.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_lost_ledger_are_stopped_only_after_the_hub_was_heard() {
+    let (dir, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let podman = Arc::new(FakePodman::default());
+    podman.add_image(IMAGE);
+    let stage = start(&podman, dir.path()).await;
+    stage.put(pod("a")).await;
+    stage.put(pod("b")).await;
+    stage.until("a", "running", running).await;
+    stage.until("b", "running", running).await;
+    stage.stop().await;
+    let stage = start(&podman, fresh.path()).await;
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    assert_eq!(podman.containers().len(), 4, "without the hub nothing is stopped");
+    stage.put(pod("a")).await;
+    let report = stage.until("a", "adopted", running).await;
+    assert_eq!(report.containers[0].restarts, 0);
+    let welcome =
+        Welcome { version: String::new(), pod_cidr: String::new(), cluster_dns: String::new(), cluster_domain: String::new() };
+    stage.agent.welcome(welcome).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    assert!(podman.containers().iter().all(|c| c.labels.pod == "a"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -233,7 +233,7 @@ async fn init_containers_run_in_order_and_jobs_succeed() {
     let report = stage.until("init-1", "succeeded", |p| p.phase == Phase::Succeeded).await;
     let start_of = |state: &ContainerState| match state {
         ContainerState::Terminated(end) => (end.reason.clone(), end.started_ms, end.finished_ms),
-        other => panic!("{other:?}"),
+        ContainerState::Waiting { .. } | ContainerState::Running { .. } => panic!("{state:?}"),
     };
     let (one, two, main) = (
         start_of(&report.init_containers[0].state),

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use skiff_shared::pod::{Container, Pod};
+use skiff_shared::pod::Pod;
 
 use super::build::{self, ConfigError};
 use super::context::Context;
 use super::decide::Action;
 use super::env::Sources;
-use crate::podman::{Image, PodmanError};
+use super::view::Seen;
+use crate::podman::{Image, PodmanError, RunState};
 
 /// What came of an action.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ pub(super) enum Outcome {
     /// The sandbox could not be made or started.
     SandboxFailed(PodmanError),
     /// An attempt of a container was made.
-    Created { container: String, attempt: u32, sandbox: u32, id: String, image: Image, spec_image: String },
+    Created { sandbox: u32, image: Image, seen: Box<Seen> },
     /// A container cannot be described.
     Misconfigured { container: String, error: ConfigError },
     /// A container could not be made.
@@ -140,7 +141,19 @@ async fn create(scene: Scene<'_>, container: String, attempt: u32, sandbox: u32,
         return Outcome::NotCreated { container, error: PodmanError::Failed { code: 0, message } };
     }
     match ctx.podman.create_container(&wanted).await {
-        Ok(id) => Outcome::Created { container, attempt, sandbox, id, image, spec_image: spec_image(spec) },
+        Ok(id) => {
+            let seen = Seen {
+                id,
+                name: container,
+                attempt,
+                image: spec.image.clone(),
+                stop_signal: image.stop_signal.clone(),
+                state: RunState::Created,
+                started_ms: 0,
+                ended: None,
+            };
+            Outcome::Created { sandbox, image, seen: Box::new(seen) }
+        }
         Err(error) if error.is_unreachable() => Outcome::Failed(error),
         // An answer was lost: the container is there already, or a stranger has its name.
         Err(PodmanError::Conflict { .. }) => match ctx.podman.remove(&wanted.name).await {
@@ -149,10 +162,6 @@ async fn create(scene: Scene<'_>, container: String, attempt: u32, sandbox: u32,
         },
         Err(error) => Outcome::NotCreated { container, error },
     }
-}
-
-fn spec_image(spec: &Container) -> String {
-    spec.image.clone()
 }
 
 /// An empty file that any user in the container may write.

@@ -13,23 +13,27 @@ pub mod view;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use skiff_shared::backoff::Backoff;
 use skiff_shared::ids::PodUid;
-use skiff_shared::pod::Pod;
+use skiff_shared::pod::{Deletion, Pod, Qos, RestartPolicy};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::ledger::facts::PodFacts;
+use crate::podman::Labels;
 use context::Context;
 use worker::{Wanted, Worker};
 
 /// Every pod is looked at this often even when nothing seems to happen: a lost event only delays.
 const RESYNC: Duration = Duration::from_secs(300);
+/// Grace of pods of which only the containers are known: Kubernetes' default.
+const STRANGER_GRACE_SECONDS: u32 = 30;
 /// Delays between tries to open the event stream.
 const EVENTS_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) };
 
@@ -38,6 +42,8 @@ const EVENTS_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Du
 pub struct Pods {
     ctx: Arc<Context>,
     workers: Mutex<Workers>,
+    /// The hub has been heard since the start: what it did not name until the next resync, it does not want.
+    heard_hub: AtomicBool,
 }
 
 /// What workers are told, and their tasks, which end with this.
@@ -50,7 +56,7 @@ struct Workers {
 impl Pods {
     /// No pods yet.
     pub fn new(ctx: Arc<Context>) -> Self {
-        Self { ctx, workers: Mutex::default() }
+        Self { ctx, workers: Mutex::default(), heard_hub: AtomicBool::new(false) }
     }
 
     /// Wants a pod as given; starts its worker where there is none. `facts` is what is known of a pod from before.
@@ -100,6 +106,31 @@ impl Pods {
         }
     }
 
+    /// The hub has welcomed this node.
+    pub fn hub_heard(&self) {
+        self.heard_hub.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops pods that are in Podman but neither in the ledger nor named by the hub: leftovers of a lost ledger.
+    async fn stop_strangers(&self) {
+        if !self.heard_hub.load(Ordering::Relaxed) {
+            return;
+        }
+        match self.ctx.podman.list(None).await {
+            Ok(listed) => {
+                for container in listed {
+                    if let Ok(uid) = PodUid::parse(&container.labels.pod_uid)
+                        && !self.workers().told.contains_key(&uid)
+                    {
+                        tracing::warn!(pod = %uid, "stopping a pod that nobody knows");
+                        self.leave(Arc::new(stranger(uid, &container.labels)), None);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(error = error.chain(), "cannot look for pods that nobody knows"),
+        }
+    }
+
     fn look_at_all(&self) {
         for sender in self.workers().told.values() {
             sender.send_modify(|wanted| wanted.look += 1);
@@ -140,7 +171,10 @@ impl Pods {
                     }
                     None => return,
                 },
-                _ = resync.tick() => self.look_at_all(),
+                _ = resync.tick() => {
+                    self.look_at_all();
+                    self.stop_strangers().await;
+                }
             }
         }
     }
@@ -154,6 +188,28 @@ impl Pods {
 
     fn workers(&self) -> MutexGuard<'_, Workers> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As much of an unknown pod as is needed to stop it.
+fn stranger(uid: PodUid, labels: &Labels) -> Pod {
+    Pod {
+        uid,
+        namespace: labels.namespace.clone(),
+        name: labels.pod.clone(),
+        labels: Vec::new(),
+        annotations: Vec::new(),
+        init_containers: Vec::new(),
+        containers: Vec::new(),
+        restart_policy: RestartPolicy::Never,
+        termination_grace_seconds: STRANGER_GRACE_SECONDS,
+        active_deadline_seconds: None,
+        hostname: String::new(),
+        host_network: false,
+        service_account: String::new(),
+        qos: Qos::BestEffort,
+        deletion: Some(Deletion { grace_seconds: STRANGER_GRACE_SECONDS, deadline_unix_ms: 0 }),
+        created_unix_ms: 0,
     }
 }
 

@@ -193,9 +193,10 @@ impl Worker {
     async fn act(&mut self, pod: &Arc<Pod>, actions: Vec<Action>) -> Option<PodmanError> {
         let mut now = Vec::new();
         for action in actions {
-            match action {
-                Action::EnsureImage { container } => self.fetch_image(pod, &container),
-                other => now.push(other),
+            if let Action::EnsureImage { container } = &action {
+                self.fetch_image(pod, container);
+            } else {
+                now.push(action);
             }
         }
         let sandbox = self.observed.sandbox.clone();
@@ -205,12 +206,9 @@ impl Worker {
             pod_ip: sandbox.as_ref().map_or("", |s| &s.ip),
             sandbox_id: sandbox.as_ref().map(|s| s.pod_id.as_str()),
         };
-        let image_for = |action: &Action| match action {
-            Action::Create { container, .. } => self.images.get(container).cloned(),
-            _ => None,
-        };
         let calls = now.into_iter().map(|action| {
-            let image = image_for(&action);
+            let image =
+                if let Action::Create { container, .. } = &action { self.images.get(container).cloned() } else { None };
             act(scene, action, image)
         });
         let outcomes = join_all(calls).await;
@@ -276,25 +274,7 @@ impl Worker {
             }
             Outcome::SandboxChanged => self.looked = None,
             Outcome::SandboxFailed(error) => self.sandbox_failed(pod, &error, now_ms),
-            Outcome::Created { container, attempt, sandbox, id, image, spec_image } => {
-                let digest = if image.repo_digest.is_empty() { &image.id } else { &image.repo_digest };
-                history::began(&mut self.facts, &container, &id, digest, sandbox, now_ms);
-                ctx.pod_event(pod, &container, false, "Created", format!("Created container: {container}"));
-                // The next attempt asks for its image again.
-                self.images.remove(&container);
-                self.progress.images.remove(&container);
-                self.progress.problems.remove(&container);
-                self.observed.containers.push(Seen {
-                    id,
-                    name: container,
-                    attempt,
-                    image: spec_image,
-                    stop_signal: image.stop_signal,
-                    state: RunState::Created,
-                    started_ms: 0,
-                    ended: None,
-                });
-            }
+            Outcome::Created { sandbox, image, seen } => self.created(pod, sandbox, &image, *seen, now_ms),
             Outcome::Misconfigured { container, error } => {
                 self.problem(pod, container, "CreateContainerConfigError", &error.to_string(), now_ms);
             }
@@ -314,18 +294,7 @@ impl Worker {
             Outcome::NotStarted { container, id, error } => {
                 self.not_started(pod, &container, &id, &error, now_ms).await;
             }
-            Outcome::Signalled { container, id, changed } => {
-                let message = if changed {
-                    format!("Container {container} definition changed, will be restarted")
-                } else {
-                    format!("Stopping container {container}")
-                };
-                ctx.pod_event(pod, &container, false, "Killing", message);
-                self.progress.signalled.insert(id, now_ms);
-                if pod.deletion.is_some() && self.facts.stop_began_ms.is_none() {
-                    self.facts.stop_began_ms = Some(now_ms);
-                }
-            }
+            Outcome::Signalled { container, id, changed } => self.signalled(pod, &container, id, changed, now_ms),
             Outcome::Killed { id } => {
                 self.progress.killed.insert(id, now_ms);
                 self.looked = None;
@@ -334,6 +303,31 @@ impl Worker {
             Outcome::Failed(error) => return Some(error),
         }
         None
+    }
+
+    fn created(&mut self, pod: &Pod, sandbox: u32, image: &Image, seen: Seen, now_ms: i64) {
+        let container = &seen.name;
+        let digest = if image.repo_digest.is_empty() { &image.id } else { &image.repo_digest };
+        history::began(&mut self.facts, container, &seen.id, digest, sandbox, now_ms);
+        self.ctx.pod_event(pod, container, false, "Created", format!("Created container: {container}"));
+        // The next attempt asks for its image again.
+        self.images.remove(container);
+        self.progress.images.remove(container);
+        self.progress.problems.remove(container);
+        self.observed.containers.push(seen);
+    }
+
+    fn signalled(&mut self, pod: &Pod, container: &str, id: String, changed: bool, now_ms: i64) {
+        let message = if changed {
+            format!("Container {container} definition changed, will be restarted")
+        } else {
+            format!("Stopping container {container}")
+        };
+        self.ctx.pod_event(pod, container, false, "Killing", message);
+        self.progress.signalled.insert(id, now_ms);
+        if pod.deletion.is_some() && self.facts.stop_began_ms.is_none() {
+            self.facts.stop_began_ms = Some(now_ms);
+        }
     }
 
     fn sandbox_failed(&mut self, pod: &Pod, error: &PodmanError, now_ms: i64) {
