@@ -122,8 +122,16 @@ async fn wrong_bodies_are_refused() {
             "/api/v1/namespaces/a/pods",
             ("content-type", "application/vnd.kubernetes.protobuf"),
             "k8s",
+            400,
+            "couldn't get version/kind; provided data does not appear to be a protobuf message",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/a/pods",
+            ("content-type", "application/cbor"),
+            "k8s",
             415,
-            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
         ),
         (
             "PATCH",
