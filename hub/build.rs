@@ -15,6 +15,8 @@ mod merge_keys;
 mod model;
 #[path = "src/registry/openapi/packages.rs"]
 mod packages;
+#[path = "build/proto_fields.rs"]
+mod proto_fields;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -27,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let definitions = kinds::definitions();
     merge_keys::check(&definitions)?;
-    fs::write(out.join("schema.bin"), compact::encode(&definitions)?)?;
+    let proto = proto_fields::ProtoFields::parse(&definitions)?;
+    fs::write(out.join("schema.bin"), compact::encode(&definitions, &proto)?)?;
     fs::write(out.join("definitions.bin"), definitions::encode(&definitions)?)?;
     Ok(())
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::kinds::Definitions;
 use crate::merge_keys;
 use crate::model::{Field, Model, Strategy, Struct, Type};
+use crate::proto_fields::ProtoFields;
 
 /// Definitions that decode by rules of their own instead of field by field.
 const SCALARS: &[(&str, Type)] = &[
@@ -20,9 +21,9 @@ const SCALARS: &[(&str, Type)] = &[
 ];
 
 /// The compact schema of all definitions, encoded.
-pub(crate) fn encode(definitions: &Definitions) -> Result<Vec<u8>, Box<dyn Error>> {
+pub(crate) fn encode(definitions: &Definitions, proto: &ProtoFields) -> Result<Vec<u8>, Box<dyn Error>> {
     let names: Vec<&str> = definitions.keys().map(String::as_str).filter(|name| scalar(name).is_none()).collect();
-    let mut builder = Builder { names, elements: Vec::new(), strategies: vec![Strategy::default()] };
+    let mut builder = Builder { names, elements: Vec::new(), strategies: vec![Strategy::default()], proto };
     let structs = builder
         .names
         .clone()
@@ -40,6 +41,7 @@ struct Builder<'a> {
     names: Vec<&'a str>,
     elements: Vec<Type>,
     strategies: Vec<Strategy<'a>>,
+    proto: &'a ProtoFields,
 }
 
 impl<'a> Builder<'a> {
@@ -49,7 +51,8 @@ impl<'a> Builder<'a> {
         for (field, property) in schema["properties"].as_object().into_iter().flatten() {
             let ty = self.ty(property).map_err(|error| format!("{name}.{field}: {error}"))?;
             let strategy = self.strategy(name, field)?;
-            fields.push(Field { name: field, ty, strategy, required: required(field) });
+            let wire = self.proto.wire(name, field)?;
+            fields.push(Field { name: field, ty, strategy, required: required(field), wire });
         }
         fields.sort_by_key(|field| field.name);
         Ok(fields.into())

@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skiff_tests::hub::free_port;
-use skiff_tests::process::{Process, binary, command, text};
-use skiff_tests::{Hub, wait_for};
+use skiff_tests::podman::PodmanService;
+use skiff_tests::process::{binary, command, text};
+use skiff_tests::{Hub, Lab};
+
+/// A token of the right form.
+const TOKEN: &str = "skiff1.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.id.secret";
 
 /// Runs a binary that must end by itself with an error; gives its standard error.
 #[track_caller]
@@ -129,8 +133,12 @@ fn a_wrong_token_is_refused_on_both_sides() {
     let hub = Hub::start(&dir.path().join("hub"), &[]);
     let data = dir.path().join("agent");
     let address = format!("127.0.0.1:{}", hub.port());
+    let lab = Lab::claim();
+    let podman = PodmanService::start(&lab.netns(), &lab.dir().join("podman"));
+    let socket = format!("unix://{}", podman.socket().display());
     let join = |token: &str| {
-        refused("skiff-agent", &["run", "--data-dir", data.to_str().unwrap(), "--hub", &address, "--join-token", token])
+        let arguments = ["run", "--data-dir", data.to_str().unwrap(), "--hub", &address, "--podman", &socket];
+        refused_with(command(None, binary("skiff-agent")).args(arguments).args(["--join-token", token]))
     };
     assert!(join("rubbish").contains("token"));
     let token = hub.token();
@@ -142,35 +150,24 @@ fn a_wrong_token_is_refused_on_both_sides() {
 }
 
 #[test]
-fn a_corrupt_ledger_or_a_missing_podman_is_told() {
+fn a_missing_podman_and_a_corrupt_ledger_are_refused() {
     let dir = tempfile::tempdir().unwrap();
-    let hub = Hub::start(&dir.path().join("hub"), &[]);
     let data = dir.path().join("agent");
-    let arguments = |socket: &str| {
-        let address = format!("127.0.0.1:{}", hub.port());
+    let run = || {
+        let socket = "unix:///nonexistent/podman.sock";
         let mut agent = command(None, binary("skiff-agent"));
-        agent.args(["run", "--node-name", "n", "--hub", &address, "--podman", socket, "--data-dir"]).arg(&data);
-        agent.args(["--join-token", &hub.token()]);
-        agent
+        agent.args(["run", "--node-name", "n", "--hub", "127.0.0.1:1", "--podman", socket, "--data-dir"]).arg(&data);
+        refused_with(agent.args(["--join-token", TOKEN]))
     };
-    // Podman may come later, so the agent waits for it and says so: in its log and as the node's condition.
-    let agent = Process::start("skiff-agent", arguments("unix:///nonexistent/podman.sock"), &dir.path().join("log"));
-    wait_for(20, "the agent to name the socket", || {
-        if agent.log().contains("/nonexistent/podman.sock") { Ok(()) } else { Err(agent.log()) }
-    });
-    wait_for(30, "the node to be there and not Ready", || {
-        let node = hub.api().blocking("GET", "/api/v1/nodes/n").map_err(|e| e.to_string())?.json();
-        let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let ready = conditions.iter().find(|c| c["type"] == "Ready").ok_or("it has no Ready condition")?;
-        if ready["status"] == "False" { Ok(()) } else { Err(ready.to_string()) }
-    });
-    drop(agent);
+    let said = run();
+    assert!(said.contains("/nonexistent/podman.sock"), "{said}");
 
-    let ledger = data.join("ledger");
-    let target = if ledger.is_dir() { first_file(&ledger) } else { file_of(&data, &["ledger", "db", "redb"]) };
-    fs::write(&target, b"this is no ledger, and long enough to be read as one").unwrap();
-    let said = refused_with(&mut arguments("unix:///nonexistent/podman.sock"));
-    assert!(said.contains(target.to_str().unwrap()), "{said}");
+    let file = data.join("ledger/pods/4e3cd9e4-6a4c-4b1c-8c0a-1f1f3f3b2a10");
+    let rubbish = b"this is no ledger, and long enough to be read as one";
+    fs::write(&file, rubbish).unwrap();
+    let said = run();
+    assert!(said.contains(file.to_str().unwrap()), "{said}");
+    assert_eq!(fs::read(&file).unwrap(), rubbish, "evidence is left alone");
 }
 
 /// Method, path, body, then the code, reason and a part of the message of the Status that answers.
@@ -250,8 +247,4 @@ fn file_of(dir: &Path, extensions: &[&str]) -> std::path::PathBuf {
     let files = fs::read_dir(dir).unwrap().flatten().map(|f| f.path());
     let fits = |f: &std::path::PathBuf| f.extension().is_some_and(|e| extensions.iter().any(|x| e == *x));
     files.into_iter().find(fits).unwrap_or_else(|| panic!("{} has no file {extensions:?}", dir.display()))
-}
-
-fn first_file(dir: &Path) -> std::path::PathBuf {
-    fs::read_dir(dir).unwrap().flatten().map(|f| f.path()).find(|f| f.is_file()).expect("a ledger has a file")
 }

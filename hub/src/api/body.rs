@@ -1,4 +1,4 @@
-//! Request bodies: read within their limit, and parsed from JSON or YAML.
+//! Request bodies: read within their limit, and parsed from JSON, YAML or protobuf.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -8,7 +8,11 @@ use serde_json::Value;
 use skiff_shared::limits::MAX_REQUEST_BODY;
 
 use super::status::Status;
-use crate::registry::schema::{ContentType, DecodeError, parse_body, unrecognized};
+use crate::registry::schema::{ContentType, DecodeError, Schema, decode_protobuf, parse_body, unrecognized};
+
+const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// Reads a whole body of at most 3 MiB.
 pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>
@@ -51,20 +55,19 @@ enum Refusal {
 impl Refusal {
     fn status(self, describe: impl Fn(&str) -> String) -> Status {
         match self {
-            Self::MediaType => Status::unsupported_media_type(&["application/json", "application/yaml"]),
+            Self::MediaType => Status::unsupported_media_type(&[JSON, YAML, PROTOBUF]),
             Self::Decode(DecodeError::TooLarge) => Status::too_large(MAX_REQUEST_BODY),
-            Self::Decode(e @ (DecodeError::Json { .. } | DecodeError::Yaml { .. })) => {
-                Status::bad_request(describe(&e.to_string()))
-            }
+            Self::Decode(other) => Status::bad_request(describe(&other.to_string())),
         }
     }
 }
 
 fn parse(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Refusal> {
-    let content_type = match media_type(headers) {
-        "" | "application/json" => ContentType::Json,
-        "application/yaml" => ContentType::Yaml,
+    let parsed = match media_type(headers) {
+        "" | JSON => parse_body(body, ContentType::Json),
+        YAML => parse_body(body, ContentType::Yaml),
+        PROTOBUF => decode_protobuf(Schema::builtin(), body).map(|object| (object, Vec::new())),
         _ => return Err(Refusal::MediaType),
     };
-    parse_body(body, content_type).map_err(Refusal::Decode)
+    parsed.map_err(Refusal::Decode)
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::query::Query;
 use super::respond::{self, Body};
+use super::status::Status;
 use super::{ApiState, Document, MAX_IN_FLIGHT, MAX_LONG_RUNNING};
 
 /// The Kubernetes version whose API this is.
@@ -115,9 +116,10 @@ async fn find_document(state: &Arc<ApiState>, path: &str, headers: &HeaderMap) -
     tokio::task::spawn_blocking(move || state.documents.get(&path, &accept)).await.ok().flatten()
 }
 
-/// As apiserver answers paths outside the API.
+/// The answer to paths outside the API. Every refusal is a Status, also where apiserver says `404 page not found`:
+/// kubectl shows the same for both.
 pub(crate) fn not_found() -> Response<Body> {
-    respond::bytes(404, respond::TEXT, "404 page not found\n")
+    respond::refusal(&Status::no_such_resource())
 }
 
 fn index(state: &ApiState) -> Response<Body> {

@@ -42,6 +42,9 @@ pub const NODE_PREFIX: &str = "system:node:";
 /// Why keys, certificates or tokens could not be read or made.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
+    /// Join tokens are asked of a directory that is not there: most likely mistyped, so it is not made.
+    #[error("there is no data directory {0}; `skiff-hub serve` makes it")]
+    NoDataDir(PathBuf),
     /// A file could not be read or written.
     #[error("failed to {operation} {path}")]
     File {
@@ -101,8 +104,11 @@ pub struct PkiOptions {
 /// The join tokens of a data directory, beside a hub that may be running. Makes the CA where there is none yet.
 ///
 /// # Errors
-/// [`PkiError`] when files cannot be read or written, or hold something else.
+/// [`PkiError`] when there is no such directory, or files cannot be read or written, or hold something else.
 pub fn tokens_of(dir: &Path, now: Timestamp) -> Result<Tokens, PkiError> {
+    if !dir.is_dir() {
+        return Err(PkiError::NoDataDir(dir.to_owned()));
+    }
     let pki = dir.join("pki");
     files::private_dir(&pki)?;
     let authority = Authority::open_or_create(&pki, now)?;

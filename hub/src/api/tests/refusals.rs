@@ -122,8 +122,16 @@ async fn wrong_bodies_are_refused() {
             "/api/v1/namespaces/a/pods",
             ("content-type", "application/vnd.kubernetes.protobuf"),
             "k8s",
+            400,
+            "couldn't get version/kind; provided data does not appear to be a protobuf message",
+        ),
+        (
+            "POST",
+            "/api/v1/namespaces/a/pods",
+            ("content-type", "application/cbor"),
+            "k8s",
             415,
-            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
         ),
         (
             "PATCH",
@@ -147,11 +155,11 @@ async fn wrong_bodies_are_refused() {
 }
 
 #[tokio::test]
-async fn paths_outside_the_api_are_plain_404s() {
+async fn paths_outside_the_api_are_404s() {
     let api = api().await;
     for url in ["/nope", "/api/v9/pods", "/apis/none.io/v1/things", "/readyz/nope"] {
         let answer = api.get(url).await;
-        assert_eq!((answer.code, answer.text.as_str()), (404, "404 page not found\n"), "{url}");
+        assert_eq!((answer.code, &answer.json()["reason"]), (404, &json!("NotFound")), "{url}");
     }
 }
 

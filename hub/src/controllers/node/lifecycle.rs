@@ -59,6 +59,11 @@ impl Controller for NodeLifecycle {
         let mut plan = Plan::nothing();
         let object = snapshot.get(key);
         plan.events.extend(self.registration(key, object));
+        if !plan.events.is_empty() {
+            // Events of a plan whose writes fail are lost, and this one is only given once: the writes come after it.
+            plan.requeue(now);
+            return plan;
+        }
         let Some((object, node)) = object.and_then(|o| Some((o, self.nodes.get(o)?))) else { return plan };
         let silent = self.is_silent(key, now, &mut plan);
         // One write of the node a pass: each is based on the state that this pass saw.

@@ -91,6 +91,7 @@ fn a_silent_node_becomes_unknown_after_its_grace_and_recovers() {
 fn a_node_never_seen_counts_from_the_hubs_start_and_a_removed_one_is_told() {
     let mut world = world();
     let (_, controller) = lifecycle(&world);
+    world.step(&controller, &node_key());
     let plan = world.plan(&controller, &node_key());
     assert_eq!(plan.requeue_at, Some("2026-01-01T10:00:40Z".parse().unwrap()));
     world.remove(&node_key());
@@ -99,6 +100,19 @@ fn a_node_never_seen_counts_from_the_hubs_start_and_a_removed_one_is_told() {
         "event Normal RemovingNode: Node edge event: Removing Node edge from Controller"
     );
     assert_eq!(world.step(&controller, &node_key()), "");
+}
+
+#[test]
+fn a_registration_is_told_by_a_plan_that_cannot_fail() {
+    let mut world = world();
+    let tainted = |n: &mut serde_json::Value| n["status"]["conditions"][0]["status"] = "False".into();
+    world.edit(&node_key(), tainted);
+    let (_, controller) = lifecycle(&world);
+    let plan = world.plan(&controller, &node_key());
+    assert_eq!(plan.events.iter().map(|e| e.reason).collect::<Vec<_>>(), ["RegisteredNode"]);
+    assert!(plan.writes.is_empty(), "a write that fails would lose the event");
+    assert_eq!(plan.requeue_at, Some(world.now));
+    assert!(!world.plan(&controller, &node_key()).writes.is_empty());
 }
 
 #[test]

@@ -43,6 +43,22 @@ pub enum DecodeError {
         /// As the parser says it, on one line.
         message: String,
     },
+    /// Not protobuf as Kubernetes sends it.
+    #[error(
+        "couldn't get version/kind; provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+    )]
+    NoMagic,
+    /// Broken protobuf.
+    #[error(transparent)]
+    Protobuf(#[from] super::wire::WireError),
+    /// Protobuf of a kind that only JSON can carry.
+    #[error("no kind {kind:?} is registered for version {api_version:?}")]
+    UnknownKind {
+        /// As sent.
+        api_version: String,
+        /// As sent.
+        kind: String,
+    },
 }
 
 /// Parses a body. Beside the value come one `duplicate field "spec.replicas"` per key that is given twice; the last

@@ -8,7 +8,9 @@ mod body;
 mod decode;
 mod go_types;
 pub(crate) mod model;
+mod protobuf;
 mod scalars;
+mod wire;
 
 use std::sync::LazyLock;
 
@@ -16,6 +18,8 @@ use model::{Field, Model, Strategy, Struct, Type};
 
 pub use body::{ContentType, DecodeError, parse_body};
 pub use decode::Decoded;
+pub use protobuf::decode_protobuf;
+pub use wire::WireError;
 
 static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/schema.bin"));
 

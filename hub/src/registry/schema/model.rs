@@ -37,6 +37,19 @@ pub(crate) struct Field<'a> {
     pub(crate) strategy: u8,
     /// Whether the document calls it required.
     pub(crate) required: bool,
+    /// Where it is in protobuf.
+    pub(crate) wire: Wire,
+}
+
+/// Where a field of a struct is in its protobuf message.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Wire {
+    /// Number of the message that holds the field, where JSON has that message's fields inline; 0 for none.
+    pub(crate) outer: u8,
+    /// Field number; 0 for the fields of `TypeMeta`, which are not in the message.
+    pub(crate) number: u8,
+    /// Whether a zero value is said on purpose: Go writes fields that are no pointers even when they are not set.
+    pub(crate) keep_zero: bool,
 }
 
 /// A type of a field.

@@ -11,6 +11,11 @@ const TIME: &str = "2006-01-02T15:04:05Z07:00";
 /// Layout of `metav1.MicroTime`, in Go's notation.
 const MICRO_TIME: &str = "2006-01-02T15:04:05.000000Z07:00";
 
+/// How times are written.
+pub(super) const TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%SZ";
+/// How times in microseconds are written.
+pub(super) const MICRO_TIME_FORMAT: &str = "%Y-%m-%dT%H:%M:%S.%6fZ";
+
 /// Why a scalar is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
@@ -62,12 +67,12 @@ fn illegal_byte(text: &str, error: &base64::DecodeError) -> usize {
 
 /// Puts a time in UTC, in whole seconds.
 pub(super) fn time(value: &mut Value) -> Result<(), Refusal> {
-    canonical_time(value, TIME, "%Y-%m-%dT%H:%M:%SZ")
+    canonical_time(value, TIME, TIME_FORMAT)
 }
 
 /// Puts a time in UTC, in microseconds.
 pub(super) fn micro_time(value: &mut Value) -> Result<(), Refusal> {
-    canonical_time(value, MICRO_TIME, "%Y-%m-%dT%H:%M:%S.%6fZ")
+    canonical_time(value, MICRO_TIME, MICRO_TIME_FORMAT)
 }
 
 fn canonical_time(value: &mut Value, layout: &str, format: &str) -> Result<(), Refusal> {
