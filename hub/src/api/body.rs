@@ -8,7 +8,7 @@ use serde_json::Value;
 use skiff_shared::limits::MAX_REQUEST_BODY;
 
 use super::status::Status;
-use crate::registry::schema::{ContentType, DecodeError, parse_body};
+use crate::registry::schema::{ContentType, DecodeError, parse_body, unrecognized};
 
 /// Reads a whole body of at most 3 MiB.
 pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>
@@ -29,17 +29,9 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Parses an object, and lists the fields that it names more than once.
-pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
-    let content_type = match media_type(headers) {
-        "" | "application/json" => ContentType::Json,
-        "application/yaml" => ContentType::Yaml,
-        _ => return Err(Status::unsupported_media_type(&["application/json", "application/yaml"])),
-    };
-    parse_body(body, content_type).map_err(|e| match e {
-        DecodeError::TooLarge => Status::too_large(MAX_REQUEST_BODY),
-        other => Status::bad_request(other.to_string()),
-    })
+/// Parses an object that should be of this kind, and lists the fields that it names more than once.
+pub(crate) fn object(kind: &str, headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    parse(headers, body, |error| unrecognized(kind, &error.to_string(), body))
 }
 
 /// The `DeleteOptions` in a body; `None` for an empty body.
@@ -47,5 +39,21 @@ pub(crate) fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    parse(headers, body).map(|(value, _)| Some(value))
+    parse(headers, body, |error| format!("unable to decode DeleteOptions: {error}")).map(|(value, _)| Some(value))
+}
+
+fn parse(
+    headers: &HeaderMap,
+    body: &[u8],
+    refusal: impl FnOnce(DecodeError) -> String,
+) -> Result<(Value, Vec<String>), Status> {
+    let content_type = match media_type(headers) {
+        "" | "application/json" => ContentType::Json,
+        "application/yaml" => ContentType::Yaml,
+        _ => return Err(Status::unsupported_media_type(&["application/json", "application/yaml"])),
+    };
+    parse_body(body, content_type).map_err(|error| match error {
+        DecodeError::TooLarge => Status::too_large(MAX_REQUEST_BODY),
+        error @ (DecodeError::Json { .. } | DecodeError::Yaml { .. }) => Status::bad_request(refusal(error)),
+    })
 }

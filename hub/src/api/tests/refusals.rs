@@ -70,7 +70,15 @@ async fn refusals_are_statuses_in_kubernetes_words() {
             json,
             "{",
             400,
-            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: ",
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input ({)",
+        ),
+        (
+            "PUT",
+            "/api/v1/namespaces/a/pods/one",
+            json,
+            "",
+            400,
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)",
         ),
         (
             "POST",
@@ -78,7 +86,7 @@ async fn refusals_are_statuses_in_kubernetes_words() {
             ("content-type", "application/yaml"),
             "a: [",
             400,
-            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; yaml parse error: ",
+            "the object provided is unrecognized (must be of type Pod): error converting YAML to JSON: yaml: ",
         ),
         (
             "POST",
