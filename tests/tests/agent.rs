@@ -308,8 +308,8 @@ async fn what_cannot_start_says_why() {
     config.env_from = vec![EnvFrom { prefix: String::new(), source: ObjectRef::Secret("s".into()), optional: false }];
     let mut command = container("command", "true");
     command.command = vec!["/no/such/thing".into()];
-    let mut oom = container("oom", "x=aaaaaaaaaaaaaaaa; while true; do x=$x$x; done");
-    oom.resources.memory_limit_bytes = Some(8 << 20);
+    let mut oom = container("oom", "tail /dev/zero");
+    oom.resources.memory_limit_bytes = Some(16 << 20);
     let all = vec![missing, never, invalid, config, command, oom];
     stage.put(vec![Item::Pod(pod("wrong-1", all))]).await;
     let reason = |p: &PodReport, i: usize| match &p.containers[i].state {
@@ -324,7 +324,7 @@ async fn what_cannot_start_says_why() {
                 && reason(p, 2) == "InvalidImageName"
                 && reason(p, 3) == "CreateContainerConfigError"
                 && p.containers[4].last.as_ref().is_some_and(|l| l.reason == "StartError")
-                && p.containers[5].last.as_ref().is_some_and(|l| l.exit_code == 137)
+                && p.containers[5].last.as_ref().is_some_and(|l| l.exit_code == 137 && l.reason == "OOMKilled")
         })
         .await;
     assert_eq!(report.phase, Phase::Pending);

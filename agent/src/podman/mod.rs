@@ -4,6 +4,7 @@ pub mod fake;
 pub mod frames;
 mod http;
 pub mod labels;
+mod oom;
 pub mod real;
 mod spec;
 

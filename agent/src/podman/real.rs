@@ -19,7 +19,7 @@ use super::http::{Client, encode};
 use super::labels::NODE;
 use super::{
     ByteStream, ContainerSpec, EventStream, Image, Info, Inspected, Labels, Listed, LogOptions, Network, NetworkSpec,
-    PodSpec, Podman, PodmanError, Result, RunState, spec,
+    PodSpec, Podman, PodmanError, Result, RunState, oom, spec,
 };
 
 /// How long one call may take; Podman serialises creation, and a 1 GB machine under load is slow.
@@ -280,7 +280,11 @@ impl Podman for RealPodman {
 
     async fn inspect(&self, id: &str) -> Result<Inspected> {
         let path = format!("/containers/{}/json", encode(id));
-        self.client.json(Method::GET, &path, None).await.map(Inspection::inspected)
+        let mut inspected = self.client.json(Method::GET, &path, None).await.map(Inspection::inspected)?;
+        if inspected.exit_code != 0 && !inspected.oom_killed {
+            inspected.oom_killed = oom::killed(id);
+        }
+        Ok(inspected)
     }
 
     async fn network(&self, name: &str) -> Result<Option<Network>> {
