@@ -80,7 +80,7 @@ fn create(k: &Kubectl) {
     let wide = k.ok("get pods -o wide");
     assert_eq!(headings(&wide), "NAME READY STATUS RESTARTS AGE IP NODE NOMINATED NODE READINESS GATES");
     let first = &table(&wide)[1];
-    //TMP assert!(first[5].starts_with("10.42."), "{wide}");
+    assert!(first[5].starts_with("10.42."), "{wide}");
     assert_eq!(first[6..], ["node-0", "<none>", "<none>"]);
 
     let sets = k.ok("get replicasets");
@@ -131,7 +131,7 @@ fn describe(k: &Kubectl) {
     for part in [
         "Node: node-0/",
         "Status: Running",
-        "IP: 10.",
+        "IP: 10.42.",
         "Controlled By: ReplicaSet/web-",
         "State: Running",
         "Ready: True",
