@@ -7,6 +7,7 @@ use skiff_shared::ids::PodUid;
 use skiff_shared::pod::{Data, Item, ItemKey, ObjectRef, Pod};
 use skiff_shared::report::{NodeReport, PodReport};
 use skiff_shared::wire::Digest;
+use skiff_shared::wire::frame::digest;
 
 /// Everything this node is to know. Cheap to clone behind its `Arc`s.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,18 +26,9 @@ pub struct Reported {
 }
 
 impl Desired {
-    /// The digest of an item's encoding, as both sides compare it.
-    pub fn digest(item: &Item) -> Digest {
-        let bytes = postcard::to_allocvec(item).expect("items hold nothing that postcard cannot encode");
-        let hash = ring::digest::digest(&ring::digest::SHA256, &bytes);
-        let mut short = [0; 16];
-        short.copy_from_slice(&hash.as_ref()[..16]);
-        Digest(short)
-    }
-
     /// Adds or replaces an item.
     pub fn put(&mut self, item: Item) {
-        self.items.insert(item.key(), (Self::digest(&item), Arc::new(item)));
+        self.items.insert(item.key(), (digest(&item), Arc::new(item)));
     }
 
     /// The pod of this uid.

@@ -24,6 +24,7 @@ use crate::node::{self, Health};
 use crate::podman::{Info, Podman, PodmanError};
 use crate::pods::Pods;
 use crate::pods::context::{Clock, Context, DISK_WRITERS, EventLog};
+use crate::pods::network::{PodNetwork, Subnet};
 use crate::streams;
 
 /// How often the machine is looked at; its pressures change slowly.
@@ -113,6 +114,7 @@ impl Agent {
             events,
             pulls: Semaphore::new(1),
             disk: Arc::new(Semaphore::new(DISK_WRITERS as usize)),
+            network: PodNetwork::new(settings.node.as_str(), contents.welcome.as_ref().and_then(subnet)),
             clock: settings.clock,
         });
         let agent = Arc::new(Self {
@@ -261,8 +263,10 @@ impl Node for Agent {
     }
 
     async fn welcome(&self, welcome: Welcome) -> std::io::Result<()> {
-        self.pods.hub_heard();
-        self.ctx.on_disk(move |ledger| ledger.put_welcome(&welcome)).await?.map_err(std::io::Error::other)
+        let subnet = subnet(&welcome);
+        self.ctx.on_disk(move |ledger| ledger.put_welcome(&welcome)).await?.map_err(std::io::Error::other)?;
+        self.pods.hub_heard(subnet);
+        Ok(())
     }
 
     fn reported(&self) -> watch::Receiver<Arc<Reported>> {
@@ -286,6 +290,15 @@ impl Node for Agent {
         let name = self.ctx.reported.borrow().pods.get(&logs.pod).map(|p| p.name.clone()).unwrap_or_default();
         streams::serve(&*self.ctx.podman, request, &name, &mut send).await;
     }
+}
+
+/// The node's pod subnet, as a welcome tells it.
+fn subnet(welcome: &Welcome) -> Option<Subnet> {
+    let subnet = Subnet::parse(&welcome.pod_cidr);
+    if subnet.is_none() {
+        tracing::warn!(pod_cidr = welcome.pod_cidr, "the hub told no IPv4 subnet for pods");
+    }
+    subnet
 }
 
 /// Runs the agent until `shutdown` turns true or its link gives up for good. Pods outlive it.

@@ -1,4 +1,4 @@
-//! A whole agent on the fake Podman, in paused time.
+//! A whole agent on the fake Podman, in paused time. The same on a real Podman is in `tests/tests/agent.rs`.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap in a test is a failed test, in its helpers too")]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skiff_agent::ledger::Ledger;
 use skiff_agent::link::Node;
 use skiff_agent::podman::fake::{Call, FakePodman};
 use skiff_agent::podman::{Podman, PodmanError, RunState};
@@ -27,7 +28,24 @@ struct Stage {
     watch: tokio::task::JoinHandle<()>,
 }
 
+/// Starts an agent that heard its pod subnet in an earlier life.
 async fn start(podman: &Arc<FakePodman>, dir: &Path) -> Stage {
+    let (ledger, _) = Ledger::open(dir).unwrap();
+    ledger.put_welcome(&welcome()).unwrap();
+    drop(ledger);
+    start_new(podman, dir).await
+}
+
+fn welcome() -> Welcome {
+    Welcome {
+        version: "0.1.0".into(),
+        pod_cidr: "10.42.3.0/24".into(),
+        cluster_dns: "10.43.0.10".into(),
+        cluster_domain: "cluster.local".into(),
+    }
+}
+
+async fn start_new(podman: &Arc<FakePodman>, dir: &Path) -> Stage {
     let settings = Settings {
         data_dir: dir.to_owned(),
         node: NodeName::parse("n1").unwrap(),
@@ -253,11 +271,40 @@ async fn pods_of_a_lost_ledger_are_stopped_only_after_the_hub_was_heard() {
     stage.put(pod("a")).await;
     let report = stage.until("a", "adopted", running).await;
     assert_eq!(report.containers[0].restarts, 0);
-    let welcome =
-        Welcome { version: String::new(), pod_cidr: String::new(), cluster_dns: String::new(), cluster_domain: String::new() };
-    stage.agent.welcome(welcome).await.unwrap();
+    stage.agent.welcome(welcome()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1000)).await;
     assert!(podman.containers().iter().all(|c| c.labels.pod == "a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_wait_for_the_nodes_subnet_and_host_network_pods_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let podman = Arc::new(FakePodman::default());
+    podman.add_image(IMAGE);
+    let stage = start_new(&podman, dir.path()).await;
+    stage.put(pod("a")).await;
+    stage.put(Pod { host_network: true, ..pod("h") }).await;
+    let report = stage.until("h", "running", running).await;
+    assert_eq!(report.pod_ip, "192.0.2.1");
+    let report = stage.until("a", "waiting", |_| true).await;
+    let creating = ContainerState::Waiting { reason: "ContainerCreating".into(), message: String::new() };
+    assert_eq!((&report.containers[0].state, report.phase), (&creating, Phase::Pending));
+    let not_ready = |stage: &Stage| stage.reasons().iter().filter(|r| *r == "NetworkNotReady").count();
+    assert_eq!(not_ready(&stage), 1);
+    assert!(!podman.calls().iter().any(|c| c.contains("network") || c.contains("_a_")), "{:#?}", podman.calls());
+
+    stage.agent.welcome(welcome()).await.unwrap();
+    let report = stage.until("a", "running", running).await;
+    assert!(report.pod_ip.starts_with("10.42.3."), "{}", report.pod_ip);
+    assert_eq!(podman.calls().iter().filter(|c| c.starts_with("create network")).count(), 1);
+    stage.stop().await;
+
+    // A reboot that Podman's networks did not survive, with the hub away.
+    podman.lose_everything();
+    let stage = start_new(&podman, dir.path()).await;
+    let report = stage.until("a", "running again", running).await;
+    assert!(report.pod_ip.starts_with("10.42.3."), "{}", report.pod_ip);
+    assert_eq!(not_ready(&stage), 1, "known from the ledger");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,8 +10,8 @@ use skiff_shared::ids::PodUid;
 use tokio::sync::broadcast;
 
 use super::{
-    ByteStream, ContainerSpec, EventStream, Image, Info, Inspected, Listed, LogOptions, PodSpec, Podman, PodmanError,
-    Result, RunState,
+    ByteStream, ContainerSpec, EventStream, Image, Info, Inspected, Listed, LogOptions, Network, NetworkSpec, PodSpec,
+    Podman, PodmanError, Result, RunState,
 };
 
 /// A call that can be made to fail.
@@ -45,6 +45,7 @@ struct State {
     now_ms: i64,
     containers: BTreeMap<String, Fake>,
     pods: BTreeMap<String, PodSpec>,
+    networks: BTreeMap<String, Network>,
     images: BTreeMap<String, Image>,
     registry: BTreeMap<String, Image>,
     faults: BTreeMap<Call, VecDeque<PodmanError>>,
@@ -142,6 +143,7 @@ impl FakePodman {
         let mut state = self.state();
         state.containers.clear();
         state.pods.clear();
+        state.networks.clear();
     }
 
     /// Adds to the newest container's log.
@@ -194,11 +196,12 @@ impl State {
         found.ok_or_else(|| PodmanError::NotFound { message: format!("no container with name or ID {id:?} found") })
     }
 
-    fn add(&mut self, name: &str, listed: Listed) -> Result<()> {
+    fn add(&mut self, name: &str, listed: Listed, subnet: Option<&str>) -> Result<()> {
         if self.containers.values().any(|c| c.name == name) {
             return Err(PodmanError::Conflict { message: format!("the container name {name:?} is already in use") });
         }
-        let ip = if listed.infra { format!("10.88.0.{}", self.next) } else { String::new() };
+        let prefix = subnet.and_then(|s| s.rsplit_once('.')).map(|(prefix, _)| prefix);
+        let ip = prefix.map(|prefix| format!("{prefix}.{}", self.next)).unwrap_or_default();
         self.containers
             .insert(listed.id.clone(), Fake { name: name.to_owned(), listed, oom_killed: false, log: Vec::new(), ip });
         Ok(())
@@ -252,14 +255,44 @@ impl Podman for FakePodman {
         })
     }
 
+    async fn network(&self, name: &str) -> Result<Option<Network>> {
+        Ok(self.state().networks.get(name).cloned())
+    }
+
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<()> {
+        let mut state = self.state();
+        state.calls.push(format!("create network {} {}", spec.name, spec.subnet));
+        let network = Network { subnets: vec![spec.subnet.clone()], node: Some(spec.node.clone()) };
+        match state.networks.insert(spec.name.clone(), network) {
+            Some(_) => Err(PodmanError::Conflict { message: format!("network name {} already used", spec.name) }),
+            None => Ok(()),
+        }
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        let mut state = self.state();
+        if state.pods.values().any(|p| p.network == name) {
+            let message = format!("{name:?} has associated containers with it. network is being used");
+            return Err(PodmanError::Failed { code: 500, message });
+        }
+        state.networks.remove(name);
+        state.calls.push(format!("remove network {name}"));
+        Ok(())
+    }
+
     async fn create_pod(&self, spec: &PodSpec) -> Result<String> {
         let mut state = self.state();
         state.fault(Call::CreatePod)?;
         if state.pods.values().any(|p| p.name == spec.name) {
             return Err(PodmanError::Conflict { message: format!("name {} is in use: pod already exists", spec.name) });
         }
+        let subnet = state.networks.get(&spec.network).and_then(|n| n.subnets.first()).cloned();
+        if !spec.host_network && subnet.is_none() {
+            let message = format!("unable to find network with name or ID {}: network not found", spec.network);
+            return Err(PodmanError::Failed { code: 500, message });
+        }
         let (id, infra) = (state.id("pod"), state.id("infra"));
-        state.add(&spec.infra_name, created(infra, id.clone(), spec.labels.clone(), true))?;
+        state.add(&spec.infra_name, created(infra, id.clone(), spec.labels.clone(), true), subnet.as_deref())?;
         state.pods.insert(id.clone(), spec.clone());
         state.calls.push(format!("create pod {}", spec.name));
         Ok(id)
@@ -271,7 +304,7 @@ impl Podman for FakePodman {
         let pod = state.pods.iter().find(|(id, p)| **id == spec.pod || p.name == spec.pod).map(|(id, _)| id.clone());
         let pod = pod.ok_or_else(|| PodmanError::NotFound { message: format!("no pod {:?}", spec.pod) })?;
         let id = state.id("c");
-        state.add(&spec.name, created(id.clone(), pod, spec.labels.clone(), false))?;
+        state.add(&spec.name, created(id.clone(), pod, spec.labels.clone(), false), None)?;
         state.calls.push(format!("create {}", spec.name));
         Ok(id)
     }

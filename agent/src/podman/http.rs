@@ -61,6 +61,11 @@ impl Client {
         self.bytes(method, path, None).await.map(|_| ())
     }
 
+    /// Sends a body; the answer does not matter.
+    pub(super) async fn send_json(&self, method: Method, path: &str, body: Vec<u8>) -> Result<()> {
+        self.bytes(method, path, Some(body)).await.map(|_| ())
+    }
+
     async fn bytes(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes> {
         let operation = operation(&method, path);
         let call = async {

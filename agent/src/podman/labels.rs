@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use skiff_shared::ids::PodUid;
 
-const NODE: &str = "io.skiff.node";
+/// Label with the name of the node an agent runs.
+pub(super) const NODE: &str = "io.skiff.node";
 const POD_UID: &str = "io.skiff.pod-uid";
 const POD_NAMESPACE: &str = "io.skiff.pod-namespace";
 const POD_NAME: &str = "io.skiff.pod-name";

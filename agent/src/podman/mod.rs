@@ -4,6 +4,7 @@ pub mod fake;
 pub mod frames;
 mod http;
 pub mod labels;
+mod oom;
 pub mod real;
 mod spec;
 
@@ -109,6 +110,15 @@ pub trait Podman: Send + Sync + 'static {
 
     /// The exact state of one container.
     async fn inspect(&self, id: &str) -> Result<Inspected>;
+
+    /// The network of this name, or `None`.
+    async fn network(&self, name: &str) -> Result<Option<Network>>;
+
+    /// Creates a bridge network without a DNS of its own.
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<()>;
+
+    /// Removes a network; refused while a container uses it. A missing one is no error.
+    async fn remove_network(&self, name: &str) -> Result<()>;
 
     /// Creates a pod with its infra container; nothing runs yet. Gives the pod's id.
     async fn create_pod(&self, spec: &PodSpec) -> Result<String>;
@@ -236,6 +246,30 @@ pub struct Image {
     pub stop_signal: String,
 }
 
+/// A network, as Podman has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    /// Its subnets (`10.42.3.0/24`).
+    pub subnets: Vec<String>,
+    /// The agent that made it; `None` where it is not one of this program's.
+    pub node: Option<String>,
+}
+
+/// A bridge network to create.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkSpec {
+    /// Podman's name of it.
+    pub name: String,
+    /// Name of the bridge on the host.
+    pub interface: String,
+    /// Its subnet (`10.42.3.0/24`).
+    pub subnet: String,
+    /// The bridge's address in it.
+    pub gateway: String,
+    /// This agent's node name, for the label.
+    pub node: String,
+}
+
 /// A pod to create.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodSpec {
@@ -247,6 +281,8 @@ pub struct PodSpec {
     pub hostname: String,
     /// Use the host's network.
     pub host_network: bool,
+    /// Podman's name of the network it is in, where it is not the host's.
+    pub network: String,
     /// Ports published on the host.
     pub ports: Vec<PortMapping>,
     /// Labels.

@@ -16,9 +16,10 @@ use serde::Deserialize;
 use skiff_shared::ids::PodUid;
 
 use super::http::{Client, encode};
+use super::labels::NODE;
 use super::{
-    ByteStream, ContainerSpec, EventStream, Image, Info, Inspected, Labels, Listed, LogOptions, PodSpec, Podman,
-    PodmanError, Result, RunState, spec,
+    ByteStream, ContainerSpec, EventStream, Image, Info, Inspected, Labels, Listed, LogOptions, Network, NetworkSpec,
+    PodSpec, Podman, PodmanError, Result, RunState, oom, spec,
 };
 
 /// How long one call may take; Podman serialises creation, and a 1 GB machine under load is slow.
@@ -202,6 +203,17 @@ struct ImageConfig {
 }
 
 #[derive(Deserialize)]
+struct NetworkAnswer {
+    subnets: Option<Vec<NetworkSubnet>>,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+struct NetworkSubnet {
+    subnet: String,
+}
+
+#[derive(Deserialize)]
 struct InfoAnswer {
     store: Store,
     version: Version,
@@ -268,7 +280,33 @@ impl Podman for RealPodman {
 
     async fn inspect(&self, id: &str) -> Result<Inspected> {
         let path = format!("/containers/{}/json", encode(id));
-        self.client.json(Method::GET, &path, None).await.map(Inspection::inspected)
+        let mut inspected = self.client.json(Method::GET, &path, None).await.map(Inspection::inspected)?;
+        if inspected.exit_code != 0 && !inspected.oom_killed {
+            inspected.oom_killed = oom::killed(id);
+        }
+        Ok(inspected)
+    }
+
+    async fn network(&self, name: &str) -> Result<Option<Network>> {
+        match self.client.json::<NetworkAnswer>(Method::GET, &format!("/networks/{}/json", encode(name)), None).await {
+            Ok(found) => Ok(Some(Network {
+                subnets: found.subnets.into_iter().flatten().map(|s| s.subnet).collect(),
+                node: found.labels.and_then(|mut labels| labels.remove(NODE)),
+            })),
+            Err(PodmanError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn create_network(&self, spec: &NetworkSpec) -> Result<()> {
+        self.client.send_json(Method::POST, "/networks/create", spec::network(spec)).await
+    }
+
+    async fn remove_network(&self, name: &str) -> Result<()> {
+        match self.client.done(Method::DELETE, &format!("/networks/{}", encode(name))).await {
+            Err(PodmanError::NotFound { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn create_pod(&self, spec: &PodSpec) -> Result<String> {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{ContainerSpec, PodSpec};
+use super::labels::NODE;
+use super::{ContainerSpec, NetworkSpec, PodSpec};
 
 /// Log files are kept to this size (as a kubelet does: `containerLogMaxSize`), so that one container cannot fill the disk.
 const LOG_MAX_BYTES: i64 = 10 * 1024 * 1024;
@@ -12,6 +13,28 @@ const LOG_MAX_BYTES: i64 = 10 * 1024 * 1024;
 #[derive(Serialize)]
 struct Namespace {
     nsmode: &'static str,
+}
+
+/// Podman chooses addresses and names itself.
+#[derive(Serialize)]
+struct NetworkOptions {}
+
+#[derive(Serialize)]
+struct Subnet<'a> {
+    subnet: &'a str,
+    gateway: &'a str,
+}
+
+#[derive(Serialize)]
+struct Network<'a> {
+    name: &'a str,
+    driver: &'static str,
+    network_interface: &'a str,
+    subnets: [Subnet<'a>; 1],
+    ipv6_enabled: bool,
+    dns_enabled: bool,
+    internal: bool,
+    labels: BTreeMap<&'static str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -30,8 +53,9 @@ struct Pod<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     hostname: &'a str,
     labels: BTreeMap<&'static str, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    netns: Option<Namespace>,
+    netns: Namespace,
+    #[serde(rename = "Networks", skip_serializing_if = "BTreeMap::is_empty")]
+    networks: BTreeMap<&'a str, NetworkOptions>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     portmappings: Vec<Port<'a>>,
 }
@@ -104,6 +128,21 @@ struct Container<'a> {
     labels: BTreeMap<&'static str, String>,
 }
 
+/// The body of `POST /networks/create`.
+pub(super) fn network(spec: &NetworkSpec) -> Vec<u8> {
+    to_json(&Network {
+        name: &spec.name,
+        driver: "bridge",
+        network_interface: &spec.interface,
+        subnets: [Subnet { subnet: &spec.subnet, gateway: &spec.gateway }],
+        ipv6_enabled: false,
+        // Pods ask the cluster's DNS; Podman would start a server process of its own.
+        dns_enabled: false,
+        internal: false,
+        labels: BTreeMap::from([(NODE, spec.node.as_str())]),
+    })
+}
+
 /// The body of `POST /pods/create`.
 pub(super) fn pod(spec: &PodSpec) -> Vec<u8> {
     to_json(&Pod {
@@ -112,7 +151,12 @@ pub(super) fn pod(spec: &PodSpec) -> Vec<u8> {
         // Podman refuses a host name of its own beside the host's UTS namespace.
         hostname: if spec.host_network { "" } else { &spec.hostname },
         labels: spec.labels.to_map(),
-        netns: spec.host_network.then_some(Namespace { nsmode: "host" }),
+        netns: Namespace { nsmode: if spec.host_network { "host" } else { "bridge" } },
+        networks: if spec.host_network {
+            BTreeMap::new()
+        } else {
+            BTreeMap::from([(spec.network.as_str(), NetworkOptions {})])
+        },
         portmappings: spec.ports.iter().map(port).collect(),
     })
 }

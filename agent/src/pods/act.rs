@@ -90,6 +90,11 @@ pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) 
 
 async fn create_sandbox(scene: Scene<'_>) -> Outcome {
     let spec = build::sandbox(&scene.ctx.node, scene.pod);
+    if !spec.host_network
+        && let Err(error) = scene.ctx.network.ensure(&*scene.ctx.podman).await
+    {
+        return Outcome::SandboxFailed(error);
+    }
     match scene.ctx.podman.create_pod(&spec).await {
         Ok(pod_id) => Outcome::SandboxCreated { pod_id, infra: spec.infra_name },
         // Left over from a create whose answer was lost, or half made: start over.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use skiff_shared::pod::{Container, Pod, Protocol, Security};
 
 use super::env::{self, EnvError, Sources};
+use super::network;
 use crate::podman::{Bind, ContainerSpec, Image, Labels, PodSpec, PortMapping};
 
 /// Why a container cannot be described; it waits with `CreateContainerConfigError`.
@@ -68,6 +69,7 @@ pub fn sandbox(node: &str, pod: &Pod) -> PodSpec {
         infra_name: infra_name(pod),
         hostname: pod.hostname.clone(),
         host_network: pod.host_network,
+        network: if pod.host_network { String::new() } else { network::NAME.to_owned() },
         // On the host's network a host port is the port itself.
         ports: if pod.host_network { Vec::new() } else { ports.collect() },
         labels: labels(node, pod),

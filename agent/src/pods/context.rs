@@ -9,6 +9,7 @@ use skiff_shared::report::{EventReport, Subject};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::network::PodNetwork;
 use crate::desired::{Desired, Reported};
 use crate::ledger::Ledger;
 use crate::ledger::events::EventQueue;
@@ -66,6 +67,8 @@ pub struct Context {
     pub pulls: Semaphore,
     /// Disk work in progress; see [`Context::on_disk`].
     pub disk: Arc<Semaphore>,
+    /// The network that pods are in.
+    pub network: PodNetwork,
     /// The clock.
     pub clock: Clock,
 }

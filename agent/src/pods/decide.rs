@@ -221,6 +221,7 @@ fn advance_sandbox(input: &Input<'_>, decision: &mut Decision) -> bool {
     }
     let hopeless = problem.is_some_and(|p| p.failures >= SANDBOX_TRIES);
     match &input.observed.sandbox {
+        None if input.progress.awaits_network => return false,
         None => decision.actions.push(Action::CreateSandbox),
         Some(Sandbox { state: RunState::Running, infra: Some(_), .. }) => {}
         Some(Sandbox { state: RunState::Stopping, .. }) => return false,

@@ -7,6 +7,7 @@ pub mod decide;
 pub mod env;
 pub mod history;
 mod images;
+pub mod network;
 mod observe;
 pub mod status;
 pub mod view;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use crate::ledger::facts::PodFacts;
 use crate::podman::Labels;
 use context::Context;
+use network::Subnet;
 use worker::{Wanted, Worker};
 
 /// Every pod is looked at this often even when nothing seems to happen: a lost event only delays.
@@ -106,9 +108,15 @@ impl Pods {
         }
     }
 
-    /// The hub has welcomed this node.
-    pub fn hub_heard(&self) {
+    /// The hub has welcomed this node, and told it its pod subnet.
+    pub fn hub_heard(&self, subnet: Option<Subnet>) {
         self.heard_hub.store(true, Ordering::Relaxed);
+        if let Some(subnet) = subnet
+            && self.ctx.network.learn(subnet)
+        {
+            // Pods may be waiting for it.
+            self.look_at_all();
+        }
     }
 
     /// Stops pods that are in Podman but neither in the ledger nor named by the hub: leftovers of a lost ledger.

@@ -79,6 +79,8 @@ pub struct Progress {
     pub images: BTreeMap<String, ImageState>,
     /// Containers that could not be made or started, by name.
     pub problems: BTreeMap<String, Problem>,
+    /// The pod needs the node's network, whose subnet the hub has not told yet.
+    pub awaits_network: bool,
     /// The sandbox could not be made or started.
     pub sandbox_problem: Option<Problem>,
     /// When a container was told to stop, by id, Unix milliseconds.

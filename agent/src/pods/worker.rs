@@ -138,6 +138,7 @@ impl Worker {
 
     fn decide(&mut self, pod: &Pod) -> Decision {
         let now_ms = self.ctx.clock.now_ms();
+        self.progress.awaits_network = !pod.host_network && self.ctx.network.is_unknown();
         history::absorb(pod, &mut self.facts, &self.observed, now_ms);
         decide(&Input { pod, facts: &self.facts, observed: &self.observed, progress: &self.progress, now_ms })
     }
@@ -164,6 +165,13 @@ impl Worker {
 
     /// Records an event for each delay that begins.
     fn announce(&mut self, pod: &Pod, decision: &Decision) {
+        // No container has an empty name.
+        if self.progress.awaits_network && self.observed.is_empty() && self.announced.insert(String::new(), 0).is_none()
+        {
+            let message = "network is not ready: container runtime network not ready: NetworkReady=false \
+                           reason:NetworkPluginNotReady message:the hub has not told this node its pod subnet yet";
+            self.ctx.pod_event(pod, "", true, "NetworkNotReady", message.to_owned());
+        }
         for name in &decision.backing_off {
             let end = self.facts.containers.get(name).and_then(|f| f.ended.as_ref()).map_or(0, |e| e.finished_ms);
             if self.announced.insert(name.clone(), end) != Some(end) {
@@ -273,7 +281,10 @@ impl Worker {
                 }
             }
             Outcome::SandboxChanged => self.looked = None,
-            Outcome::SandboxFailed(error) => self.sandbox_failed(pod, &error, now_ms),
+            Outcome::SandboxFailed(error) => {
+                ctx.network.doubt().await;
+                self.sandbox_failed(pod, &error, now_ms);
+            }
             Outcome::Created { sandbox, image, seen } => self.created(pod, sandbox, &image, *seen, now_ms),
             Outcome::Misconfigured { container, error } => {
                 self.problem(pod, container, "CreateContainerConfigError", &error.to_string(), now_ms);
