@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::error::{Error, not_found};
-use super::{Objects, Target, meta};
+use super::{Objects, Target, User, meta};
 use crate::store::{Key, Snapshot};
 
 /// What a plugin sees.
@@ -16,6 +16,8 @@ pub(super) struct Request<'a> {
     pub(super) target: &'a Target,
     /// The stored object; `None` on create.
     pub(super) old: Option<&'a Value>,
+    /// Who writes.
+    pub(super) user: &'a User,
     /// The newest state.
     pub(super) snapshot: &'a Snapshot,
 }

@@ -97,7 +97,7 @@ impl Objects {
         options: &WriteOptions,
     ) -> Result<Arc<Object>, Error> {
         let snapshot = self.snapshot();
-        let request = admission::Request { target, old: None, snapshot: &snapshot };
+        let request = admission::Request { target, old: None, user: &options.user, snapshot: &snapshot };
         admission::admit(&request, &mut body)?;
         let _addresses = self.networks.allocate(target, &snapshot, &mut body, None).await?;
         target.invalid(&body, (target.kind.hooks.validate)(&body, None))?;
@@ -182,7 +182,7 @@ impl Objects {
         if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
             (target.kind.hooks.default)(&mut new);
             (target.kind.hooks.prepare_update)(&mut new, &old);
-            let request = admission::Request { target, old: Some(&old), snapshot: &snapshot };
+            let request = admission::Request { target, old: Some(&old), user: &options.user, snapshot: &snapshot };
             admission::admit(&request, &mut new)?;
             _addresses = self.networks.allocate(target, &snapshot, &mut new, Some(&old)).await?;
         }
