@@ -205,7 +205,10 @@ fn verb_allowed(kind: &Kind, path: &ResourcePath, verb: Verb) -> bool {
         ("", Verb::Update | Verb::Patch) => named && listed,
         ("", Verb::DeleteCollection) => placed && listed,
         ("", Verb::Get | Verb::List | Verb::Watch | Verb::Delete) => listed,
-        ("status" | "scale" | "ephemeralcontainers" | "resize", Verb::Get | Verb::Update | Verb::Patch) => true,
+        (
+            "status" | "scale" | "approval" | "ephemeralcontainers" | "resize",
+            Verb::Get | Verb::Update | Verb::Patch,
+        ) => true,
         ("log", Verb::Get) | ("binding" | "eviction", Verb::Create) | ("finalize", Verb::Update) => true,
         (_, _) => false,
     }
