@@ -12,7 +12,7 @@ use skiff_shared::report::{ContainerState, Phase, Terminated};
 
 use super::decide::{Action, Decision, Input, decide};
 use super::env::{Sources, environment, expand};
-use super::view::{ImageState, ObservedPod, Progress, Role, Sandbox, Seen};
+use super::view::{ImageFailure, ImageState, ObservedPod, Progress, Role, Sandbox, Seen};
 use super::{history, status};
 use crate::desired::Desired;
 use crate::ledger::facts::PodFacts;
@@ -128,6 +128,9 @@ impl World {
                 self.facts.sandbox += 1;
                 self.set_sandbox(RunState::Running);
             }
+            Action::FindAddress { .. } => {
+                self.observed.sandbox.as_mut().unwrap().ip = "10.42.3.2".into();
+            }
             Action::StopSandbox { .. } => self.set_sandbox(RunState::Exited),
             Action::RemoveSandbox { .. } => {
                 assert!(self.observed.alive().next().is_none(), "nothing alive is removed");
@@ -149,6 +152,9 @@ impl World {
             }
             Action::Signal { id, .. } => {
                 self.progress.signalled.insert(id, self.now_ms);
+                if deleted {
+                    self.facts.stop_began_ms.get_or_insert(self.now_ms);
+                }
             }
             Action::Kill { id, .. } => {
                 self.progress.killed.insert(id.clone(), self.now_ms);
@@ -188,7 +194,7 @@ impl World {
 
     fn set_sandbox(&mut self, state: RunState) {
         if let Some(sandbox) = &mut self.observed.sandbox {
-            sandbox.state = state;
+            (sandbox.state, sandbox.ip) = (state, String::new());
         }
     }
 
@@ -261,6 +267,7 @@ fn describe(action: &Action) -> String {
     match action {
         Action::CreateSandbox => "create sandbox".into(),
         Action::StartSandbox { .. } => "start sandbox".into(),
+        Action::FindAddress { .. } => "find address".into(),
         Action::StopSandbox { .. } => "stop sandbox".into(),
         Action::RemoveSandbox { .. } => "remove sandbox".into(),
         Action::EnsureImage { container } => format!("image {container}"),
@@ -278,7 +285,17 @@ fn a_pod_starts_with_sandbox_image_and_container_at_once() {
     world.settle();
     assert_eq!(
         world.log,
-        ["create sandbox", "image a", "image b", "start sandbox", "create a 0", "create b 0", "start a", "start b"]
+        [
+            "create sandbox",
+            "image a",
+            "image b",
+            "start sandbox",
+            "create a 0",
+            "create b 0",
+            "find address",
+            "start a",
+            "start b"
+        ]
     );
     assert_eq!(world.report().phase, Phase::Running);
 }
@@ -368,6 +385,67 @@ fn deletion_is_a_signal_a_grace_and_a_kill() {
     world.now_ms += 30_000;
     assert!(world.settle().gone);
     assert_eq!(world.log, ["SIGTERM a", "kill a", "remove sandbox"]);
+}
+
+#[test]
+fn sidecars_stop_last_and_in_reverse_order() {
+    let mut world = World::new(pod(RestartPolicy::Always, &["side1", "side2"], &["a"]));
+    world.settle();
+    world.log.clear();
+    world.delete(30);
+    world.settle();
+    assert_eq!(world.log, ["SIGTERM a"]);
+    world.exit("a", 0);
+    world.settle();
+    assert_eq!(world.log, ["SIGTERM a", "SIGTERM side2"]);
+    world.now_ms += 30_000;
+    world.settle();
+    assert_eq!(world.log, ["SIGTERM a", "SIGTERM side2", "kill side2", "SIGTERM side1"]);
+    world.now_ms += 2_000;
+    assert!(world.settle().gone);
+}
+
+#[test]
+fn a_pod_ends_only_when_nothing_of_it_runs() {
+    let mut world = World::new(pod(RestartPolicy::Never, &["side"], &["a"]));
+    world.settle();
+    world.exit("a", 0);
+    world.settle();
+    assert_eq!((world.report().phase, world.running()), (Phase::Running, vec!["side"]));
+    world.exit("side", 143);
+    world.settle();
+    assert_eq!(world.report().phase, Phase::Succeeded);
+
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.settle();
+    world.delete(30);
+    world.settle();
+    assert_eq!(world.report().phase, Phase::Running);
+    world.exit("a", 143);
+    world.settle();
+    assert_eq!((world.report().phase, world.reason(0)), (Phase::Failed, "Error".into()), "nothing is restarted");
+}
+
+#[test]
+fn an_image_that_cannot_be_had_keeps_its_reason_while_it_is_tried_again() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    let failure = ImageFailure {
+        reason: "ErrImagePull".into(),
+        message: "manifest unknown".into(),
+        at_ms: world.now_ms,
+        retry_ms: world.now_ms + 10_000,
+        failures: 1,
+    };
+    for (later_ms, state, reason) in [
+        (0, ImageState::Busy(None), "ContainerCreating"),
+        (0, ImageState::Failed(failure.clone()), "ErrImagePull"),
+        (5_000, ImageState::Failed(failure.clone()), "ImagePullBackOff"),
+        (5_000, ImageState::Busy(Some(failure)), "ImagePullBackOff"),
+    ] {
+        world.now_ms += later_ms;
+        world.progress.images.insert("a".into(), state);
+        assert_eq!((world.reason(0), world.report().phase), (reason.into(), Phase::Pending));
+    }
 }
 
 #[test]
@@ -514,7 +592,11 @@ proptest! {
         }
         world.delete(30);
         world.settle();
-        world.now_ms += 60_000;
+        // The pod's own containers have their grace, then each sidecar its least.
+        for _ in 0..3 {
+            world.now_ms += 60_000;
+            world.settle();
+        }
         prop_assert!(world.settle().gone);
         prop_assert!(world.observed.is_empty());
     }
