@@ -155,13 +155,14 @@ pub fn transitions(name: &str, before: Option<&NodeReport>, after: &NodeReport) 
     events
 }
 
-/// The machine's own address towards the hub: of the route to the first of its addresses. Nothing is sent.
+/// The machine's own address towards the first of these that does not lead back to it: a hub on the same machine is
+/// reached through the loopback address, which says nothing to others. Nothing is sent.
 pub fn route_address(hub: &[SocketAddr]) -> Option<IpAddr> {
     hub.iter().find_map(|hub| {
         let any: SocketAddr = if hub.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
         let socket = UdpSocket::bind(any).ok()?;
         socket.connect(hub).ok()?;
-        Some(socket.local_addr().ok()?.ip())
+        Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback())
     })
 }
 

@@ -43,7 +43,9 @@ pub(crate) fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    parse(headers, body).map(|(value, _)| Some(value)).map_err(|e| e.status(str::to_owned))
+    parse(headers, body)
+        .map(|(value, _)| Some(value))
+        .map_err(|e| e.status(|cause| format!("unable to decode DeleteOptions: {cause}")))
 }
 
 /// Why a body is no object.

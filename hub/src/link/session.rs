@@ -24,7 +24,7 @@ use super::reports::{Outcome, Reports, check_owner, read, write_node, write_pod}
 use super::sessions::Handle;
 use super::{PeerError, Shared};
 use crate::pki::identity;
-use crate::store::{Key, Snapshot};
+use crate::store::Key;
 
 /// How often reports that could not be written are tried again and the heartbeat's age is looked at.
 const TICK: Duration = Duration::from_secs(30);
@@ -69,7 +69,6 @@ struct Session<'a> {
     handle: Arc<Handle>,
     send: quinn::SendStream,
     reports: Arc<Mutex<Reports>>,
-    snapshot: Snapshot,
     assignment: Assignment,
     /// What the agent has or was sent; unknown until its inventory comes, if the digests differ.
     has: Option<BTreeMap<ItemKey, Digest>>,
@@ -92,7 +91,6 @@ impl<'a> Session<'a> {
             reports: shared.reports.of(&handle.node, &handle.agent_key),
             handle,
             send,
-            snapshot,
             assignment,
             has: None,
             welcomed: None,
@@ -164,11 +162,11 @@ impl<'a> Session<'a> {
     /// Something that concerns this node changed in the store.
     async fn changed(&mut self) -> Result<(), PeerError> {
         let touched = self.handle.take_touched();
-        self.snapshot = self.shared.parts.cluster.store().snapshot();
+        let snapshot = self.shared.parts.cluster.store().snapshot();
         if touched.all {
-            self.assignment = Assignment::of(&self.handle.node, &self.snapshot);
+            self.assignment = Assignment::of(&self.handle.node, &snapshot);
         } else {
-            self.assignment.update(&touched.keys, &self.snapshot);
+            self.assignment.update(&touched.keys, &snapshot);
         }
         self.publish_references();
         self.welcome().await?;
@@ -210,7 +208,11 @@ impl<'a> Session<'a> {
     /// Sends what the agent lacks and names what it no longer needs.
     async fn send_missing(&mut self) -> Result<(), PeerError> {
         let (Some(has), Some(_)) = (&self.has, &self.welcomed) else { return Ok(()) };
-        let (items, removals) = self.assignment.missing(has, &self.snapshot);
+        // A snapshot is not kept between changes: it would hold every object that has been replaced since. One newer
+        // than the assignment does no harm, for what was really sent is remembered.
+        let snapshot = self.shared.parts.cluster.store().snapshot();
+        let (items, removals) = self.assignment.missing(has, &snapshot);
+        drop(snapshot);
         let mut batch = Vec::new();
         let mut size = 0;
         for item in items {

@@ -3,10 +3,10 @@
 //! A plugin sees the request and the newest state, may change the object, and may refuse it. Webhooks will be
 //! further entries of the same list.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::error::{Error, not_found};
-use super::{Objects, Target, meta};
+use super::{Objects, Target, User, meta};
 use crate::store::{Key, Snapshot};
 
 /// What a plugin sees.
@@ -16,6 +16,8 @@ pub(super) struct Request<'a> {
     pub(super) target: &'a Target,
     /// The stored object; `None` on create.
     pub(super) old: Option<&'a Value>,
+    /// Who writes.
+    pub(super) user: &'a User,
     /// The newest state.
     pub(super) snapshot: &'a Snapshot,
 }
@@ -24,13 +26,26 @@ pub(super) struct Request<'a> {
 type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
 
 /// The chain, in the order in which Kubernetes runs its own.
-const CHAIN: [(&str, Plugin); 1] = [("NamespaceLifecycle", namespace_lifecycle)];
+const CHAIN: [(&str, Plugin); 2] =
+    [("NamespaceLifecycle", namespace_lifecycle), ("CertificateRequestor", certificate_requestor)];
 
 /// Runs the chain.
 pub(super) fn admit(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
     CHAIN.iter().try_for_each(|(name, plugin)| {
         plugin(request, object).inspect_err(|e| tracing::debug!(plugin = name, error = %e, "refused"))
     })
+}
+
+/// A certificate signing request says who made it, whatever its body says.
+fn certificate_requestor(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
+    let kind = &request.target.kind;
+    if request.old.is_none() && kind.kind == "CertificateSigningRequest" {
+        let User { name, groups, uid } = request.user;
+        object["spec"]["username"] = json!(name);
+        object["spec"]["groups"] = json!(groups);
+        object["spec"]["uid"] = json!(uid);
+    }
+    Ok(())
 }
 
 /// Nothing is created in a namespace that does not exist or is being deleted.

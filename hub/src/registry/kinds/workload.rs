@@ -97,7 +97,8 @@ fn is_empty(selector: &Value) -> bool {
     entries(selector.get("matchLabels")).next().is_none() && list(selector, "matchExpressions").is_empty()
 }
 
-fn matches(selector: &Value, labels: Option<&Value>) -> bool {
+/// Whether a usable selector selects these labels.
+pub(super) fn matches(selector: &Value, labels: Option<&Value>) -> bool {
     parse(selector).matches(|key| labels.and_then(|l| l.get(key)).and_then(Value::as_str))
 }
 
@@ -118,7 +119,7 @@ fn parse(selector: &Value) -> LabelSelector {
 }
 
 /// A `meta/v1.LabelSelector` as Go prints it in a field error.
-fn shown_selector(selector: &Value) -> String {
+pub(super) fn shown_selector(selector: &Value) -> String {
     if selector.is_null() {
         return quoted("null");
     }

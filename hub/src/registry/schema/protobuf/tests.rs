@@ -90,7 +90,7 @@ fn zeros_that_nobody_set_are_left_out() {
 #[test]
 fn every_kind_of_value_takes_its_json_form() {
     let named = |s: &str| field(3, &[&integer(1, 1), &integer(2, 0), &string(3, s)]);
-    let cpu = field(3, &[&field(1, &[&string(1, "cpu"), &field(2, &[&string(1, "100m")])])]);
+    let cpu = field(3, &[&string(1, "cpu"), &field(2, &[&string(1, "100m")])]);
     for (api_version, kind, raw, expected) in [
         (
             "v1",
@@ -115,7 +115,7 @@ fn every_kind_of_value_takes_its_json_form() {
             "coordination.k8s.io/v1",
             "Lease",
             field(2, &[&string(1, "me"), &field(4, &[&integer(1, 1_700_000_000), &integer(2, 1_002_000)])]),
-            json!({"spec": {"holderIdentity": "me", "acquireTime": "2023-11-14T22:13:20.001002Z"}}),
+            json!({"spec": {"holderIdentity": "me", "renewTime": "2023-11-14T22:13:20.001002Z"}}),
         ),
         (
             "v1",
@@ -140,7 +140,7 @@ fn every_kind_of_value_takes_its_json_form() {
                     &integer(27, 0),
                 ],
             ),
-            json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}], "priority": -10}}),
+            json!({"spec": {"volumes": [{"name": "v", "emptyDir": {}}], "priority": -10, "shareProcessNamespace": false}}),
         ),
         (
             "authorization.k8s.io/v1",
