@@ -113,7 +113,8 @@ impl PodmanService {
 
     fn command(&self) -> Command {
         let mut command = command(Some(&self.netns), "podman");
-        command.args(self.options()).envs(self.environment());
+        // conmon writes files of its own into the directory it is started in.
+        command.args(self.options()).envs(self.environment()).current_dir(&self.dir);
         command
     }
 

@@ -16,8 +16,10 @@ use crate::podman::{Image, PodmanError, RunState};
 pub(super) enum Outcome {
     /// The sandbox was made.
     SandboxCreated { pod_id: String, infra: String },
-    /// The sandbox runs; its address, where it has one of its own and could be asked for.
-    SandboxStarted { ip: String },
+    /// The sandbox runs.
+    SandboxStarted,
+    /// The sandbox's address.
+    AddressFound { ip: String },
     /// The sandbox stopped, or was removed: look again.
     SandboxChanged,
     /// The sandbox could not be made or started.
@@ -57,6 +59,7 @@ pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) 
     match action {
         Action::CreateSandbox => create_sandbox(scene).await,
         Action::StartSandbox { infra } => start_sandbox(scene, &infra).await,
+        Action::FindAddress { infra } => find_address(scene, &infra).await,
         Action::StopSandbox { infra } => match podman.signal(&infra, "SIGKILL").await {
             Ok(()) => Outcome::SandboxChanged,
             Err(error) => Outcome::Failed(error),
@@ -107,14 +110,19 @@ async fn create_sandbox(scene: Scene<'_>) -> Outcome {
 }
 
 async fn start_sandbox(scene: Scene<'_>, infra: &str) -> Outcome {
-    if let Err(error) = scene.ctx.podman.start(infra).await {
-        return Outcome::SandboxFailed(error);
+    match scene.ctx.podman.start(infra).await {
+        Ok(()) => Outcome::SandboxStarted,
+        Err(error) => Outcome::SandboxFailed(error),
     }
-    if scene.pod.host_network {
-        return Outcome::SandboxStarted { ip: String::new() };
-    }
+}
+
+async fn find_address(scene: Scene<'_>, infra: &str) -> Outcome {
     match scene.ctx.podman.inspect(infra).await {
-        Ok(inspected) => Outcome::SandboxStarted { ip: inspected.ip },
+        Ok(inspected) if inspected.ip.is_empty() => {
+            let message = format!("the infra container {infra} has no address");
+            Outcome::Failed(PodmanError::Failed { code: 0, message })
+        }
+        Ok(inspected) => Outcome::AddressFound { ip: inspected.ip },
         Err(error) => Outcome::Failed(error),
     }
 }

@@ -13,6 +13,8 @@ use crate::podman::RunState;
 
 /// A kill that did not help is repeated after this long, milliseconds.
 const KILL_AGAIN_MS: i64 = 10_000;
+/// A sidecar whose turn to stop comes late has at least this long, milliseconds (kubelet: 2 s).
+const LEAST_GRACE_MS: i64 = 2_000;
 /// A sandbox that cannot be started so often in a row is made anew.
 const SANDBOX_TRIES: u32 = 3;
 
@@ -52,6 +54,11 @@ pub enum Action {
     /// Start the sandbox's infra container.
     StartSandbox {
         /// Its id or name.
+        infra: String,
+    },
+    /// Ask for the running sandbox's address.
+    FindAddress {
+        /// The infra container's id or name.
         infra: String,
     },
     /// Stop the infra container of a pod that came to its end.
@@ -223,7 +230,11 @@ fn advance_sandbox(input: &Input<'_>, decision: &mut Decision) -> bool {
     match &input.observed.sandbox {
         None if input.progress.awaits_network => return false,
         None => decision.actions.push(Action::CreateSandbox),
-        Some(Sandbox { state: RunState::Running, infra: Some(_), .. }) => {}
+        Some(Sandbox { state: RunState::Running, infra: Some(infra), .. }) => {
+            if lacks_address(input) {
+                decision.actions.push(Action::FindAddress { infra: infra.clone() });
+            }
+        }
         Some(Sandbox { state: RunState::Stopping, .. }) => return false,
         Some(Sandbox { infra: Some(infra), .. }) if !hopeless => {
             decision.actions.push(Action::StartSandbox { infra: infra.clone() });
@@ -234,6 +245,12 @@ fn advance_sandbox(input: &Input<'_>, decision: &mut Decision) -> bool {
         }
     }
     true
+}
+
+/// Whether the pod's own address is not known yet.
+fn lacks_address(input: &Input<'_>) -> bool {
+    let address = input.observed.sandbox.as_ref().map_or("", |s| &s.ip);
+    !input.pod.host_network && (address.is_empty() || !input.observed.sandbox_runs())
 }
 
 /// Takes one container a step further.
@@ -296,11 +313,11 @@ fn make(input: &Input<'_>, container: &Container, decision: &mut Decision) {
     let name = &container.name;
     match input.progress.images.get(name) {
         None => decision.actions.push(Action::EnsureImage { container: name.clone() }),
-        Some(ImageState::Busy) => {}
+        Some(ImageState::Busy(_)) => {}
         Some(ImageState::Failed(failure)) if failure.retry_ms > input.now_ms => decision.wake(failure.retry_ms),
         Some(ImageState::Failed(_)) => decision.actions.push(Action::EnsureImage { container: name.clone() }),
         // An environment with the pod's address has to wait for it; everything else is made while the sandbox starts.
-        Some(ImageState::Ready) if !input.observed.sandbox_runs() && needs_pod_ip(container) => {}
+        Some(ImageState::Ready) if needs_pod_ip(container) && lacks_address(input) => {}
         Some(ImageState::Ready) if input.observed.sandbox.is_some() => decision.actions.push(Action::Create {
             container: name.clone(),
             attempt: next_attempt(input.facts, name),
@@ -312,19 +329,26 @@ fn make(input: &Input<'_>, container: &Container, decision: &mut Decision) {
 
 /// Stops every container that is alive; `false` where there is none.
 fn stop_alive(input: &Input<'_>, grace_seconds: u32, decision: &mut Decision) -> bool {
-    let mut any = false;
-    for container in input.observed.alive() {
-        any = true;
-        stop(input, container, grace_seconds, false, decision);
+    let alive: Vec<&Seen> = input.observed.alive().collect();
+    for seen in &alive {
+        if grace_seconds == 0 || stops_now(input.pod, seen, &alive) {
+            stop(input, seen, grace_seconds, false, decision);
+        }
     }
-    any
+    !alive.is_empty()
+}
+
+/// Whether it is a container's turn to stop. Sidecars serve the others to their end, and stop in reverse order.
+fn stops_now(pod: &Pod, seen: &Seen, alive: &[&Seen]) -> bool {
+    let rank = |name: &str| pod.init_containers.iter().position(|c| c.sidecar && c.name == name);
+    rank(&seen.name).is_none_or(|own| alive.iter().all(|other| rank(&other.name).is_some_and(|rank| rank <= own)))
 }
 
 /// One step of stopping: the signal, the grace, the kill.
 fn stop(input: &Input<'_>, seen: &Seen, grace_seconds: u32, changed: bool, decision: &mut Decision) {
     let (container, id) = (seen.name.clone(), seen.id.clone());
     let signalled = input.progress.signalled.get(&seen.id);
-    let Some(began) = signalled.filter(|_| grace_seconds > 0).copied() else {
+    let Some(told) = signalled.filter(|_| grace_seconds > 0).copied() else {
         if grace_seconds > 0 {
             let signal = if seen.stop_signal.is_empty() { "SIGTERM" } else { &seen.stop_signal };
             decision.actions.push(Action::Signal { container, id, signal: signal.to_owned(), changed });
@@ -334,8 +358,10 @@ fn stop(input: &Input<'_>, seen: &Seen, grace_seconds: u32, changed: bool, decis
         return;
     };
     // A deletion that began before the agent's last restart goes on from there.
-    let began = if changed { began } else { input.facts.stop_began_ms.map_or(began, |first| first.min(began)) };
-    kill(input, seen, began.saturating_add(i64::from(grace_seconds) * 1000), decision);
+    let began = if changed { told } else { input.facts.stop_began_ms.map_or(told, |first| first.min(told)) };
+    let grace_ms = i64::from(grace_seconds) * 1000;
+    let due_ms = began.saturating_add(grace_ms).max(told.saturating_add(grace_ms.min(LEAST_GRACE_MS)));
+    kill(input, seen, due_ms, decision);
 }
 
 fn kill(input: &Input<'_>, seen: &Seen, due_ms: i64, decision: &mut Decision) {

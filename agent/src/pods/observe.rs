@@ -17,6 +17,8 @@ const MESSAGE_MAX: u64 = 4096;
 /// From the log, a message takes at most so many bytes and lines (kubelet: 2048 and 80).
 const MESSAGE_LOG_MAX: usize = 2048;
 const MESSAGE_LOG_LINES: u64 = 80;
+/// Two times of a start that are no further apart mean the same start, milliseconds.
+const SAME_START_MS: u64 = 2_000;
 
 /// What Podman has of a pod now. `before` is what was seen last time: ends do not change, so they are not looked up again.
 pub(super) async fn observe(ctx: &Context, pod: &Pod, before: &ObservedPod) -> Result<ObservedPod> {
@@ -56,8 +58,8 @@ async fn seen(ctx: &Context, pod: &Pod, listed: &Listed, before: &ObservedPod) -
         None if listed.state == RunState::Exited => Some(look_at_end(ctx, pod, listed).await?),
         None => None,
     };
-    // Listings know whole seconds only; what was known better stays.
-    let same_second = |c: &&Seen| c.started_ms / 1000 == listed.started_ms / 1000;
+    // Listings know whole seconds only; what was known better, or was told already, stays.
+    let same_start = |c: &&Seen| c.started_ms.abs_diff(listed.started_ms) < SAME_START_MS;
     Ok(Seen {
         id: listed.id.clone(),
         name: listed.labels.container.clone(),
@@ -65,7 +67,7 @@ async fn seen(ctx: &Context, pod: &Pod, listed: &Listed, before: &ObservedPod) -
         image: listed.labels.image.clone(),
         stop_signal: listed.labels.stop_signal.clone(),
         state: listed.state,
-        started_ms: known.filter(same_second).map_or(listed.started_ms, |c| c.started_ms),
+        started_ms: known.filter(same_start).map_or(listed.started_ms, |c| c.started_ms),
         ended,
     })
 }

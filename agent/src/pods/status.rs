@@ -38,11 +38,9 @@ pub fn report(input: &Input<'_>) -> PodReport {
     };
     let init_containers = statuses(|role| role != Role::Main);
     let containers = statuses(|role| role == Role::Main);
-    let phase = match &facts.failed {
-        Some(_) => Phase::Failed,
-        None => phase(pod, &init_containers, &containers),
-    };
-    let (reason, message) = facts.failed.as_ref().map(|f| (f.reason.clone(), f.message.clone())).unwrap_or_default();
+    let phase = phase(input, &init_containers, &containers);
+    let failure = facts.failed.as_ref().filter(|_| phase == Phase::Failed);
+    let (reason, message) = failure.map(|f| (f.reason.clone(), f.message.clone())).unwrap_or_default();
     let conditions = conditions(input, phase, &init_containers, &containers);
     let sandbox_ip = input.observed.sandbox.as_ref().filter(|s| s.state == RunState::Running).map(|s| s.ip.clone());
     PodReport {
@@ -112,7 +110,8 @@ fn trouble(input: &Input<'_>, spec: &Container, role: Role) -> Option<ContainerS
     if let Some(Problem { reason, message, .. }) = input.progress.problems.get(&spec.name) {
         return Some(wait(reason, message.clone()));
     }
-    if let Some(ImageState::Failed(failure)) = input.progress.images.get(&spec.name) {
+    // A kubelet tells the last failure until a later try succeeded.
+    if let Some(ImageState::Failed(failure) | ImageState::Busy(Some(failure))) = input.progress.images.get(&spec.name) {
         return Some(image_wait(failure, &spec.image, input.now_ms));
     }
     let facts = input.facts.containers.get(&spec.name)?;
@@ -162,8 +161,25 @@ fn go_seconds(seconds: u64) -> String {
     if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
 }
 
-/// A pod's phase from its containers' statuses, by the kubelet's rules.
-fn phase(pod: &Pod, init: &[ContainerReport], containers: &[ContainerReport]) -> Phase {
+/// A pod's phase. It comes to its end only when nothing of it runs any more.
+fn phase(input: &Input<'_>, init: &[ContainerReport], containers: &[ContainerReport]) -> Phase {
+    let stopped = input.observed.alive().next().is_none();
+    let failed = input.facts.failed.is_some() && stopped;
+    let phase = if failed { Phase::Failed } else { living_phase(input.pod, init, containers, stopped) };
+    match phase {
+        Phase::Succeeded | Phase::Failed if !stopped && has_begun(containers) => Phase::Running,
+        Phase::Succeeded | Phase::Failed if !stopped => Phase::Pending,
+        Phase::Pending | Phase::Running | Phase::Succeeded | Phase::Failed => phase,
+    }
+}
+
+/// Whether one of the pod's own containers ever ran.
+fn has_begun(containers: &[ContainerReport]) -> bool {
+    containers.iter().any(|c| c.restarts > 0 || end_of(c).is_some() || c.started)
+}
+
+/// A pod's phase from its containers' statuses, by the kubelet's rules. `stopped`: nothing of it runs.
+fn living_phase(pod: &Pod, init: &[ContainerReport], containers: &[ContainerReport], stopped: bool) -> Phase {
     let mut pending_init = 0;
     for (spec, status) in pod.init_containers.iter().zip(init) {
         let failed = end_of(status).is_some_and(|e| e.exit_code != 0);
@@ -173,19 +189,25 @@ fn phase(pod: &Pod, init: &[ContainerReport], containers: &[ContainerReport]) ->
         let passed = if spec.sidecar { status.started } else { status.ready };
         pending_init += usize::from(!passed);
     }
-    let begun = containers.iter().any(|c| c.restarts > 0 || end_of(c).is_some() || c.started);
     let never_ran = |c: &&ContainerReport| matches!(c.state, ContainerState::Waiting { .. }) && c.last.is_none();
-    let running = containers.iter().any(|c| matches!(c.state, ContainerState::Running { .. }));
-    if (pending_init > 0 && !begun) || containers.iter().any(|c| never_ran(&c)) {
+    if (pending_init > 0 && !has_begun(containers)) || containers.iter().any(|c| never_ran(&c)) {
         return Phase::Pending;
     }
-    let ends = || containers.iter().filter_map(end_of);
-    match pod.restart_policy {
-        _ if running => Phase::Running,
-        RestartPolicy::Always => Phase::Running,
-        _ if ends().all(|e| e.exit_code == 0) => Phase::Succeeded,
-        RestartPolicy::Never => Phase::Failed,
-        RestartPolicy::OnFailure => Phase::Running,
+    let running = |c: &ContainerReport| matches!(c.state, ContainerState::Running { .. });
+    let succeeded = containers.iter().filter_map(end_of).all(|e| e.exit_code == 0);
+    let goes_on = match pod.restart_policy {
+        RestartPolicy::Always => true,
+        RestartPolicy::OnFailure => !succeeded,
+        RestartPolicy::Never => false,
+    };
+    // Nothing is restarted in a pod that is being deleted.
+    let over = stopped && pod.deletion.is_some();
+    if containers.iter().any(running) || (goes_on && !over) {
+        Phase::Running
+    } else if succeeded {
+        Phase::Succeeded
+    } else {
+        Phase::Failed
     }
 }
 

@@ -1,276 +1,18 @@
 //! The pure parts, by tables and by random lives of a pod.
 
-use std::collections::BTreeMap;
+mod world;
 
 use proptest::prelude::*;
-use skiff_shared::ids::PodUid;
-use skiff_shared::pod::{
-    Container, Data, Deletion, EnvFrom, EnvValue, EnvVar, Item, ObjectRef, Pod, PullPolicy, Qos, Resources,
-    RestartPolicy, Security,
-};
-use skiff_shared::report::{ContainerState, Phase, Terminated};
+use skiff_shared::pod::{Container, Data, EnvFrom, EnvValue, EnvVar, Item, ObjectRef, RestartPolicy};
+use skiff_shared::report::{Phase, Terminated};
 
-use super::decide::{Action, Decision, Input, decide};
 use super::env::{Sources, environment, expand};
-use super::view::{ImageState, ObservedPod, Progress, Role, Sandbox, Seen};
-use super::{history, status};
+use super::history;
+use super::view::{ImageFailure, ImageState, ObservedPod, Progress, Role};
 use crate::desired::Desired;
 use crate::ledger::facts::PodFacts;
 use crate::podman::RunState;
-
-fn container(name: &str) -> Container {
-    Container {
-        name: name.into(),
-        image: "localhost/bb:1".into(),
-        pull_policy: PullPolicy::IfNotPresent,
-        command: vec![],
-        args: vec![],
-        working_dir: None,
-        env_from: vec![],
-        env: vec![],
-        ports: vec![],
-        resources: Resources::default(),
-        stdin: false,
-        stdin_once: false,
-        tty: false,
-        termination_message_from_logs: false,
-        security: Security::default(),
-        sidecar: false,
-    }
-}
-
-fn pod(policy: RestartPolicy, init: &[&str], main: &[&str]) -> Pod {
-    Pod {
-        uid: PodUid::parse("u-1").unwrap(),
-        namespace: "ns".into(),
-        name: "web".into(),
-        labels: vec![("app".into(), "web".into())],
-        annotations: vec![],
-        init_containers: init.iter().map(|n| Container { sidecar: n.starts_with("side"), ..container(n) }).collect(),
-        containers: main.iter().map(|n| container(n)).collect(),
-        restart_policy: policy,
-        termination_grace_seconds: 30,
-        active_deadline_seconds: None,
-        hostname: "web".into(),
-        host_network: false,
-        service_account: "default".into(),
-        qos: Qos::BestEffort,
-        deletion: None,
-        created_unix_ms: 0,
-    }
-}
-
-/// A pod on a machine of memory only: carries out decisions and keeps the rules that decisions must obey.
-struct World {
-    pod: Pod,
-    facts: PodFacts,
-    observed: ObservedPod,
-    progress: Progress,
-    now_ms: i64,
-    next_id: u32,
-    starts: BTreeMap<String, u32>,
-    log: Vec<String>,
-}
-
-impl World {
-    fn new(pod: Pod) -> Self {
-        Self {
-            pod,
-            facts: PodFacts::default(),
-            observed: ObservedPod::default(),
-            progress: Progress::default(),
-            now_ms: 1_000_000,
-            next_id: 0,
-            starts: BTreeMap::new(),
-            log: vec![],
-        }
-    }
-
-    fn decide(&mut self) -> Decision {
-        history::absorb(&self.pod, &mut self.facts, &self.observed, self.now_ms);
-        let input = Input {
-            pod: &self.pod,
-            facts: &self.facts,
-            observed: &self.observed,
-            progress: &self.progress,
-            now_ms: self.now_ms,
-        };
-        let decision = decide(&input);
-        assert_eq!(decision, decide(&input), "deciding twice gives the same");
-        decision
-    }
-
-    /// Acts until nothing is to be done now; gives the last decision.
-    fn settle(&mut self) -> Decision {
-        for _ in 0..100 {
-            let decision = self.decide();
-            if decision.actions.is_empty() {
-                return decision;
-            }
-            for action in decision.actions {
-                self.act(action);
-            }
-        }
-        panic!("it never comes to rest: {:?}", self.log);
-    }
-
-    fn act(&mut self, action: Action) {
-        self.log.push(describe(&action));
-        let deleted = self.pod.deletion.is_some();
-        match action {
-            Action::CreateSandbox => {
-                assert!(!deleted && self.observed.sandbox.is_none());
-                let (state, ip) = (RunState::Created, String::new());
-                self.observed.sandbox = Some(Sandbox { pod_id: "p".into(), infra: Some("i".into()), state, ip });
-            }
-            Action::StartSandbox { .. } => {
-                assert!(!deleted && self.observed.alive().next().is_none());
-                self.facts.sandbox += 1;
-                self.set_sandbox(RunState::Running);
-            }
-            Action::StopSandbox { .. } => self.set_sandbox(RunState::Exited),
-            Action::RemoveSandbox { .. } => {
-                assert!(self.observed.alive().next().is_none(), "nothing alive is removed");
-                self.observed = ObservedPod::default();
-            }
-            Action::EnsureImage { container } => {
-                assert!(!deleted);
-                self.progress.images.insert(container, ImageState::Ready);
-            }
-            Action::Create { container, attempt, sandbox } => self.create(container, attempt, sandbox),
-            Action::Start { id, .. } => {
-                assert!(!deleted && self.observed.sandbox_runs());
-                *self.starts.entry(id.clone()).or_default() += 1;
-                assert_eq!(self.starts[&id], 1, "started once");
-                let now_ms = self.now_ms;
-                let seen = self.find(&id);
-                assert_eq!(seen.state, RunState::Created, "only what was never started is started");
-                (seen.state, seen.started_ms) = (RunState::Running, now_ms);
-            }
-            Action::Signal { id, .. } => {
-                self.progress.signalled.insert(id, self.now_ms);
-            }
-            Action::Kill { id, .. } => {
-                self.progress.killed.insert(id.clone(), self.now_ms);
-                self.end(&id, 137);
-            }
-            Action::Remove { id } => {
-                assert!(self.observed.alive().all(|c| c.id != id), "nothing alive is removed");
-                self.observed.containers.retain(|c| c.id != id);
-            }
-        }
-    }
-
-    fn create(&mut self, name: String, attempt: u32, sandbox: u32) {
-        assert!(self.pod.deletion.is_none() && self.observed.sandbox.is_some());
-        assert!(self.observed.alive().all(|c| c.name != name), "one at a time");
-        assert!(self.observed.containers.iter().all(|c| c.name != name || c.attempt < attempt), "attempts grow");
-        self.next_id += 1;
-        let id = format!("c{}", self.next_id);
-        history::began(&mut self.facts, &name, &id, "img", sandbox, self.now_ms);
-        self.progress.images.remove(&name);
-        let spec = self.pod.containers.iter().chain(&self.pod.init_containers).find(|c| c.name == name).unwrap();
-        self.observed.containers.push(Seen {
-            id,
-            image: spec.image.clone(),
-            name,
-            attempt,
-            stop_signal: String::new(),
-            state: RunState::Created,
-            started_ms: 0,
-            ended: None,
-        });
-    }
-
-    fn find(&mut self, id: &str) -> &mut Seen {
-        self.observed.containers.iter_mut().find(|c| c.id == id).unwrap()
-    }
-
-    fn set_sandbox(&mut self, state: RunState) {
-        if let Some(sandbox) = &mut self.observed.sandbox {
-            sandbox.state = state;
-        }
-    }
-
-    fn end(&mut self, id: &str, exit_code: i32) {
-        let finished_ms = self.now_ms;
-        let seen = self.find(id);
-        seen.state = RunState::Exited;
-        seen.ended = Some(Terminated {
-            exit_code,
-            reason: if exit_code == 0 { "Completed" } else { "Error" }.into(),
-            message: String::new(),
-            started_ms: seen.started_ms,
-            finished_ms,
-            container_id: format!("podman://{id}"),
-        });
-    }
-
-    /// The running container of this name ends.
-    fn exit(&mut self, name: &str, exit_code: i32) {
-        let id = self.observed.alive().find(|c| c.name == name).map(|c| c.id.clone());
-        if let Some(id) = id {
-            self.end(&id, exit_code);
-        }
-    }
-
-    /// Everything stops, as in a power cut.
-    fn reboot(&mut self) {
-        let alive: Vec<String> = self.observed.alive().map(|c| c.id.clone()).collect();
-        for id in alive {
-            self.end(&id, 255);
-        }
-        if self.observed.sandbox_runs() {
-            self.set_sandbox(RunState::Exited);
-        }
-        self.progress = Progress::default();
-    }
-
-    fn delete(&mut self, grace_seconds: u32) {
-        self.pod.deletion = Some(Deletion { grace_seconds, deadline_unix_ms: 0 });
-    }
-
-    fn running(&self) -> Vec<&str> {
-        let mut names: Vec<_> = self.observed.alive().map(|c| c.name.as_str()).collect();
-        names.sort_unstable();
-        names
-    }
-
-    fn report(&self) -> skiff_shared::report::PodReport {
-        status::report(&status::Input {
-            pod: &self.pod,
-            facts: &self.facts,
-            observed: &self.observed,
-            progress: &self.progress,
-            host_ip: "192.0.2.1",
-            gone: false,
-            now_ms: self.now_ms,
-        })
-    }
-
-    fn reason(&self, index: usize) -> String {
-        match &self.report().containers[index].state {
-            ContainerState::Waiting { reason, .. } => reason.clone(),
-            ContainerState::Running { .. } => "Running".into(),
-            ContainerState::Terminated(end) => end.reason.clone(),
-        }
-    }
-}
-
-fn describe(action: &Action) -> String {
-    match action {
-        Action::CreateSandbox => "create sandbox".into(),
-        Action::StartSandbox { .. } => "start sandbox".into(),
-        Action::StopSandbox { .. } => "stop sandbox".into(),
-        Action::RemoveSandbox { .. } => "remove sandbox".into(),
-        Action::EnsureImage { container } => format!("image {container}"),
-        Action::Create { container, attempt, .. } => format!("create {container} {attempt}"),
-        Action::Start { container, .. } => format!("start {container}"),
-        Action::Signal { container, signal, .. } => format!("{signal} {container}"),
-        Action::Kill { container, .. } => format!("kill {container}"),
-        Action::Remove { .. } => "remove".into(),
-    }
-}
+use world::{World, container, pod};
 
 #[test]
 fn a_pod_starts_with_sandbox_image_and_container_at_once() {
@@ -278,7 +20,17 @@ fn a_pod_starts_with_sandbox_image_and_container_at_once() {
     world.settle();
     assert_eq!(
         world.log,
-        ["create sandbox", "image a", "image b", "start sandbox", "create a 0", "create b 0", "start a", "start b"]
+        [
+            "create sandbox",
+            "image a",
+            "image b",
+            "start sandbox",
+            "create a 0",
+            "create b 0",
+            "find address",
+            "start a",
+            "start b"
+        ]
     );
     assert_eq!(world.report().phase, Phase::Running);
 }
@@ -368,6 +120,67 @@ fn deletion_is_a_signal_a_grace_and_a_kill() {
     world.now_ms += 30_000;
     assert!(world.settle().gone);
     assert_eq!(world.log, ["SIGTERM a", "kill a", "remove sandbox"]);
+}
+
+#[test]
+fn sidecars_stop_last_and_in_reverse_order() {
+    let mut world = World::new(pod(RestartPolicy::Always, &["side1", "side2"], &["a"]));
+    world.settle();
+    world.log.clear();
+    world.delete(30);
+    world.settle();
+    assert_eq!(world.log, ["SIGTERM a"]);
+    world.exit("a", 0);
+    world.settle();
+    assert_eq!(world.log, ["SIGTERM a", "SIGTERM side2"]);
+    world.now_ms += 30_000;
+    world.settle();
+    assert_eq!(world.log, ["SIGTERM a", "SIGTERM side2", "kill side2", "SIGTERM side1"]);
+    world.now_ms += 2_000;
+    assert!(world.settle().gone);
+}
+
+#[test]
+fn a_pod_ends_only_when_nothing_of_it_runs() {
+    let mut world = World::new(pod(RestartPolicy::Never, &["side"], &["a"]));
+    world.settle();
+    world.exit("a", 0);
+    world.settle();
+    assert_eq!((world.report().phase, world.running()), (Phase::Running, vec!["side"]));
+    world.exit("side", 143);
+    world.settle();
+    assert_eq!(world.report().phase, Phase::Succeeded);
+
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.settle();
+    world.delete(30);
+    world.settle();
+    assert_eq!(world.report().phase, Phase::Running);
+    world.exit("a", 143);
+    world.settle();
+    assert_eq!((world.report().phase, world.reason(0)), (Phase::Failed, "Error".into()), "nothing is restarted");
+}
+
+#[test]
+fn an_image_that_cannot_be_had_keeps_its_reason_while_it_is_tried_again() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    let failure = ImageFailure {
+        reason: "ErrImagePull".into(),
+        message: "manifest unknown".into(),
+        at_ms: world.now_ms,
+        retry_ms: world.now_ms + 10_000,
+        failures: 1,
+    };
+    for (later_ms, state, reason) in [
+        (0, ImageState::Busy(None), "ContainerCreating"),
+        (0, ImageState::Failed(failure.clone()), "ErrImagePull"),
+        (5_000, ImageState::Failed(failure.clone()), "ImagePullBackOff"),
+        (5_000, ImageState::Busy(Some(failure)), "ImagePullBackOff"),
+    ] {
+        world.now_ms += later_ms;
+        world.progress.images.insert("a".into(), state);
+        assert_eq!((world.reason(0), world.report().phase), (reason.into(), Phase::Pending));
+    }
 }
 
 #[test]
@@ -514,7 +327,11 @@ proptest! {
         }
         world.delete(30);
         world.settle();
-        world.now_ms += 60_000;
+        // The pod's own containers have their grace, then each sidecar its least.
+        for _ in 0..3 {
+            world.now_ms += 60_000;
+            world.settle();
+        }
         prop_assert!(world.settle().gone);
         prop_assert!(world.observed.is_empty());
     }

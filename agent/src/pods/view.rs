@@ -92,8 +92,8 @@ pub struct Progress {
 /// The image of a container's next attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageState {
-    /// Being looked for or pulled: wait for the task that does.
-    Busy,
+    /// Being looked for or pulled: wait for the task that does. Why it was not to be had the last time.
+    Busy(Option<ImageFailure>),
     /// Here: the container can be made.
     Ready,
     /// Not to be had: try again at `retry_ms`.

@@ -139,7 +139,11 @@ impl Worker {
     fn decide(&mut self, pod: &Pod) -> Decision {
         let now_ms = self.ctx.clock.now_ms();
         self.progress.awaits_network = !pod.host_network && self.ctx.network.is_unknown();
+        let failed_before = self.facts.failed.is_some();
         history::absorb(pod, &mut self.facts, &self.observed, now_ms);
+        if let Some(failure) = self.facts.failed.as_ref().filter(|_| !failed_before) {
+            self.ctx.pod_event(pod, "", false, &failure.reason, failure.message.clone());
+        }
         decide(&Input { pod, facts: &self.facts, observed: &self.observed, progress: &self.progress, now_ms })
     }
 
@@ -230,13 +234,14 @@ impl Worker {
     }
 
     fn fetch_image(&mut self, pod: &Arc<Pod>, name: &str) {
-        let failures = match self.progress.images.get(name) {
-            Some(ImageState::Failed(failure)) => failure.failures,
-            Some(ImageState::Busy | ImageState::Ready) | None => 0,
+        let before = match self.progress.images.remove(name) {
+            Some(ImageState::Failed(failure)) => Some(failure),
+            Some(ImageState::Busy(_) | ImageState::Ready) | None => None,
         };
+        let failures = before.as_ref().map_or(0, |failure| failure.failures);
         let Some(container) = roles(pod).map(|(c, _)| c).find(|c| c.name == name).cloned() else { return };
         let (ctx, pod) = (Arc::clone(&self.ctx), Arc::clone(pod));
-        self.progress.images.insert(name.to_owned(), ImageState::Busy);
+        self.progress.images.insert(name.to_owned(), ImageState::Busy(before));
         self.tasks.spawn(async move {
             let result = images::ensure(&ctx, &pod, &container, failures).await;
             (container.name, container.image, result)
@@ -246,7 +251,7 @@ impl Worker {
     fn image_done(&mut self, done: Option<ImageTask>) {
         // A task that broke leaves its image busy only until here.
         let Some((name, reference, result)) = done else {
-            self.progress.images.retain(|_, state| *state != ImageState::Busy);
+            self.progress.images.retain(|_, state| !matches!(state, ImageState::Busy(_)));
             return;
         };
         let wanted = self.wanted.borrow();
@@ -273,11 +278,10 @@ impl Worker {
                 let (state, ip) = (RunState::Created, String::new());
                 self.observed.sandbox = Some(Sandbox { pod_id, infra: Some(infra), state, ip });
             }
-            Outcome::SandboxStarted { ip } => {
-                self.facts.sandbox = self.facts.sandbox.saturating_add(1);
-                self.progress.sandbox_problem = None;
+            Outcome::SandboxStarted => self.sandbox_started(pod),
+            Outcome::AddressFound { ip } => {
                 if let Some(sandbox) = &mut self.observed.sandbox {
-                    (sandbox.state, sandbox.ip) = (RunState::Running, ip);
+                    sandbox.ip = ip;
                 }
             }
             Outcome::SandboxChanged => self.looked = None,
@@ -314,6 +318,18 @@ impl Worker {
             Outcome::Failed(error) => return Some(error),
         }
         None
+    }
+
+    fn sandbox_started(&mut self, pod: &Pod) {
+        if self.facts.sandbox > 0 {
+            let message = "Pod sandbox changed, it will be killed and re-created.".to_owned();
+            self.ctx.pod_event(pod, "", false, "SandboxChanged", message);
+        }
+        self.facts.sandbox = self.facts.sandbox.saturating_add(1);
+        self.progress.sandbox_problem = None;
+        if let Some(sandbox) = &mut self.observed.sandbox {
+            (sandbox.state, sandbox.ip) = (RunState::Running, String::new());
+        }
     }
 
     fn created(&mut self, pod: &Pod, sandbox: u32, image: &Image, seen: Seen, now_ms: i64) {
@@ -419,7 +435,7 @@ impl Worker {
         let now_ms = self.ctx.clock.now_ms();
         let shown = self.progress.images.values().filter_map(|state| match state {
             ImageState::Failed(failure) => Some(failure.at_ms.saturating_add(status::PULL_ERROR_SHOWN_MS)),
-            ImageState::Busy | ImageState::Ready => None,
+            ImageState::Busy(_) | ImageState::Ready => None,
         });
         let wake_ms = shown.filter(|at| *at > now_ms).chain(wake_ms).min();
         let sleep = wake_ms.map(|at| Duration::from_millis(u64::try_from(at.saturating_sub(now_ms)).unwrap_or(0)));
