@@ -17,7 +17,7 @@ use skiff_shared::pod::{
 };
 use skiff_shared::report::{ContainerState, Phase, PodReport};
 use skiff_shared::wire::Change;
-use skiff_shared::wire::stream::{LogsRequest, StreamRequest};
+use skiff_shared::wire::stream::LogsRequest;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -138,7 +138,7 @@ impl Stage {
             limit_bytes: None,
         };
         let mut out = Vec::new();
-        skiff_agent::streams::serve(&*self.podman, StreamRequest::Logs(request), uid, &mut out).await;
+        skiff_agent::streams::logs::serve(&*self.podman, &request, uid, &mut out).await.unwrap();
         String::from_utf8_lossy(out.get(7..).unwrap_or_default()).into_owned()
     }
 }
