@@ -229,7 +229,7 @@ fn pki_options(config: &Config, service_ip: IpAddr) -> PkiOptions {
 impl Authenticator for Pki {
     fn bearer(&self, token: &str) -> Option<User> {
         let subject = Pki::bearer(self, token)?;
-        Some(User { name: subject.name, groups: subject.groups, uid: String::new() })
+        Some(User { name: subject.name, groups: subject.groups, ..User::default() })
     }
 }
 

@@ -7,6 +7,7 @@
 mod auth;
 mod body;
 mod health;
+mod impersonate;
 mod logs;
 mod negotiate;
 mod options;
@@ -33,7 +34,7 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-pub use auth::{Authenticator, authorize, certificate_user};
+pub use auth::{Authenticator, certificate_user};
 pub use health::Check;
 pub use logs::{LogStream, NodeStreams, StreamError};
 pub use query::Query;

@@ -15,34 +15,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use crate::auth::User;
 pub use error::Error;
 pub use meta::new_uid;
 pub use networks::Networks;
 
+use crate::auth::Authorizer;
 use crate::registry::{Kind, Registry};
 use crate::store::{Object, Snapshot, Store};
-
-/// Who asks.
-#[derive(Debug, Clone, Default)]
-pub struct User {
-    /// E.g. `kubernetes-admin`, `system:node:edge-1`.
-    pub name: String,
-    /// E.g. `system:masters`.
-    pub groups: Vec<String>,
-    /// May be empty.
-    pub uid: String,
-}
-
-impl User {
-    /// One of the hub's own parts, e.g. `deployment-controller` (`system:serviceaccount:kube-system:deployment-controller`).
-    pub fn component(name: &str) -> Self {
-        Self {
-            name: format!("system:serviceaccount:kube-system:{name}"),
-            groups: vec!["system:masters".into()],
-            uid: String::new(),
-        }
-    }
-}
 
 /// What a write is about.
 #[derive(Debug, Clone)]
@@ -140,6 +120,7 @@ pub struct Objects {
     store: Arc<dyn Store>,
     registry: Arc<Registry>,
     networks: Arc<Networks>,
+    authorizer: Arc<Authorizer>,
 }
 
 impl Objects {
@@ -152,12 +133,17 @@ impl Objects {
 
     /// Over a store, a table of kinds and the cluster's networks.
     pub fn new(store: Arc<dyn Store>, registry: Arc<Registry>, networks: Networks) -> Self {
-        Self { store, registry, networks: Arc::new(networks) }
+        Self { store, registry, networks: Arc::new(networks), authorizer: Arc::default() }
     }
 
     /// The table of kinds.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// Judges what users may do.
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     /// The store, for reads and watches.
