@@ -29,9 +29,9 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Parses an object of a kind, and lists the fields that it names more than once.
-pub(crate) fn object(headers: &HeaderMap, body: &[u8], kind: &str) -> Result<(Value, Vec<String>), Status> {
-    parse(headers, body).map_err(|e| e.status(|cause| unrecognized(kind, cause, body)))
+/// Parses an object that should be of this kind, and lists the fields that it names more than once.
+pub(crate) fn object(kind: &str, headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    parse(headers, body, |error| unrecognized(kind, &error.to_string(), body))
 }
 
 /// The `DeleteOptions` in a body; `None` for an empty body.
@@ -39,32 +39,21 @@ pub(crate) fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
-    parse(headers, body).map(|(value, _)| Some(value)).map_err(|e| e.status(str::to_owned))
+    parse(headers, body, |error| format!("unable to decode DeleteOptions: {error}")).map(|(value, _)| Some(value))
 }
 
-/// Why a body is no object.
-enum Refusal {
-    MediaType,
-    Decode(DecodeError),
-}
-
-impl Refusal {
-    fn status(self, describe: impl Fn(&str) -> String) -> Status {
-        match self {
-            Self::MediaType => Status::unsupported_media_type(&["application/json", "application/yaml"]),
-            Self::Decode(DecodeError::TooLarge) => Status::too_large(MAX_REQUEST_BODY),
-            Self::Decode(e @ (DecodeError::Json { .. } | DecodeError::Yaml { .. })) => {
-                Status::bad_request(describe(&e.to_string()))
-            }
-        }
-    }
-}
-
-fn parse(headers: &HeaderMap, body: &[u8]) -> Result<(Value, Vec<String>), Refusal> {
+fn parse(
+    headers: &HeaderMap,
+    body: &[u8],
+    refusal: impl FnOnce(DecodeError) -> String,
+) -> Result<(Value, Vec<String>), Status> {
     let content_type = match media_type(headers) {
         "" | "application/json" => ContentType::Json,
         "application/yaml" => ContentType::Yaml,
-        _ => return Err(Refusal::MediaType),
+        _ => return Err(Status::unsupported_media_type(&["application/json", "application/yaml"])),
     };
-    parse_body(body, content_type).map_err(Refusal::Decode)
+    parse_body(body, content_type).map_err(|error| match error {
+        DecodeError::TooLarge => Status::too_large(MAX_REQUEST_BODY),
+        error @ (DecodeError::Json { .. } | DecodeError::Yaml { .. }) => Status::bad_request(refusal(error)),
+    })
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::objects::Error;
-use crate::registry::{FieldError, FieldErrorKind};
+use crate::registry::FieldError;
 use crate::store::{Key, Revision, StoreError};
 
 /// A refusal as a client sees it. [`Status::to_json`] is the body of the answer.
@@ -241,38 +241,15 @@ pub(crate) fn about(resource: &str, name: &str) -> Details {
     Details { name: name.into(), group: group.into(), kind: kind.into(), ..Details::default() }
 }
 
-/// What is wrong, without the field: `Invalid value: -1: must be greater than or equal to 0`.
-fn body(error: &FieldError) -> String {
-    let head = match &error.kind {
-        FieldErrorKind::Required => "Required value".to_owned(),
-        FieldErrorKind::Invalid(v) => format!("Invalid value: {v}"),
-        FieldErrorKind::NotSupported(v) => format!("Unsupported value: {v}"),
-        FieldErrorKind::Duplicate(v) => format!("Duplicate value: {v}"),
-        FieldErrorKind::Forbidden => "Forbidden".to_owned(),
-        FieldErrorKind::TooLong => "Too long".to_owned(),
-        FieldErrorKind::NotFound(v) => format!("Not found: {v}"),
-    };
-    if error.detail.is_empty() { head } else { format!("{head}: {}", error.detail) }
-}
-
 fn cause(error: &FieldError) -> Cause {
-    let reason = match error.kind {
-        FieldErrorKind::Required => "FieldValueRequired",
-        FieldErrorKind::Invalid(_) => "FieldValueInvalid",
-        FieldErrorKind::NotSupported(_) => "FieldValueNotSupported",
-        FieldErrorKind::Duplicate(_) => "FieldValueDuplicate",
-        FieldErrorKind::Forbidden => "FieldValueForbidden",
-        FieldErrorKind::TooLong => "FieldValueTooLong",
-        FieldErrorKind::NotFound(_) => "FieldValueNotFound",
-    };
-    Cause { reason, message: body(error), field: error.field.clone() }
+    Cause { reason: error.reason(), message: error.body(), field: error.field.clone() }
 }
 
 /// Several errors in one message: alone as it is, more as `[a, b]`, each text once.
 fn aggregate(errors: &[FieldError]) -> String {
     let mut texts: Vec<String> = Vec::new();
     for error in errors {
-        let text = format!("{}: {}", error.field, body(error));
+        let text = error.to_string();
         if !texts.contains(&text) {
             texts.push(text);
         }
@@ -358,6 +335,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::registry::FieldErrorKind;
 
     fn field(field: &str, kind: FieldErrorKind, detail: &str) -> FieldError {
         FieldError { field: field.into(), kind, detail: detail.into() }

@@ -16,7 +16,7 @@ use super::respond::{self, Body};
 use super::router::Call;
 use super::status::{Status, about, success};
 use crate::objects::{Error, Patch, Target, Written};
-use crate::registry::Kind;
+use crate::registry::{Kind, discovery};
 use crate::store::Object;
 
 const JSON_PATCH: &str = "application/json-patch+json";
@@ -43,6 +43,14 @@ fn target(kind: &Arc<Kind>, path: &ResourcePath) -> Target {
     }
 }
 
+/// The kind that a client sends to a path.
+fn sent_kind<'a>(kind: &'a Kind, path: &ResourcePath) -> &'a str {
+    if path.subresource.is_empty() {
+        return kind.kind;
+    }
+    discovery::subresource(kind, &path.subresource).exchanges.map_or(kind.kind, |(_, _, kind)| kind)
+}
+
 /// Creates an object, or performs a creating subresource (`binding`).
 pub(crate) async fn create(
     call: &Call,
@@ -52,7 +60,7 @@ pub(crate) async fn create(
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = write_options(&call.query, &call.user, "CreateOptions")?;
-    let (object, duplicates) = body::object(&call.headers, bytes, kind.kind)?;
+    let (object, duplicates) = body::object(sent_kind(kind, path), &call.headers, bytes)?;
     options.duplicate_fields = duplicates;
     let written = call.state.objects.create(&target(kind, path), object, &options).await?;
     if path.subresource.is_empty() {
@@ -72,7 +80,7 @@ pub(crate) async fn update(
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = write_options(&call.query, &call.user, "UpdateOptions")?;
-    let (object, duplicates) = body::object(&call.headers, bytes, kind.kind)?;
+    let (object, duplicates) = body::object(sent_kind(kind, path), &call.headers, bytes)?;
     options.duplicate_fields = duplicates;
     let written = call.state.objects.update(&target(kind, path), object, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))

@@ -70,16 +70,18 @@ impl Objects {
             return Err(Error::BadRequest("resourceVersion should not be set on objects to be created".into()));
         }
         let hooks = &target.kind.hooks;
-        (hooks.default)(&mut body);
-        let generated = meta::text(&body, "name").is_empty();
         let prefix = meta::text(&body, "generateName").to_owned();
-        meta::on_create(&mut body, Timestamp::now(), hooks.has_generation);
-        (hooks.prepare_create)(&mut body);
+        let generated = meta::text(&body, "name").is_empty() && !prefix.is_empty();
         for attempt in 1.. {
-            if generated && !prefix.is_empty() {
-                meta::metadata(&mut body).insert("name".into(), meta::generate_name(&prefix).into());
+            let mut object = body.clone();
+            if generated {
+                // Before the defaults, some of which come from the name.
+                meta::metadata(&mut object).insert("name".into(), meta::generate_name(&prefix).into());
             }
-            let created = self.create_once(target, body.clone(), options).await;
+            (hooks.default)(&mut object);
+            meta::on_create(&mut object, Timestamp::now(), hooks.has_generation);
+            (hooks.prepare_create)(&mut object);
+            let created = self.create_once(target, object, options).await;
             if attempt < NAME_ATTEMPTS && generated && matches!(created, Err(Error::AlreadyExists { .. })) {
                 continue;
             }
@@ -98,9 +100,7 @@ impl Objects {
         let request = admission::Request { target, old: None, snapshot: &snapshot };
         admission::admit(&request, &mut body)?;
         let _addresses = self.networks.allocate(target, &snapshot, &mut body, None).await?;
-        let mut errors = name_errors(&body);
-        errors.extend((target.kind.hooks.validate)(&body, None));
-        target.invalid(&body, errors)?;
+        target.invalid(&body, (target.kind.hooks.validate)(&body, None))?;
         let key = target.key(meta::text(&body, "name"));
         if let Some(convert) = target.kind.hooks.to_stored {
             body = convert(body);
@@ -186,9 +186,7 @@ impl Objects {
             admission::admit(&request, &mut new)?;
             _addresses = self.networks.allocate(target, &snapshot, &mut new, Some(&old)).await?;
         }
-        let mut errors = finalizer_errors(&new, &old);
-        errors.extend((target.kind.hooks.validate)(&new, Some(&old)));
-        target.invalid(&new, errors)?;
+        target.invalid(&new, (target.kind.hooks.validate)(&new, Some(&old)))?;
         if target.kind.hooks.has_generation && meta::spec_changed(&new, &old) {
             meta::bump_generation(&mut new);
         }
@@ -255,15 +253,6 @@ fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> 
     applied.map_err(|e: PatchError| Error::UnprocessablePatch(e.to_string()))
 }
 
-/// The name that every object needs; the rules for its form are the kind's.
-fn name_errors(object: &Value) -> Vec<FieldError> {
-    if meta::text(object, "name").is_empty() {
-        let detail = "name or generateName is required".to_owned();
-        return vec![FieldError { field: "metadata.name".into(), kind: FieldErrorKind::Required, detail }];
-    }
-    Vec::new()
-}
-
 /// `resourceVersion` and `uid` in a body are preconditions.
 fn preconditions(target: &Target, current: &Object, body: &Value) -> Result<(), Error> {
     let version = meta::text(body, "resourceVersion");
@@ -287,20 +276,4 @@ fn preconditions(target: &Target, current: &Object, body: &Value) -> Result<(), 
         return Err(target.conflict(super::delete::uid_mismatch(uid, &current.meta.uid)));
     }
     Ok(())
-}
-
-fn finalizer_errors(new: &Value, old: &Value) -> Vec<FieldError> {
-    if !meta::is_deleting(old) {
-        return Vec::new();
-    }
-    let before = meta::finalizers(old);
-    let added: Vec<&str> = meta::finalizers(new).into_iter().filter(|f| !before.contains(f)).collect();
-    if added.is_empty() {
-        return Vec::new();
-    }
-    let detail = format!(
-        "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{:?}}}",
-        added.join("\", \"")
-    );
-    vec![FieldError { field: "metadata.finalizers".into(), kind: FieldErrorKind::Forbidden, detail }]
 }

@@ -3,26 +3,38 @@
 use std::sync::Arc;
 
 use super::kinds::{
-    configmap, deployment, event, lease, namespace, node, pod, replicaset, secret, service, serviceaccount,
+    configmap, controllerrevision, daemonset, deployment, endpoints, event, lease, limitrange, namespace, node,
+    persistentvolume, persistentvolumeclaim, pod, podtemplate, replicaset, replicationcontroller, resourcequota,
+    secret, service, serviceaccount, statefulset,
 };
 use super::{Kind, Registry};
 
 impl Registry {
     /// The table of the built-in kinds.
     pub fn builtin() -> Self {
-        let rows: [fn() -> Kind; 12] = [
+        let rows: [fn() -> Kind; 22] = [
             configmap::kind,
+            endpoints::kind,
             event::kind,
+            limitrange::kind,
             namespace::kind,
             node::kind,
+            persistentvolumeclaim::kind,
+            persistentvolume::kind,
             pod::kind,
+            podtemplate::kind,
+            replicationcontroller::kind,
+            resourcequota::kind,
             secret::kind,
             serviceaccount::kind,
             service::kind,
+            controllerrevision::kind,
+            daemonset::kind,
             deployment::kind,
             replicaset::kind,
-            lease::kind,
+            statefulset::kind,
             event::events_kind,
+            lease::kind,
         ];
         Self { kinds: rows.iter().map(|row| Arc::new(row())).collect() }
     }

@@ -35,21 +35,34 @@ fn names_of_kubectl() {
         table,
         [
             "configmaps cm v1 configmaps",
+            "endpoints ep v1 endpoints",
             "events ev v1 events",
+            "limitranges limits v1 limitranges",
             "namespaces ns v1 namespaces",
             "nodes no v1 nodes",
+            "persistentvolumeclaims pvc v1 persistentvolumeclaims",
+            "persistentvolumes pv v1 persistentvolumes",
             "pods po v1 pods",
+            "podtemplates  v1 podtemplates",
+            "replicationcontrollers rc v1 replicationcontrollers",
+            "resourcequotas quota v1 resourcequotas",
             "secrets  v1 secrets",
             "serviceaccounts sa v1 serviceaccounts",
             "services svc v1 services",
+            "controllerrevisions.apps  apps/v1 controllerrevisions.apps",
+            "daemonsets.apps ds apps/v1 daemonsets.apps",
             "deployments.apps deploy apps/v1 deployments.apps",
             "replicasets.apps rs apps/v1 replicasets.apps",
-            "leases.coordination.k8s.io  coordination.k8s.io/v1 leases.coordination.k8s.io",
+            "statefulsets.apps sts apps/v1 statefulsets.apps",
             "events.events.k8s.io ev events.k8s.io/v1 events",
+            "leases.coordination.k8s.io  coordination.k8s.io/v1 leases.coordination.k8s.io",
         ]
     );
     let all: Vec<&str> = registry.kinds().iter().filter(|k| k.categories.contains(&"all")).map(|k| k.plural).collect();
-    assert_eq!(all, ["pods", "services", "deployments", "replicasets"]);
+    assert_eq!(
+        all,
+        ["pods", "replicationcontrollers", "services", "daemonsets", "deployments", "replicasets", "statefulsets"]
+    );
 }
 
 /// A small good object of a kind.
@@ -62,7 +75,16 @@ fn small(kind: &Kind) -> Value {
     let fields = match kind.kind {
         "Pod" => json!({"spec": {"containers": containers}}),
         "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
-        "Deployment" | "ReplicaSet" => json!({"spec": workload}),
+        "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet" => json!({"spec": workload}),
+        "ReplicationController" => json!({"spec": {"template": workload["template"]}}),
+        "PodTemplate" => json!({"template": workload["template"]}),
+        "ControllerRevision" => json!({"data": {}}),
+        "PersistentVolume" => {
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/d"}}})
+        }
+        "PersistentVolumeClaim" => {
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}})
+        }
         "Event" if kind.group.is_empty() => json!({"involvedObject": {"namespace": "default"}}),
         "Event" => json!({
             "regarding": {"namespace": "default"}, "eventTime": "2026-01-01T00:00:00.000000Z", "reportingController": "x",

@@ -107,7 +107,15 @@ async fn wrong_bodies_are_refused() {
             JSON,
             "{",
             400,
-            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: ",
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input ({)",
+        ),
+        (
+            "PUT",
+            "/api/v1/namespaces/a/pods/one",
+            json,
+            "",
+            400,
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)",
         ),
         (
             "POST",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::workload;
+use super::workload::{self, CONTAINERS, IMAGES, amount, count_or_percent, not_over_all};
 use crate::registry::fields::{Errors, Path, shown_int_or_string};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
 use crate::registry::json::{at, ensure, get, int, int_at, set_default, text};
@@ -49,8 +49,8 @@ const COLUMNS: &[Column] = &[
         "Total number of available non-terminating pods (ready for at least minReadySeconds) targeted by this deployment.",
     ),
     AGE,
-    wide(text_column("Containers", "Names of each container in the template.")),
-    wide(text_column("Images", "Images referenced by each container in the template.")),
+    CONTAINERS,
+    IMAGES,
     wide(text_column(
         "Selector",
         "Label selector for pods. Existing ReplicaSets whose pods are selected by this will be the ones affected by this deployment. It must match the pod template's labels.",
@@ -120,32 +120,7 @@ fn rolling_update(rolling: &Value, path: &Path, errors: &mut Errors) {
             "may not be 0 when `maxSurge` is 0",
         );
     }
-    if unavailable.is_string() && amount(unavailable).is_some_and(|percent| percent > 100) {
-        errors.invalid(
-            &path.child("maxUnavailable"),
-            shown_int_or_string(unavailable),
-            "must not be greater than 100%",
-        );
-    }
-}
-
-fn count_or_percent(value: &Value, path: &Path, errors: &mut Errors) {
-    match value.as_str() {
-        Some(percent) => {
-            for complaint in names::percent(percent) {
-                errors.invalid(path, shown_int_or_string(value), complaint);
-            }
-        }
-        None => errors.non_negative(path, value.as_i64()),
-    }
-}
-
-/// The number before the percent sign, or the number itself.
-fn amount(value: &Value) -> Option<i64> {
-    match value.as_str() {
-        Some(percent) => percent.strip_suffix('%').and_then(|n| n.parse().ok()),
-        None => value.as_i64(),
-    }
+    not_over_all(unavailable, &path.child("maxUnavailable"), errors);
 }
 
 fn row(deployment: &Value, now: i64) -> Vec<Value> {

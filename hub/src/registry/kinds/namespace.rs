@@ -56,8 +56,6 @@ fn label(namespace: &mut Value) {
 }
 
 fn prepare_create(namespace: &mut Value) {
-    // Again: the name may have been generated meanwhile.
-    label(namespace);
     set(namespace, "status", json!({"phase": "Active"}));
     if let Some(spec) = ensure(namespace, "spec") {
         set_default(spec, "finalizers", json!([]));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::workload;
+use super::workload::{self, CONTAINERS, IMAGES};
 use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, ensure, int_at, set};
@@ -47,8 +47,8 @@ const COLUMNS: &[Column] = &[
     integer("Current", "Replicas is the most recently observed number of non-terminating pods."),
     integer("Ready", "The number of non-terminating pods targeted by this ReplicaSet with a Ready Condition."),
     AGE,
-    wide(text_column("Containers", "Names of each container in the template.")),
-    wide(text_column("Images", "Images referenced by each container in the template.")),
+    CONTAINERS,
+    IMAGES,
     wide(text_column(
         "Selector",
         "Selector is a label query over pods that should match the replica count. Label keys and values that must match in order to be controlled by this replica set. It must match the pod template's labels.",

@@ -3,9 +3,15 @@
 use serde_json::Value;
 use skiff_shared::selector::{LabelSelector, Operator, Requirement};
 
-use crate::registry::fields::{Errors, IMMUTABLE, Path, quoted, shown, shown_map};
+use crate::registry::fields::{Errors, IMMUTABLE, Path, quoted, shown, shown_int_or_string, shown_map};
 use crate::registry::json::{entries, get, list, set_default, text, texts};
-use crate::registry::{json, objectmeta, podspec};
+use crate::registry::printers::{text as text_column, wide};
+use crate::registry::{Column, json, names, objectmeta, podspec};
+
+/// The containers of the template, for `-o wide`.
+pub(super) const CONTAINERS: Column = wide(text_column("Containers", "Names of each container in the template."));
+/// Their images, for `-o wide`.
+pub(super) const IMAGES: Column = wide(text_column("Images", "Images referenced by each container in the template."));
 
 /// Sets the defaults of the pod template.
 pub(super) fn default_template(spec: &mut Value) {
@@ -14,8 +20,14 @@ pub(super) fn default_template(spec: &mut Value) {
     }
 }
 
-/// Validates replicas, selector and template, of which the pods must always restart.
+/// Validates replicas, selector and template of a Deployment or ReplicaSet (which Kubernetes words alike).
 pub(super) fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
+    validate_as("deployment", "ReplicaSet", spec, path, errors);
+}
+
+/// Validates replicas, selector and template, of which the pods must always restart. `selecting` and `kind` are how
+/// errors of the selector and of the template call the owner.
+pub(super) fn validate_as(selecting: &str, kind: &str, spec: &Value, path: &Path, errors: &mut Errors) {
     errors.non_negative(&path.child("replicas"), json::int(spec, "replicas"));
     errors.non_negative(&path.child("minReadySeconds"), json::int(spec, "minReadySeconds"));
     let selector_path = path.child("selector");
@@ -26,7 +38,11 @@ pub(super) fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
         Some(selector) => {
             usable = objectmeta::label_selector(selector, &selector_path, errors);
             if is_empty(selector) {
-                errors.invalid(&selector_path, shown_selector(selector), "empty selector is invalid for deployment");
+                errors.invalid(
+                    &selector_path,
+                    shown_selector(selector),
+                    format!("empty selector is invalid for {selecting}"),
+                );
             } else if !usable {
                 errors.invalid(&selector_path, shown_selector(selector), "invalid label selector");
             }
@@ -34,20 +50,27 @@ pub(super) fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
     }
     if usable {
         let template = spec.get("template").unwrap_or(&Value::Null);
-        validate_template(template, selector, &path.child("template"), errors);
+        let path = path.child("template");
+        // No selector at all selects nothing, while an empty one selects everything.
+        let labels = json::at(template, &["metadata", "labels"]);
+        labels_match(selector.is_some_and(|s| is_empty(s) || matches(s, labels)), labels, &path, errors);
+        always_restarting(kind, template, &path, errors);
     }
 }
 
-fn validate_template(template: &Value, selector: Option<&Value>, path: &Path, errors: &mut Errors) {
-    let labels = json::at(template, &["metadata", "labels"]);
-    // No selector at all selects nothing, while an empty one selects everything.
-    if selector.is_none_or(|s| !is_empty(s) && !matches(s, labels)) {
+/// Reports template labels that the owner would not select.
+pub(super) fn labels_match(matching: bool, labels: Option<&Value>, path: &Path, errors: &mut Errors) {
+    if !matching {
         errors.invalid(
             &path.child("metadata").child("labels"),
             shown_map(labels),
             "`selector` does not match template `labels`",
         );
     }
+}
+
+/// Validates the template of pods that must always restart; `kind` is how an error calls the owner.
+pub(super) fn always_restarting(kind: &str, template: &Value, path: &Path, errors: &mut Errors) {
     podspec::template(template, path, errors);
     let policy = json::text_at(template, &["spec", "restartPolicy"]);
     if policy != "Always" {
@@ -56,7 +79,7 @@ fn validate_template(template: &Value, selector: Option<&Value>, path: &Path, er
     if json::at(template, &["spec", "activeDeadlineSeconds"]).is_some() {
         errors.forbidden(
             &path.child("spec").child("activeDeadlineSeconds"),
-            "activeDeadlineSeconds in ReplicaSet is not Supported",
+            format!("activeDeadlineSeconds in {kind} is not Supported"),
         );
     }
 }
@@ -124,4 +147,31 @@ fn shown_requirement(requirement: &Value) -> String {
 /// Sets `replicas` to 1 where it is not given.
 pub(super) fn default_replicas(spec: &mut Value) {
     set_default(spec, "replicas", 1);
+}
+
+/// Validates a count or a percentage.
+pub(super) fn count_or_percent(value: &Value, path: &Path, errors: &mut Errors) {
+    match value.as_str() {
+        Some(percent) => {
+            for complaint in names::percent(percent) {
+                errors.invalid(path, shown_int_or_string(value), complaint);
+            }
+        }
+        None => errors.non_negative(path, value.as_i64()),
+    }
+}
+
+/// Validates that a percentage is at most 100%.
+pub(super) fn not_over_all(value: &Value, path: &Path, errors: &mut Errors) {
+    if value.is_string() && amount(value).is_some_and(|percent| percent > 100) {
+        errors.invalid(path, shown_int_or_string(value), "must not be greater than 100%");
+    }
+}
+
+/// The number before the percent sign, or the number itself.
+pub(super) fn amount(value: &Value) -> Option<i64> {
+    match value.as_str() {
+        Some(percent) => percent.strip_suffix('%').and_then(|n| n.parse().ok()),
+        None => value.as_i64(),
+    }
 }

@@ -12,6 +12,6 @@ mod volumes;
 pub(crate) use containers::protocol;
 pub(crate) use defaults::{default_pod_only, default_spec};
 pub(crate) use probes::port_or_name;
-pub(crate) use resources::{canonical, qos_class, resource_list};
+pub(crate) use resources::{canonical, parse as parse_quantity, qos_class, quantity, resource_list, resource_name};
 pub(crate) use scheduling::taint_effect;
 pub(crate) use validate::{image_whitespace, pod_update, spec, template};

@@ -31,7 +31,7 @@ pub(crate) fn canonical(resources: &mut Value) {
 }
 
 /// A quantity written as text or as a number.
-fn parse(quantity: &Value) -> Option<Quantity> {
+pub(crate) fn parse(quantity: &Value) -> Option<Quantity> {
     match quantity {
         Value::String(text) => Quantity::parse(text).ok(),
         Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
@@ -40,7 +40,7 @@ fn parse(quantity: &Value) -> Option<Quantity> {
 }
 
 /// Validates one quantity: it parses and is not negative.
-pub(super) fn quantity(value: &Value, path: &Path, errors: &mut Errors) {
+pub(crate) fn quantity(value: &Value, path: &Path, errors: &mut Errors) {
     match value.as_str().map(Quantity::parse) {
         Some(Err(error)) => errors.invalid(path, quoted(value.as_str().unwrap_or("")), error.to_string()),
         Some(Ok(quantity)) if quantity.nano() < 0 => errors.invalid(path, quoted(&quantity.to_string()), NOT_NEGATIVE),
@@ -55,7 +55,8 @@ pub(crate) fn resource_list(resources: Option<&Value>, path: &Path, errors: &mut
     }
 }
 
-fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
+/// Validates the name of a standard or qualified resource.
+pub(crate) fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
     let complaints = qualified_name(name);
     if complaints.is_empty()
         && !name.contains('/')

@@ -140,15 +140,19 @@ pub fn strict_decoding_error(problems: &[String]) -> String {
 
 /// The text of a 400 for a body that is no object at all: what it should have been, why it is not, and how it starts.
 pub fn unrecognized(kind: &str, cause: &str, body: &[u8]) -> String {
+    format!("the object provided is unrecognized (must be of type {kind}): {cause} ({})", beginning(body))
+}
+
+/// The first bytes of a body: as they are where it looks like JSON, else in hexadecimal.
+fn beginning(body: &[u8]) -> String {
     const SHOWN: usize = 30;
-    use std::fmt::Write as _;
-    let mut hex = String::new();
-    for byte in body.iter().take(SHOWN) {
-        // Writing to a String cannot fail.
-        let _infallible = write!(hex, "{byte:02x}");
-    }
-    let more = if body.len() > SHOWN { " ..." } else { "" };
-    format!("the object provided is unrecognized (must be of type {kind}): {cause} ({hex}{more})")
+    let start = &body[..body.len().min(SHOWN)];
+    let shown = match start.first() {
+        None => return "<empty>".into(),
+        Some(b'{') => String::from_utf8_lossy(start).into_owned(),
+        Some(_) => start.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    if body.len() > SHOWN { format!("{shown} ...") } else { shown }
 }
 
 #[cfg(test)]
@@ -186,9 +190,18 @@ mod tests {
             cannot_be_handled("Deployment", "v1", &strict_decoding_error(&[r#"unknown field "spec.foo""#.into()])),
             r#"Deployment in version "v1" cannot be handled as a Deployment: strict decoding error: unknown field "spec.foo""#
         );
-        assert_eq!(
-            unrecognized("Pod", "couldn't get version/kind", b"{x"),
-            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind (7b78)"
-        );
+        for (body, shown) in [
+            ("", "<empty>"),
+            ("{x", "{x"),
+            ("a: [", "613a205b"),
+            ("{\"a\": \"0123456789012345678901234\"}", "{\"a\": \"01234567890123456789012 ..."),
+        ] {
+            assert_eq!(
+                unrecognized("Pod", "couldn't get version/kind", body.as_bytes()),
+                format!(
+                    "the object provided is unrecognized (must be of type Pod): couldn't get version/kind ({shown})"
+                )
+            );
+        }
     }
 }

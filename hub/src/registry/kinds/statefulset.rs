@@ -1,0 +1,225 @@
+//! `apps/v1` StatefulSet.
+
+use serde_json::{Value, json};
+
+use super::persistentvolumeclaim;
+use super::workload::{self, CONTAINERS, IMAGES};
+use crate::registry::fields::{Errors, Path, quoted};
+use crate::registry::hooks::{PLAIN, keep_status};
+use crate::registry::json::{copy, ensure, get, int, int_at, items_mut, same, set, set_default, text};
+use crate::registry::printers::{self, AGE, NAME, text as text_column};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+
+/// What an update may change.
+const CHANGEABLE: [&str; 7] = [
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+];
+const ONLY_CHANGEABLE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+
+/// The row.
+pub(in crate::registry) fn kind() -> Kind {
+    Kind {
+        group: "apps",
+        version: "v1",
+        kind: "StatefulSet",
+        list_kind: "StatefulSetList",
+        plural: "statefulsets",
+        singular: "statefulset",
+        short_names: &["sts"],
+        categories: &["all"],
+        namespaced: true,
+        subresources: &["scale", "status"],
+        schema: "io.k8s.api.apps.v1.StatefulSet",
+        storage: "statefulsets.apps".into(),
+        hooks: Hooks {
+            default,
+            prepare_create: |object| set(object, "status", json!({"replicas": 0, "availableReplicas": 0})),
+            prepare_update: keep_status,
+            validate,
+            has_generation: true,
+            columns: COLUMNS,
+            row,
+            ..PLAIN
+        },
+    }
+}
+
+const COLUMNS: &[Column] = &[NAME, text_column("Ready", "Number of the pod with ready state"), AGE, CONTAINERS, IMAGES];
+
+fn default(set: &mut Value) {
+    let Some(spec) = ensure(set, "spec") else { return };
+    set_default(spec, "podManagementPolicy", "OrderedReady");
+    if let Some(strategy) = ensure(spec, "updateStrategy") {
+        set_default(strategy, "type", "RollingUpdate");
+        if text(strategy, "type") == "RollingUpdate"
+            && let Some(rolling) = ensure(strategy, "rollingUpdate")
+        {
+            set_default(rolling, "partition", 0);
+        }
+    }
+    if let Some(retention) = ensure(spec, "persistentVolumeClaimRetentionPolicy") {
+        set_default(retention, "whenDeleted", "Retain");
+        set_default(retention, "whenScaled", "Retain");
+    }
+    workload::default_replicas(spec);
+    set_default(spec, "revisionHistoryLimit", 10);
+    for claim in items_mut(spec, "volumeClaimTemplates") {
+        set_default(claim, "apiVersion", "v1");
+        set_default(claim, "kind", "PersistentVolumeClaim");
+        persistentvolumeclaim::default(claim);
+        if let Some(status) = ensure(claim, "status") {
+            set_default(status, "phase", "Pending");
+        }
+    }
+    workload::default_template(spec);
+}
+
+fn validate(set: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    objectmeta::validate(set, old, true, names::dns_subdomain, &mut errors);
+    let path = Path::new("spec");
+    let spec = set.get("spec").unwrap_or(&Value::Null);
+    policies(spec, &path, &mut errors);
+    errors.non_negative(&path.child("ordinals").child("start"), int_at(spec, &["ordinals", "start"]));
+    workload::validate_as("statefulset", "StatefulSet", spec, &path, &mut errors);
+    errors.non_negative(&path.child("revisionHistoryLimit"), int(spec, "revisionHistoryLimit"));
+    if let Some(old) = old {
+        let old = old.get("spec").unwrap_or(&Value::Null);
+        let mut munged = spec.clone();
+        for field in CHANGEABLE {
+            copy(&mut munged, old, field);
+        }
+        if !same(Some(&munged), Some(old)) {
+            errors.forbidden(&path, ONLY_CHANGEABLE);
+        }
+    }
+    errors.into_vec()
+}
+
+fn policies(spec: &Value, path: &Path, errors: &mut Errors) {
+    match text(spec, "podManagementPolicy") {
+        "" => errors.required(&path.child("podManagementPolicy"), ""),
+        "OrderedReady" | "Parallel" => {}
+        other => {
+            let path = path.child("podManagementPolicy");
+            errors.invalid(&path, quoted(other), "must be 'OrderedReady' or 'Parallel'");
+        }
+    }
+    let path_of = |field: &str| path.child("updateStrategy").child(field);
+    let strategy = spec.get("updateStrategy").unwrap_or(&Value::Null);
+    let rolling = get(strategy, "rollingUpdate");
+    match (text(strategy, "type"), rolling) {
+        ("", _) => errors.required(&path.child("updateStrategy"), ""),
+        ("OnDelete", None) => {}
+        ("OnDelete", Some(rolling)) => errors.invalid(
+            &path_of("rollingUpdate"),
+            rolling.to_string(),
+            "only allowed for updateStrategy 'RollingUpdate'",
+        ),
+        ("RollingUpdate", rolling) => {
+            let partition = rolling.and_then(|r| int(r, "partition"));
+            errors.non_negative(&path_of("rollingUpdate").child("partition"), partition);
+        }
+        (other, _) => {
+            errors.invalid(&path.child("updateStrategy"), quoted(other), "must be 'RollingUpdate' or 'OnDelete'");
+        }
+    }
+    retention(spec, &path.child("persistentVolumeClaimRetentionPolicy"), errors);
+}
+
+fn retention(spec: &Value, path: &Path, errors: &mut Errors) {
+    let Some(policy) = get(spec, "persistentVolumeClaimRetentionPolicy") else { return };
+    for field in ["whenDeleted", "whenScaled"] {
+        let given = text(policy, field);
+        if !["Retain", "Delete"].contains(&given) {
+            errors.not_supported(&path.child(field), given, &["Delete", "Retain"]);
+        }
+    }
+}
+
+fn row(set: &Value, now: i64) -> Vec<Value> {
+    let ready = int_at(set, &["status", "readyReplicas"]).unwrap_or(0);
+    let desired = int_at(set, &["spec", "replicas"]).unwrap_or(0);
+    vec![
+        printers::name(set),
+        format!("{ready}/{desired}").into(),
+        printers::age(set, now),
+        printers::of_containers(set, "name"),
+        printers::of_containers(set, "image"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::kinds::testing::{complaints, created};
+
+    fn spec(fields: Value) -> Value {
+        let mut spec = json!({
+            "serviceName": "db", "selector": {"matchLabels": {"app": "db"}},
+            "template": {"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}},
+            "volumeClaimTemplates": [{
+                "metadata": {"name": "data"},
+                "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+            }],
+        });
+        json_patch::merge(&mut spec, &fields);
+        json!({"spec": spec})
+    }
+
+    #[test]
+    fn defaults_and_cells() {
+        let object = created(&kind(), spec(json!({"replicas": 3})));
+        assert_eq!(
+            object["spec"]["updateStrategy"],
+            json!({"type": "RollingUpdate", "rollingUpdate": {"partition": 0}})
+        );
+        assert_eq!(
+            object["spec"]["persistentVolumeClaimRetentionPolicy"],
+            json!({"whenDeleted": "Retain", "whenScaled": "Retain"})
+        );
+        let claim = &object["spec"]["volumeClaimTemplates"][0];
+        assert_eq!((&claim["kind"], &claim["status"]), (&json!("PersistentVolumeClaim"), &json!({"phase": "Pending"})));
+        assert_eq!(claim["spec"]["volumeMode"], "Filesystem");
+        assert_eq!(row(&object, 1_767_225_600)[1..], [json!("0/3"), json!("60s"), json!("c"), json!("i")]);
+    }
+
+    #[test]
+    fn validation() {
+        let table = [
+            (spec(json!({})), vec![]),
+            (
+                spec(json!({"podManagementPolicy": "Wild"})),
+                vec!["spec.podManagementPolicy: Invalid value: \"Wild\": must be 'OrderedReady' or 'Parallel'"],
+            ),
+            (
+                spec(json!({"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}})),
+                vec![
+                    "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy 'RollingUpdate'",
+                ],
+            ),
+        ];
+        for (fields, expected) in table {
+            assert_eq!(complaints(&kind(), fields.clone(), None), expected, "{fields}");
+        }
+    }
+
+    #[test]
+    fn only_some_fields_change() {
+        let forbidden = format!("spec: Forbidden: {ONLY_CHANGEABLE}");
+        for (change, expected) in [
+            (json!({"replicas": 5, "minReadySeconds": 3, "revisionHistoryLimit": 1}), None),
+            (json!({"serviceName": "other"}), Some(&forbidden)),
+            (json!({"volumeClaimTemplates": []}), Some(&forbidden)),
+        ] {
+            let found = complaints(&kind(), spec(change.clone()), Some(spec(json!({}))));
+            assert_eq!(found.iter().collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>(), "{change}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What the tests of kinds share: objects as they are after a create.
+
+use serde_json::{Value, json};
+
+use crate::registry::Kind;
+
+/// An object named `a` with these fields, as a create leaves it. It is a minute old at Unix time 1767225600.
+pub(super) fn created(kind: &Kind, fields: Value) -> Value {
+    let mut object = json!({
+        "apiVersion": kind.api_version(), "kind": kind.kind,
+        "metadata": {"name": "a", "uid": "u-1", "creationTimestamp": "2025-12-31T23:59:00Z"},
+    });
+    if kind.namespaced {
+        object["metadata"]["namespace"] = "default".into();
+    }
+    json_patch::merge(&mut object, &fields);
+    (kind.hooks.default)(&mut object);
+    (kind.hooks.prepare_create)(&mut object);
+    object
+}
+
+/// What is wrong with such an object; with `old` fields, what is wrong with changing those to the new.
+pub(super) fn complaints(kind: &Kind, fields: Value, old: Option<Value>) -> Vec<String> {
+    let old = old.map(|fields| created(kind, fields));
+    let mut new = created(kind, fields);
+    if let Some(old) = &old {
+        (kind.hooks.prepare_update)(&mut new, old);
+    }
+    (kind.hooks.validate)(&new, old.as_ref()).iter().map(ToString::to_string).collect()
+}
