@@ -7,6 +7,7 @@
 mod auth;
 mod body;
 mod health;
+mod identity;
 mod impersonate;
 mod logs;
 mod negotiate;
@@ -17,10 +18,12 @@ mod read;
 mod render;
 mod request;
 mod respond;
+mod reviews;
 mod router;
 mod server;
 pub mod status;
 mod stream;
+mod virtuals;
 mod write;
 
 #[cfg(test)]

@@ -214,6 +214,11 @@ const BINDINGS: &[(&str, &[(&str, &str)])] = &[
     ("system:service-account-issuer-discovery", &[("Group", "system:serviceaccounts")]),
 ];
 
+/// Rules that allow everything.
+pub fn everything() -> Value {
+    json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, {"verbs": ["*"], "nonResourceURLs": ["*"]}])
+}
+
 /// The rules of the node authorizer.
 pub(super) fn node_rules() -> &'static [Rule] {
     static RULES: std::sync::LazyLock<Vec<Rule>> = std::sync::LazyLock::new(|| NODE.iter().map(rule).collect());

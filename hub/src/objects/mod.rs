@@ -156,6 +156,15 @@ impl Objects {
         self.store.snapshot().get(&target.key(&target.name)).cloned()
     }
 
+    /// Checks that a body is of the kind that a target takes, and decodes it by its schema, for what is not stored.
+    /// Returns warnings.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`].
+    pub fn decode(&self, target: &Target, body: &mut Value, options: &WriteOptions) -> Result<Vec<String>, Error> {
+        decode::decode(target, body, options)
+    }
+
     /// The newest committed state.
     pub fn snapshot(&self) -> Snapshot {
         self.store.snapshot()

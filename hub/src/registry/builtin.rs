@@ -36,7 +36,7 @@ impl Registry {
             event::events_kind,
             lease::kind,
         ];
-        Self { kinds: rows.iter().map(|row| Arc::new(row())).collect() }
+        Self { kinds: rows.iter().map(|row| row()).chain(super::kinds::review::kinds()).map(Arc::new).collect() }
     }
 }
 

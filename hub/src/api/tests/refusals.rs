@@ -112,7 +112,7 @@ async fn wrong_bodies_are_refused() {
         (
             "PUT",
             "/api/v1/namespaces/a/pods/one",
-            json,
+            JSON,
             "",
             400,
             "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; json parse error: unexpected end of JSON input (<empty>)",

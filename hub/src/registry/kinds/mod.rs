@@ -18,6 +18,7 @@ pub(super) mod podtemplate;
 pub(super) mod replicaset;
 pub(super) mod replicationcontroller;
 pub(super) mod resourcequota;
+pub(super) mod review;
 pub(super) mod secret;
 pub(super) mod service;
 mod service_rules;
