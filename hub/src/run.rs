@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod documents;
+mod identities;
 mod nodes;
 mod parts;
 mod streams;
@@ -17,11 +18,12 @@ use jiff::{SignedDuration, Timestamp};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 
-use crate::api::{self, ApiState, Authenticator};
+use crate::api::{self, ApiState};
+use crate::auth::jwt::{KeyError, Signer};
 use crate::config::Config;
 use crate::controllers;
 use crate::link::{ClusterInfo, Link, LinkParts};
-use crate::objects::{self, Networks, Objects, User};
+use crate::objects::{self, Networks, Objects};
 use crate::pki::{self, Pki, PkiError, PkiOptions};
 use crate::reconcile::{self, Controller, Liveness, Recorder};
 use crate::registry::Registry;
@@ -29,6 +31,7 @@ use crate::scheduler::Scheduler;
 use crate::store::lock::{DirLock, LockError};
 use crate::store::{LogLimits, OpenError, SqliteStore};
 use documents::RegistryDocuments;
+use identities::Identities;
 use parts::Parts;
 use streams::LinkStreams;
 
@@ -57,9 +60,9 @@ pub enum RunError {
     #[error("cannot create the {kind} {name}")]
     Bootstrap {
         /// Its kind.
-        kind: &'static str,
+        kind: String,
         /// Its name.
-        name: &'static str,
+        name: String,
         /// Why.
         #[source]
         source: objects::Error,
@@ -78,6 +81,9 @@ pub enum RunError {
     /// The certificates cannot be made or read.
     #[error("cannot set up the certificates")]
     Pki(#[from] PkiError),
+    /// The key for the tokens of service accounts is none.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A part of the hub failed.
     #[error("the {part} failed")]
     Part {
@@ -151,9 +157,10 @@ impl Hub {
         let service = config.service_cidr.nth(1);
         let pki =
             Arc::new(Pki::open_or_create(&config.data_dir, &pki_options(config, service.into()), Timestamp::now())?);
+        let signer = Arc::new(Signer::new(pki.account_key())?);
         bootstrap::bootstrap(&self.objects, service, config.listen.port()).await?;
         let liveness = Arc::new(Liveness::new(Timestamp::now()));
-        let recorder = self.start_controllers(config, parts, &pki, &liveness);
+        let recorder = self.start_controllers(config, parts, &pki, &signer, &liveness);
         let link = Link::new(LinkParts {
             pki: Arc::clone(&pki),
             cluster: Arc::new(self.objects.clone()),
@@ -167,12 +174,19 @@ impl Hub {
         });
         let (server, stopped) = (link.clone(), parts.stopped());
         parts.spawn("agents' endpoint", async move { server.serve(udp, stopped).await });
-        let state = self.api(config, &pki, link);
+        let state = self.api(config, &pki, &signer, link);
         parts.spawn_sure("API server", api::serve(tcp, Arc::new(pki.https_config()?), state, parts.stopped()));
         Ok(())
     }
 
-    fn start_controllers(&self, config: &Config, parts: &mut Parts, pki: &Pki, liveness: &Arc<Liveness>) -> Recorder {
+    fn start_controllers(
+        &self,
+        config: &Config,
+        parts: &mut Parts,
+        pki: &Pki,
+        signer: &Arc<Signer>,
+        liveness: &Arc<Liveness>,
+    ) -> Recorder {
         let (recorder, task) = Recorder::new(self.objects.clone());
         parts.spawn_sure("event recorder", task.run(parts.stopped()));
         let settings = controllers::Settings {
@@ -180,6 +194,7 @@ impl Hub {
             liveness: Arc::clone(liveness),
             node_grace: config.node_grace.try_into().unwrap_or(SignedDuration::MAX),
             ca_pem: pki.ca_pem(),
+            signer: Arc::clone(signer),
             pod_network: controllers::node::Cidr::new(config.pod_cidr.address(), config.pod_cidr.prefix()),
             max_ended_pods: controllers::pod_gc::DEFAULT_ENDED,
         };
@@ -191,14 +206,14 @@ impl Hub {
         recorder
     }
 
-    fn api(&self, config: &Config, pki: &Arc<Pki>, link: Link) -> Arc<ApiState> {
+    fn api(&self, config: &Config, pki: &Arc<Pki>, signer: &Arc<Signer>, link: Link) -> Arc<ApiState> {
         let registry = Arc::clone(self.objects.registry());
         let host = config.advertise_address.map_or_else(|| "127.0.0.1".to_owned(), |a| a.to_string());
         let documents = RegistryDocuments::new(registry, format!("{host}:{}", config.listen.port()));
-        let authenticator: Arc<dyn Authenticator> = Arc::clone(pki) as _;
+        let identities = Identities { pki: Arc::clone(pki), signer: Arc::clone(signer), objects: self.objects.clone() };
         let state = ApiState::new(
             self.objects.clone(),
-            authenticator,
+            Arc::new(identities),
             Arc::new(LinkStreams(link)),
             Arc::new(documents),
             Vec::new(),
@@ -223,13 +238,6 @@ fn pki_options(config: &Config, service_ip: IpAddr) -> PkiOptions {
         hostname: pki::local_hostname(),
         service_ip,
         cluster_domain: config.cluster_domain.clone(),
-    }
-}
-
-impl Authenticator for Pki {
-    fn bearer(&self, token: &str) -> Option<User> {
-        let subject = Pki::bearer(self, token)?;
-        Some(User { name: subject.name, groups: subject.groups, uid: String::new() })
     }
 }
 

@@ -3,17 +3,32 @@
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 
-use super::request::RequestInfo;
+use super::query::Query;
+use super::request::{RequestInfo, Verb};
 use super::status::{Status, about};
-use crate::objects::User;
-
-const AUTHENTICATED: &str = "system:authenticated";
-const MASTERS: &str = "system:masters";
+use crate::auth::jwt::Signer;
+use crate::auth::tokens::Reviewed;
+use crate::auth::{AUTHENTICATED, Attributes};
+use crate::objects::{Objects, User};
 
 /// Knows bearer tokens. Implementations compare in constant time.
 pub trait Authenticator: Send + Sync + 'static {
     /// The user of a token; `None` for an unknown or expired one.
     fn bearer(&self, token: &str) -> Option<User>;
+
+    /// The user of a token that is meant for one of `audiences` (with none: for this API).
+    ///
+    /// # Errors
+    /// Why the token is not good.
+    fn review(&self, token: &str, audiences: &[String]) -> Result<Reviewed, String> {
+        let user = self.bearer(token).ok_or("invalid bearer token")?;
+        Ok(Reviewed { user, audiences: audiences.to_vec() })
+    }
+
+    /// What signs the tokens of service accounts, where there are any.
+    fn signer(&self) -> Option<&Signer> {
+        None
+    }
 }
 
 /// The user of a request: the client certificate's, else the bearer token's.
@@ -25,14 +40,19 @@ pub(crate) fn authenticate(
     headers: &HeaderMap,
     tokens: &dyn Authenticator,
 ) -> Result<User, Status> {
-    let mut user = match certificate {
+    let user = match certificate {
         Some(user) => user.clone(),
         None => bearer_token(headers).and_then(|t| tokens.bearer(t)).ok_or_else(Status::unauthorized)?,
     };
+    Ok(authenticated(user))
+}
+
+/// The user with the group of everyone who is known.
+pub(crate) fn authenticated(mut user: User) -> User {
     if !user.groups.iter().any(|g| g == AUTHENTICATED) {
         user.groups.push(AUTHENTICATED.to_owned());
     }
-    Ok(user)
+    user
 }
 
 fn bearer_token(headers: &HeaderMap) -> Option<&str> {
@@ -46,50 +66,92 @@ pub fn certificate_user(der: &[u8]) -> Option<User> {
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
     let groups = subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
-    (!name.is_empty()).then_some(User { name, groups, uid: String::new() })
+    (!name.is_empty()).then_some(User { name, groups, ..User::default() })
 }
 
-/// Whether a user may do what a request asks. For now `system:masters` may do everything, and everyone who is
-/// authenticated may read discovery; roles come later, behind this same function.
+/// Whether a user may do what a request asks, by the newest state.
 ///
 /// # Errors
 /// 403 in Kubernetes' words.
-pub fn authorize(user: &User, info: &RequestInfo) -> Result<(), Status> {
-    if user.groups.iter().any(|g| g == MASTERS) || is_discovery(info) {
+pub(crate) fn authorize(user: &User, info: &RequestInfo, query: &Query, objects: &Objects) -> Result<(), Status> {
+    if user.is_master() {
         return Ok(());
     }
-    Err(forbidden(user, info))
+    check(user, &attributes(info, query), objects)
 }
 
-fn is_discovery(info: &RequestInfo) -> bool {
-    let readable = ["/api", "/apis", "/openapi", "/version", "/healthz", "/livez", "/readyz"];
-    let under = |p: &str| info.path.strip_prefix(p).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    info.resource.is_none() && info.verb == super::request::Verb::Get && readable.iter().any(|p| under(p))
+/// Whether a user may do something, by the newest state.
+///
+/// # Errors
+/// 403 in Kubernetes' words.
+pub(crate) fn check(user: &User, wanted: &Attributes<'_>, objects: &Objects) -> Result<(), Status> {
+    let decision = objects.authorizer().authorize(user, wanted, &objects.snapshot());
+    if decision.allowed { Ok(()) } else { Err(forbidden(user, wanted, &decision.reason)) }
 }
 
-fn forbidden(user: &User, info: &RequestInfo) -> Status {
-    let (name, verb) = (&user.name, info.verb);
+fn attributes<'a>(info: &'a RequestInfo, query: &'a Query) -> Attributes<'a> {
     let Some(r) = &info.resource else {
-        return Status::new(403, "Forbidden", format!("forbidden: User {name:?} cannot {verb} path {:?}", info.path));
+        return Attributes { verb: method(info.verb), path: &info.path, ..Attributes::default() };
     };
-    let place = if r.namespace.is_empty() {
+    let confined = |field| if r.name.is_empty() { selected(query, field) } else { "" };
+    Attributes {
+        verb: info.verb.as_str(),
+        group: &r.group,
+        resource: &r.resource,
+        subresource: &r.subresource,
+        namespace: &r.namespace,
+        // A list of one name is a request about that name.
+        name: if r.name.is_empty() { confined("metadata.name") } else { &r.name },
+        path: "",
+        node: confined("spec.nodeName"),
+    }
+}
+
+/// The value that a field selector requires of a field; empty when it requires none.
+fn selected<'a>(query: &'a Query, field: &str) -> &'a str {
+    let value = |term: &'a str| term.strip_prefix(field)?.strip_prefix('=').map(|v| v.strip_prefix('=').unwrap_or(v));
+    query.get("fieldSelector").and_then(|selector| selector.split(',').find_map(value)).unwrap_or_default()
+}
+
+/// The HTTP method of a request about a path, as rules name it.
+fn method(verb: Verb) -> &'static str {
+    match verb {
+        Verb::Create => "post",
+        Verb::Update => "put",
+        Verb::Get | Verb::List | Verb::Watch | Verb::Patch | Verb::Delete | Verb::DeleteCollection | Verb::Unknown => {
+            verb.as_str()
+        }
+    }
+}
+
+/// 403 in Kubernetes' words.
+pub(crate) fn forbidden(user: &User, wanted: &Attributes<'_>, reason: &str) -> Status {
+    let (name, verb) = (&user.name, wanted.verb);
+    let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    if !wanted.is_resource() {
+        let message = format!("forbidden: User {name:?} cannot {verb} path {:?}{because}", wanted.path);
+        return Status::new(403, "Forbidden", message).with(about("", ""));
+    }
+    let place = if wanted.namespace.is_empty() {
         "at the cluster scope".to_owned()
     } else {
-        format!("in the namespace {:?}", r.namespace)
+        format!("in the namespace {:?}", wanted.namespace)
     };
-    let subject = if r.name.is_empty() { r.group_resource() } else { format!("{} {:?}", r.group_resource(), r.name) };
-    let (resource, group) = (r.with_subresource(), &r.group);
+    let (group, dot) = (wanted.group, if wanted.group.is_empty() { "" } else { "." });
+    let full = format!("{}{dot}{group}", wanted.resource);
+    let subject = if wanted.name.is_empty() { full.clone() } else { format!("{full} {:?}", wanted.name) };
+    let slash = if wanted.subresource.is_empty() { "" } else { "/" };
+    let resource = format!("{}{slash}{}", wanted.resource, wanted.subresource);
     let message = format!(
-        "{subject} is forbidden: User {name:?} cannot {verb} resource {resource:?} in API group {group:?} {place}"
+        "{subject} is forbidden: User {name:?} cannot {verb} resource {resource:?} in API group {group:?} {place}{because}"
     );
-    Status::new(403, "Forbidden", message).with(about(&r.group_resource(), &r.name))
+    Status::new(403, "Forbidden", message).with(about(&full, wanted.name))
 }
 
 #[cfg(test)]
 mod tests {
     use hyper::Method;
 
-    use super::super::query::Query;
     use super::*;
 
     struct Tokens;
@@ -142,15 +204,19 @@ mod tests {
                 "/api/v1/namespaces/a/pods/web/log",
                 r#"pods "web" is forbidden: User "x" cannot get resource "pods/log" in API group "" in the namespace "a""#,
             ),
+            (
+                "/api/v1/pods?fieldSelector=spec.nodeName%3De,metadata.name%3D%3Dweb",
+                r#"pods "web" is forbidden: User "x" cannot list resource "pods" in API group "" at the cluster scope"#,
+            ),
             ("/metrics", r#"forbidden: User "x" cannot get path "/metrics""#),
         ] {
-            let info = RequestInfo::parse(&Method::GET, url, &Query::default());
-            let status = authorize(&user, &info).unwrap_err();
+            let query = Query::parse(url.split_once('?').map_or("", |(_, q)| q));
+            let info = RequestInfo::parse(&Method::GET, url.split('?').next().unwrap(), &query);
+            let status = forbidden(&user, &attributes(&info, &query), "");
             assert_eq!((status.code, status.message.as_str()), (403, expected));
         }
-        let admin = User { groups: vec![MASTERS.into()], ..user.clone() };
-        let info = RequestInfo::parse(&Method::DELETE, "/api/v1/nodes/a", &Query::default());
-        assert_eq!(authorize(&admin, &info), Ok(()));
-        assert_eq!(authorize(&user, &RequestInfo::parse(&Method::GET, "/apis/apps/v1", &Query::default())), Ok(()));
+        let info = RequestInfo::parse(&Method::GET, "/metrics", &Query::default());
+        let status = forbidden(&user, &attributes(&info, &Query::default()), "RBAC: nothing found");
+        assert_eq!(status.message, r#"forbidden: User "x" cannot get path "/metrics": RBAC: nothing found"#);
     }
 }

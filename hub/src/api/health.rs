@@ -105,8 +105,18 @@ pub(crate) async fn path(state: &Arc<ApiState>, path: &str, headers: &HeaderMap)
     match path {
         "/" => index(state),
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics(state)),
+        "/.well-known/openid-configuration" => {
+            respond::bytes(200, respond::JSON, crate::auth::jwt::Signer::configuration().to_string())
+        }
+        "/openid/v1/jwks" => keys(state),
         _ => find_document(state, path, headers).await.map_or_else(not_found, |d| document(d, headers)),
     }
+}
+
+/// The keys by which others verify the tokens of service accounts.
+fn keys(state: &ApiState) -> Response<Body> {
+    let Some(signer) = state.authenticator.signer() else { return not_found() };
+    respond::bytes(200, "application/jwk-set+json", signer.keys().to_string())
 }
 
 /// A document may have to be built first, which takes too long for the event loop.
@@ -124,7 +134,7 @@ pub(crate) fn not_found() -> Response<Body> {
 
 fn index(state: &ApiState) -> Response<Body> {
     let mut paths = state.documents.paths();
-    paths.extend(["/healthz", "/livez", "/metrics", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(["/.well-known/openid-configuration", "/healthz", "/livez", "/openid/v1/jwks", "/metrics", "/readyz", "/version"].map(str::to_owned));
     paths.sort();
     paths.dedup();
     respond::bytes(200, respond::JSON, json!({"paths": paths}).to_string())

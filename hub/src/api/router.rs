@@ -13,6 +13,7 @@ use ring::rand::SecureRandom;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::auth::{authenticate, authorize};
+use super::impersonate::impersonated;
 use super::negotiate::{Negotiated, negotiate};
 use super::query::Query;
 use super::request::{RequestInfo, ResourcePath, Verb};
@@ -109,7 +110,8 @@ where
         return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
-    authorize(&user, &info)?;
+    let user = impersonated(user, &parts.headers, &state.objects)?;
+    authorize(&user, &info, &query, &state.objects)?;
     let place = Arc::new(admit(&state, &info)?);
     let upgrade = parts.extensions.remove();
     let call = Call { state, user, query, headers: parts.headers, shutdown, upgrade, place: place.clone() };

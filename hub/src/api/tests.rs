@@ -106,7 +106,7 @@ async fn finish(response: Response<Body>) -> Answer {
 }
 
 fn admin() -> User {
-    User { name: "kubernetes-admin".into(), groups: vec!["system:masters".into()], uid: String::new() }
+    User { name: "kubernetes-admin".into(), groups: vec!["system:masters".into()], ..User::default() }
 }
 
 struct Tokens;

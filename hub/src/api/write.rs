@@ -15,6 +15,7 @@ use super::request::ResourcePath;
 use super::respond::{self, Body};
 use super::router::Call;
 use super::status::{Status, about, success};
+use super::virtuals;
 use crate::objects::{Error, Patch, Target, Written};
 use crate::registry::{Kind, discovery};
 use crate::store::Object;
@@ -60,9 +61,13 @@ pub(crate) async fn create(
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = write_options(&call.query, &call.user, "CreateOptions")?;
-    let (object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
+    let (mut object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
     options.duplicate_fields = duplicates;
-    let written = call.state.objects.create(&target(kind, path), object, &options).await?;
+    let target = target(kind, path);
+    if let Some(answer) = virtuals::create(call, &target, path, &mut object, &options) {
+        return answer;
+    }
+    let written = call.state.objects.create(&target, object, &options).await?;
     if path.subresource.is_empty() {
         return Ok(done(call, kind, path, &form, 201, written));
     }

@@ -1,5 +1,6 @@
 //! The controllers: pure functions from the state of the world to a plan, one file or folder each.
 
+pub mod aggregation;
 pub mod claim;
 pub mod deployment;
 pub mod event_ttl;
@@ -13,11 +14,13 @@ pub mod serviceaccount;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+pub mod token_secret;
 
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 
+use crate::auth::jwt::Signer;
 use crate::reconcile::{Controller, Liveness, Memo};
 use crate::registry::Registry;
 
@@ -32,6 +35,8 @@ pub struct Settings {
     pub node_grace: SignedDuration,
     /// The cluster's CA certificate, PEM.
     pub ca_pem: String,
+    /// What signs the tokens of service accounts.
+    pub signer: Arc<Signer>,
     /// The pods' network, shared out among nodes.
     pub pod_network: node::Cidr,
     /// Most ended pods that are kept.
@@ -40,7 +45,7 @@ pub struct Settings {
 
 /// Every controller, each to be run by [`crate::reconcile::run`] beside the scheduler.
 pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
-    let Settings { registry, liveness, node_grace, ca_pem, pod_network, max_ended_pods } = settings;
+    let Settings { registry, liveness, node_grace, ca_pem, signer, pod_network, max_ended_pods } = settings;
     // Pods are what there is most of, so their parsed form is shared.
     let pods = Arc::new(Memo::new(11_000));
     vec![
@@ -48,6 +53,8 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
         Arc::new(deployment::Deployments::new(Arc::clone(&pods))),
         Arc::new(namespace::Namespaces::new(&registry)),
         Arc::new(serviceaccount::ServiceAccounts),
+        Arc::new(token_secret::TokenSecrets::new(signer, &ca_pem)),
+        Arc::new(aggregation::Aggregation),
         Arc::new(serviceaccount::RootCa::new(ca_pem)),
         Arc::new(node::TaintEviction::new(liveness.started(), Arc::clone(&pods))),
         Arc::new(node::NodeLifecycle::new(liveness, node_grace, Arc::clone(&pods))),

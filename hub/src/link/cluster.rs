@@ -54,7 +54,7 @@ impl Cluster for Objects {
 }
 
 fn user(node: &NodeName) -> User {
-    User { name: format!("{NODE_PREFIX}{node}"), groups: vec![NODES.into()], uid: String::new() }
+    User { name: format!("{NODE_PREFIX}{node}"), groups: vec![NODES.into()], ..User::default() }
 }
 
 fn target(objects: &Objects, key: &Key, subresource: &str) -> Result<Target, Error> {

@@ -3,22 +3,20 @@
 use serde_json::Value;
 
 use super::{Error, FieldValidation, Target, WriteOptions, meta};
+use crate::registry::discovery;
 use crate::registry::schema::Schema;
 
 /// Checks that a body is of the kind that is written, decodes it by its schema and gives it the request's namespace.
 ///
 /// Returns the warnings that `fieldValidation` asks for.
 pub(super) fn decode(target: &Target, body: &mut Value, options: &WriteOptions) -> Result<Vec<String>, Error> {
-    let (api_version, kind) = match target.subresource.as_str() {
-        "scale" => ("autoscaling/v1".to_owned(), "Scale"),
-        "binding" => ("v1".to_owned(), "Binding"),
-        _ => (target.kind.api_version(), target.kind.kind),
+    let exchanged = discovery::subresource(&target.kind, &target.subresource);
+    let (api_version, kind) = match exchanged.exchanges.filter(|_| !target.subresource.is_empty()) {
+        Some(("", version, kind)) => (version.to_owned(), kind),
+        Some((group, version, kind)) => (format!("{group}/{version}"), kind),
+        None => (target.kind.api_version(), target.kind.kind),
     };
-    let schema = match target.subresource.as_str() {
-        "scale" => "io.k8s.api.autoscaling.v1.Scale",
-        "binding" => "io.k8s.api.core.v1.Binding",
-        _ => target.kind.schema,
-    };
+    let schema = exchanged.schema.filter(|_| !target.subresource.is_empty()).unwrap_or(target.kind.schema);
     identity(body, &api_version, kind)?;
     let warnings = fields(schema, body, &api_version, kind, options)?;
     body["apiVersion"] = api_version.into();

@@ -17,34 +17,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub use crate::auth::User;
 pub use error::Error;
 pub use meta::new_uid;
 pub use networks::Networks;
 
+use crate::auth::Authorizer;
 use crate::registry::{Kind, Registry};
 use crate::store::{Object, Snapshot, Store};
-
-/// Who asks.
-#[derive(Debug, Clone, Default)]
-pub struct User {
-    /// E.g. `kubernetes-admin`, `system:node:edge-1`.
-    pub name: String,
-    /// E.g. `system:masters`.
-    pub groups: Vec<String>,
-    /// May be empty.
-    pub uid: String,
-}
-
-impl User {
-    /// One of the hub's own parts, e.g. `deployment-controller` (`system:serviceaccount:kube-system:deployment-controller`).
-    pub fn component(name: &str) -> Self {
-        Self {
-            name: format!("system:serviceaccount:kube-system:{name}"),
-            groups: vec!["system:masters".into()],
-            uid: String::new(),
-        }
-    }
-}
 
 /// What a write is about.
 #[derive(Debug, Clone)]
@@ -142,6 +122,7 @@ pub struct Objects {
     store: Arc<dyn Store>,
     registry: Arc<Registry>,
     networks: Arc<Networks>,
+    authorizer: Arc<Authorizer>,
 }
 
 impl Objects {
@@ -154,12 +135,17 @@ impl Objects {
 
     /// Over a store, a table of kinds and the cluster's networks.
     pub fn new(store: Arc<dyn Store>, registry: Arc<Registry>, networks: Networks) -> Self {
-        Self { store, registry, networks: Arc::new(networks) }
+        Self { store, registry, networks: Arc::new(networks), authorizer: Arc::default() }
     }
 
     /// The table of kinds.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// Judges what users may do.
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.authorizer
     }
 
     /// The store, for reads and watches.
@@ -170,6 +156,15 @@ impl Objects {
     /// The stored object that a target names, as it now is.
     pub fn get(&self, target: &Target) -> Option<Arc<Object>> {
         self.store.snapshot().get(&target.key(&target.name)).cloned()
+    }
+
+    /// Checks that a body is of the kind that a target takes, and decodes it by its schema, for what is not stored.
+    /// Returns warnings.
+    ///
+    /// # Errors
+    /// [`Error::BadRequest`].
+    pub fn decode(&self, target: &Target, body: &mut Value, options: &WriteOptions) -> Result<Vec<String>, Error> {
+        decode::decode(target, body, options)
     }
 
     /// The newest committed state.

@@ -11,7 +11,7 @@ use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, dec
 use crate::registry::patch::{self, PatchError};
 use crate::registry::schema::Schema;
 use crate::registry::{FieldError, FieldErrorKind};
-use crate::store::{Expected, Key, Meta, Object, Op, StoreError, Write};
+use crate::store::{Expected, Key, Meta, Object, Op, Snapshot, StoreError, Write};
 
 /// How often a generated name that is taken is drawn again (apiserver `maxNameGenerationCreateAttempts`).
 const NAME_ATTEMPTS: usize = 8;
@@ -96,8 +96,9 @@ impl Objects {
         mut body: Value,
         options: &WriteOptions,
     ) -> Result<Arc<Object>, Error> {
+        admission::service_account::wait(self, target, &body).await;
         let snapshot = self.snapshot();
-        let request = admission::Request { target, old: None, user: &options.user, snapshot: &snapshot };
+        let request = self.admission(target, None, &snapshot, options);
         admission::admit(&request, &mut body)?;
         let _addresses = self.networks.allocate(target, &snapshot, &mut body, None).await?;
         target.invalid(&body, (target.kind.hooks.validate)(&body, None))?;
@@ -155,6 +156,16 @@ impl Objects {
         Err(target.conflict(MODIFIED))
     }
 
+    fn admission<'a>(
+        &'a self,
+        target: &'a Target,
+        old: Option<&'a Value>,
+        snapshot: &'a Snapshot,
+        options: &'a WriteOptions,
+    ) -> admission::Request<'a> {
+        admission::Request { target, old, snapshot, user: &options.user, authorizer: &self.authorizer }
+    }
+
     /// The stored object a request is about.
     pub(super) fn current(&self, target: &Target) -> Result<Arc<Object>, Error> {
         self.get(target).ok_or_else(|| target.not_found())
@@ -182,7 +193,7 @@ impl Objects {
         if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
             (target.kind.hooks.default)(&mut new);
             (target.kind.hooks.prepare_update)(&mut new, &old);
-            let request = admission::Request { target, old: Some(&old), user: &options.user, snapshot: &snapshot };
+            let request = self.admission(target, Some(&old), &snapshot, options);
             admission::admit(&request, &mut new)?;
             _addresses = self.networks.allocate(target, &snapshot, &mut new, Some(&old)).await?;
         }

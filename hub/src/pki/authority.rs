@@ -184,6 +184,15 @@ fn dated(mut params: CertificateParams, now: Timestamp, lifetime: Duration) -> R
     Ok(params)
 }
 
+/// Reads a P-256 key, or makes one, and gives it in PKCS #8 form.
+pub(super) fn signing_key(path: &Path) -> Result<Vec<u8>, PkiError> {
+    if files::read(path)?.is_none() {
+        let failed = |source| PkiError::Sign { name: "service accounts".into(), source };
+        files::write_private(path, KeyPair::generate().map_err(failed)?.serialize_pem().as_bytes())?;
+    }
+    Ok(read_key(path)?.0.serialize_der())
+}
+
 fn read_certificate(path: &Path) -> Result<(String, CertificateDer<'static>), PkiError> {
     let corrupt = || PkiError::Corrupt { path: path.to_owned(), what: "certificate" };
     let pem = String::from_utf8(files::read(path)?.unwrap_or_default()).map_err(|_| corrupt())?;

@@ -122,6 +122,7 @@ pub struct Pki {
     server: Pair,
     admin_token: String,
     tokens: Tokens,
+    account_key: Vec<u8>,
 }
 
 impl Pki {
@@ -141,7 +142,8 @@ impl Pki {
         files::write_private(&dir.join("admin.kubeconfig"), text.as_bytes())?;
         let admin_token = admin_token(&dir.join("admin.token"))?;
         let tokens = Tokens::open(dir, fingerprint(authority.der()))?;
-        Ok(Self { authority, server, admin_token, tokens })
+        let account_key = authority::signing_key(&pki.join("sa.key"))?;
+        Ok(Self { authority, server, admin_token, tokens, account_key })
     }
 
     /// The CA's certificate, PEM.
@@ -152,6 +154,11 @@ impl Pki {
     /// The CA's certificate, DER.
     pub fn ca_der(&self) -> &CertificateDer<'static> {
         self.authority.der()
+    }
+
+    /// The P-256 key (PKCS #8, DER) that signs the tokens of service accounts.
+    pub fn account_key(&self) -> &[u8] {
+        &self.account_key
     }
 
     /// The join tokens.

@@ -58,7 +58,7 @@ impl Registry {
             runtimeclass::kind,
             endpointslice::kind,
         ];
-        Self { kinds: rows.iter().map(|row| Arc::new(row())).collect() }
+        Self { kinds: rows.iter().map(|row| row()).chain(super::kinds::review::kinds()).map(Arc::new).collect() }
     }
 }
 

@@ -2,48 +2,94 @@
 
 use std::net::Ipv4Addr;
 
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use super::RunError;
-use crate::objects::{Objects, Target, User, WriteOptions};
+use crate::auth::{Rule, defaults};
+use crate::objects::{Error, Objects, Target, User, WriteOptions};
 
 /// Namespaces that every Kubernetes cluster has.
 const NAMESPACES: [&str; 4] = ["default", "kube-system", "kube-public", "kube-node-lease"];
+/// Priority classes that every Kubernetes cluster has.
+const PRIORITIES: [(&str, i64, &str); 2] = [
+    (
+        "system-cluster-critical",
+        2_000_000_000,
+        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+    ),
+    (
+        "system-node-critical",
+        2_000_001_000,
+        "Used for system critical pods that must not be moved from their current node.",
+    ),
+];
 
-/// Makes the namespaces and the `kubernetes` Service where they are missing.
+/// Makes the namespaces, the `kubernetes` Service, the priority classes and the default roles where they are missing.
 ///
 /// # Errors
 /// [`RunError::Bootstrap`].
 pub(super) async fn bootstrap(objects: &Objects, service: Ipv4Addr, api_port: u16) -> Result<(), RunError> {
-    for name in NAMESPACES {
-        ensure(objects, "Namespace", "", name, json!({})).await?;
-    }
+    try_join_all(NAMESPACES.map(|name| {
+        ensure(objects, "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+    }))
+    .await?;
+    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let spec = json!({
         "type": "ClusterIP", "clusterIP": service.to_string(),
         "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": api_port}],
     });
-    ensure(objects, "Service", "default", "kubernetes", spec).await
+    let metadata = json!({"name": "kubernetes", "labels": labels});
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
+    ensure(objects, "default", service).await?;
+    let priority = |(name, value, description): (&str, i64, &str)| {
+        json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
+            "description": description,
+        })
+    };
+    let mut rest: Vec<Value> = PRIORITIES.map(priority).into();
+    rest.extend(defaults::cluster_roles());
+    rest.extend(defaults::cluster_role_bindings());
+    try_join_all(rest.into_iter().map(|object| ensure(objects, "", object))).await?;
+    Ok(())
 }
 
-async fn ensure(
-    objects: &Objects,
-    kind: &'static str,
-    namespace: &str,
-    name: &'static str,
-    spec: Value,
-) -> Result<(), RunError> {
-    let failed = |source| RunError::Bootstrap { kind, name, source };
-    let missing = || failed(crate::objects::Error::BadRequest(format!("the table of kinds has no {kind}")));
-    let row = objects.registry().kind("v1", kind).cloned().ok_or_else(missing)?;
-    let target = Target { kind: row, namespace: namespace.into(), name: name.into(), subresource: String::new() };
-    if objects.get(&target).is_some() {
-        return Ok(());
-    }
-    let labels = json!({"component": "apiserver", "provider": "kubernetes"});
-    let metadata = if kind == "Service" { json!({"name": name, "labels": labels}) } else { json!({"name": name}) };
+/// Makes an object where it is missing, and completes a default role.
+async fn ensure(objects: &Objects, namespace: &str, object: Value) -> Result<(), RunError> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
+    let failed = |source| RunError::Bootstrap { kind: kind.clone(), name: name.clone(), source };
+    let missing = || failed(Error::BadRequest(format!("the table of kinds has no {kind}")));
+    let row = objects.registry().kind(&text(&object["apiVersion"]), &kind).cloned().ok_or_else(missing)?;
+    let target = Target { kind: row, namespace: namespace.into(), name: name.clone(), subresource: String::new() };
     let options = WriteOptions { user: User::component("bootstrap"), ..WriteOptions::default() };
-    objects.create(&target, json!({"metadata": metadata, "spec": spec}), &options).await.map_err(failed)?;
+    match objects.get(&target) {
+        None => objects.create(&target, object, &options).await.map_err(failed)?,
+        Some(stored) => match completed(stored.parse().unwrap_or_default(), &object) {
+            Some(completed) => objects.update(&target, completed, &options).await.map_err(failed)?,
+            None => return Ok(()),
+        },
+    };
     Ok(())
+}
+
+/// A stored default role with the rules that it lacks; `None` when it lacks none or is to be left alone.
+fn completed(mut stored: Value, wanted: &Value) -> Option<Value> {
+    if stored["metadata"]["annotations"][defaults::AUTOUPDATE] != "true" || wanted.get("rules").is_none() {
+        return None;
+    }
+    let read = |value: &Value| serde_json::from_value::<Vec<Rule>>(value.clone()).unwrap_or_default();
+    let mut rules = read(&stored["rules"]);
+    let before = rules.len();
+    for rule in read(&wanted["rules"]) {
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    let lacks = rules.len() > before;
+    stored["rules"] = json!(rules);
+    lacks.then_some(stored)
 }
 
 #[cfg(test)]
@@ -62,8 +108,19 @@ mod tests {
         let first = Ipv4Addr::new(10, 43, 0, 1);
         bootstrap(&objects, first, 6443).await.expect("an empty store takes them");
         let revision = objects.snapshot().revision();
-        assert_eq!(revision, 5);
+        assert!(revision > 30, "{revision}");
         bootstrap(&objects, first, 6443).await.expect("they are there");
         assert_eq!(objects.snapshot().revision(), revision);
+    }
+
+    #[test]
+    fn a_default_role_is_completed_unless_it_says_no() {
+        let rule = |verb: &str| json!({"verbs": [verb], "apiGroups": [""], "resources": ["pods"]});
+        let role = |update: &str, rules: Value| json!({"metadata": {"annotations": {defaults::AUTOUPDATE: update}}, "rules": rules});
+        let wanted = role("true", json!([rule("get"), rule("list")]));
+        let more = completed(role("true", json!([rule("watch"), rule("get")])), &wanted).unwrap();
+        assert_eq!(more["rules"], json!([rule("watch"), rule("get"), rule("list")]));
+        assert_eq!(completed(role("false", json!([])), &wanted), None);
+        assert_eq!(completed(wanted.clone(), &wanted), None);
     }
 }

@@ -219,7 +219,7 @@ impl Snapshot {
         &'a self,
         resource: &Resource,
         namespace: Option<&'a str>,
-    ) -> impl Iterator<Item = &'a Arc<Object>> + 'a {
+    ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let namespace = namespace.filter(|n| !n.is_empty());
         let resource = resource.clone();
         let start = Key { resource: resource.clone(), namespace: namespace.unwrap_or("").into(), name: "".into() };

@@ -30,6 +30,7 @@ pub(super) mod rbac;
 pub(super) mod replicaset;
 pub(super) mod replicationcontroller;
 pub(super) mod resourcequota;
+pub(super) mod review;
 pub(super) mod runtimeclass;
 pub(super) mod secret;
 pub(super) mod service;

@@ -20,7 +20,7 @@ pub(in crate::registry) fn kind() -> Kind {
         short_names: &["sa"],
         categories: &[],
         namespaced: true,
-        subresources: &[],
+        subresources: &["token"],
         schema: "io.k8s.api.core.v1.ServiceAccount",
         storage: "serviceaccounts".into(),
         hooks: Hooks {

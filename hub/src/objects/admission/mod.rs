@@ -3,10 +3,14 @@
 //! A plugin sees the request and the newest state, may change the object, and may refuse it. Webhooks will be
 //! further entries of the same list.
 
+mod escalation;
+pub(super) mod service_account;
+
 use serde_json::{Value, json};
 
 use super::error::{Error, not_found};
 use super::{Objects, Target, User, meta};
+use crate::auth::Authorizer;
 use crate::store::{Key, Snapshot};
 
 /// What a plugin sees.
@@ -16,18 +20,39 @@ pub(super) struct Request<'a> {
     pub(super) target: &'a Target,
     /// The stored object; `None` on create.
     pub(super) old: Option<&'a Value>,
-    /// Who writes.
-    pub(super) user: &'a User,
     /// The newest state.
     pub(super) snapshot: &'a Snapshot,
+    /// Who writes.
+    pub(super) user: &'a User,
+    /// Judges what users may do.
+    pub(super) authorizer: &'a Authorizer,
+}
+
+impl Request<'_> {
+    fn creates_pod(&self) -> bool {
+        self.old.is_none() && is_pod(self.target)
+    }
+}
+
+fn is_pod(target: &Target) -> bool {
+    &*target.kind.storage == Objects::PODS && target.subresource.is_empty()
+}
+
+fn refuse(request: &Request<'_>, object: &Value, detail: String) -> Error {
+    let name = meta::text(object, "name").to_owned();
+    Error::Forbidden { resource: request.target.kind.group_resource(), name, detail }
 }
 
 /// One plugin of the chain.
 type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
 
 /// The chain, in the order in which Kubernetes runs its own.
-const CHAIN: [(&str, Plugin); 2] =
-    [("NamespaceLifecycle", namespace_lifecycle), ("CertificateRequestor", certificate_requestor)];
+const CHAIN: [(&str, Plugin); 4] = [
+    ("NamespaceLifecycle", namespace_lifecycle),
+    ("ServiceAccount", service_account::check),
+    ("CertificateRequestor", certificate_requestor),
+    ("RBAC", escalation::check),
+];
 
 /// Runs the chain.
 pub(super) fn admit(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
@@ -40,7 +65,7 @@ pub(super) fn admit(request: &Request<'_>, object: &mut Value) -> Result<(), Err
 fn certificate_requestor(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
     let kind = &request.target.kind;
     if request.old.is_none() && kind.kind == "CertificateSigningRequest" {
-        let User { name, groups, uid } = request.user;
+        let User { name, groups, uid, .. } = request.user;
         object["spec"]["username"] = json!(name);
         object["spec"]["groups"] = json!(groups);
         object["spec"]["uid"] = json!(uid);

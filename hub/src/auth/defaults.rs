@@ -1,0 +1,274 @@
+//! The roles and bindings that every Kubernetes cluster has, as far as Skiff has what they are about.
+
+use serde_json::{Value, json};
+
+use super::rules::Rule;
+use super::{AUTHENTICATED, MASTERS};
+
+/// `apiVersion` of roles and bindings.
+pub const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
+/// The annotation that lets an administrator keep a default role from being completed at each start.
+pub const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
+
+const READ: &str = "get list watch";
+const WRITE: &str = "create delete deletecollection patch update";
+const EVERYTHING: &str = "create delete deletecollection get list patch update watch";
+
+/// Verbs, API groups (empty for the core group) and resources of a rule, each parted by spaces.
+type Row = (&'static str, &'static str, &'static str);
+
+/// A role: its name, which aggregated role it belongs to (`admin`, `edit`, `view` or none), its rules about resources.
+type Role = (&'static str, &'static str, &'static [Row]);
+
+const ROLES: &[Role] = &[
+    ("cluster-admin", "", &[("*", "*", "*")]),
+    (
+        "system:aggregate-to-admin",
+        "admin",
+        &[
+            ("create", "authorization.k8s.io", "localsubjectaccessreviews"),
+            (EVERYTHING, "rbac.authorization.k8s.io", "rolebindings roles"),
+        ],
+    ),
+    (
+        "system:aggregate-to-edit",
+        "edit",
+        &[
+            (READ, "", "pods/attach pods/exec pods/portforward pods/proxy secrets services/proxy"),
+            ("impersonate", "", "serviceaccounts"),
+            (WRITE, "", "pods pods/attach pods/exec pods/portforward pods/proxy"),
+            ("create", "", "pods/eviction serviceaccounts/token"),
+            (
+                WRITE,
+                "",
+                "configmaps events persistentvolumeclaims replicationcontrollers replicationcontrollers/scale secrets serviceaccounts services services/proxy",
+            ),
+            (
+                WRITE,
+                "apps",
+                "daemonsets deployments deployments/rollback deployments/scale replicasets replicasets/scale statefulsets statefulsets/scale",
+            ),
+            (WRITE, "autoscaling", "horizontalpodautoscalers"),
+            (WRITE, "batch", "cronjobs jobs"),
+            (WRITE, "networking.k8s.io", "ingresses networkpolicies"),
+            (WRITE, "policy", "poddisruptionbudgets"),
+            (EVERYTHING, "coordination.k8s.io", "leases"),
+        ],
+    ),
+    (
+        "system:aggregate-to-view",
+        "view",
+        &[
+            (
+                READ,
+                "",
+                "configmaps endpoints persistentvolumeclaims persistentvolumeclaims/status pods replicationcontrollers replicationcontrollers/scale serviceaccounts services services/status",
+            ),
+            (
+                READ,
+                "",
+                "bindings events limitranges namespaces/status pods/log pods/status replicationcontrollers/status resourcequotas resourcequotas/status",
+            ),
+            (READ, "", "namespaces"),
+            (READ, "discovery.k8s.io", "endpointslices"),
+            (
+                READ,
+                "apps",
+                "controllerrevisions daemonsets daemonsets/status deployments deployments/scale deployments/status replicasets replicasets/scale replicasets/status statefulsets statefulsets/scale statefulsets/status",
+            ),
+            (READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
+            (READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
+            (READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
+            (READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
+        ],
+    ),
+    (
+        "system:basic-user",
+        "",
+        &[
+            ("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
+            ("create", "authentication.k8s.io", "selfsubjectreviews"),
+        ],
+    ),
+    ("system:discovery", "", &[]),
+    ("system:public-info-viewer", "", &[]),
+    ("system:monitoring", "", &[]),
+    ("system:service-account-issuer-discovery", "", &[]),
+    ("system:node", "", NODE),
+    (
+        "system:node-bootstrapper",
+        "",
+        &[("create get list watch", "certificates.k8s.io", "certificatesigningrequests")],
+    ),
+    (
+        "system:auth-delegator",
+        "",
+        &[
+            ("create", "authentication.k8s.io", "tokenreviews"),
+            ("create", "authorization.k8s.io", "subjectaccessreviews"),
+        ],
+    ),
+    ("system:kube-scheduler", "", SCHEDULER),
+    ("system:kube-dns", "", &[("list watch", "", "endpoints services")]),
+    ("system:heapster", "", &[(READ, "", "events namespaces nodes pods"), (READ, "apps", "deployments")]),
+    (
+        "system:node-proxier",
+        "",
+        &[
+            ("list watch", "", "endpoints services"),
+            (READ, "", "nodes"),
+            ("list watch", "discovery.k8s.io", "endpointslices"),
+            ("create patch update", "", "events"),
+            ("create patch update", "events.k8s.io", "events"),
+        ],
+    ),
+    ("system:persistent-volume-provisioner", "", &[
+        ("create delete get list watch", "", "persistentvolumes"),
+        ("get list update watch", "", "persistentvolumeclaims"),
+        (READ, "storage.k8s.io", "storageclasses"),
+        ("watch", "", "events"),
+        ("create patch update", "", "events"),
+    ]),
+    (
+        "system:certificates.k8s.io:kube-apiserver-client-approver",
+        "",
+        &[("approve", "certificates.k8s.io", "signers")],
+    ),
+];
+
+const NODE: &[Row] = &[
+    ("create", "authentication.k8s.io", "tokenreviews"),
+    ("create", "authorization.k8s.io", "localsubjectaccessreviews subjectaccessreviews"),
+    (READ, "", "services"),
+    ("create get list watch", "", "nodes"),
+    ("patch update", "", "nodes/status"),
+    ("patch update", "", "nodes"),
+    ("create patch update", "", "events"),
+    ("create patch update", "events.k8s.io", "events"),
+    (READ, "", "pods"),
+    ("create delete", "", "pods"),
+    ("patch update", "", "pods/status"),
+    ("create", "", "pods/eviction"),
+    (READ, "", "configmaps secrets"),
+    ("get", "", "persistentvolumeclaims persistentvolumes"),
+    ("get", "", "endpoints"),
+    ("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
+    ("create delete get patch update", "coordination.k8s.io", "leases"),
+    ("get", "storage.k8s.io", "volumeattachments"),
+    ("create", "", "serviceaccounts/token"),
+    ("get", "", "serviceaccounts"),
+    (READ, "storage.k8s.io", "csidrivers"),
+    (READ, "node.k8s.io", "runtimeclasses"),
+];
+
+const SCHEDULER: &[Row] = &[
+    ("create patch update", "", "events"),
+    ("create patch update", "events.k8s.io", "events"),
+    ("create get list update watch", "coordination.k8s.io", "leases"),
+    (READ, "", "nodes"),
+    ("delete get list watch", "", "pods"),
+    ("create", "", "bindings pods/binding"),
+    ("patch update", "", "pods/status"),
+    (READ, "", "namespaces replicationcontrollers services"),
+    (READ, "apps", "replicasets statefulsets"),
+    (READ, "policy", "poddisruptionbudgets"),
+    (READ, "", "persistentvolumeclaims persistentvolumes"),
+    ("create", "authentication.k8s.io", "tokenreviews"),
+    ("create", "authorization.k8s.io", "subjectaccessreviews"),
+    (READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities storageclasses"),
+];
+
+/// Roles that are put together from others: name, and the label by which they in turn belong to another one.
+const AGGREGATED: [(&str, &str); 3] = [("admin", ""), ("edit", "admin"), ("view", "edit")];
+
+/// Paths that roles may read.
+const PATHS: [(&str, &[&str]); 5] = [
+    ("cluster-admin", &["*"]),
+    (
+        "system:discovery",
+        &["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"],
+    ),
+    ("system:public-info-viewer", &["/healthz", "/livez", "/readyz", "/version", "/version/"]),
+    (
+        "system:monitoring",
+        &["/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/metrics/slis", "/readyz", "/readyz/*"],
+    ),
+    (
+        "system:service-account-issuer-discovery",
+        &["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"],
+    ),
+];
+
+/// Bindings of cluster roles: name (of binding and role), and subjects as (kind, name).
+const BINDINGS: &[(&str, &[(&str, &str)])] = &[
+    ("cluster-admin", &[("Group", MASTERS)]),
+    ("system:basic-user", &[("Group", AUTHENTICATED)]),
+    ("system:discovery", &[("Group", AUTHENTICATED)]),
+    ("system:kube-dns", &[("ServiceAccount", "kube-dns")]),
+    ("system:kube-scheduler", &[("User", "system:kube-scheduler")]),
+    ("system:monitoring", &[("Group", "system:monitoring")]),
+    // Nodes have the node authorizer; the binding is there, as in Kubernetes, for its name.
+    ("system:node", &[]),
+    ("system:node-proxier", &[("User", "system:kube-proxy")]),
+    ("system:public-info-viewer", &[("Group", AUTHENTICATED), ("Group", "system:unauthenticated")]),
+    ("system:service-account-issuer-discovery", &[("Group", "system:serviceaccounts")]),
+];
+
+/// Rules that allow everything.
+pub fn everything() -> Value {
+    json!([{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, {"verbs": ["*"], "nonResourceURLs": ["*"]}])
+}
+
+/// The rules of the node authorizer.
+pub(super) fn node_rules() -> &'static [Rule] {
+    static RULES: std::sync::LazyLock<Vec<Rule>> = std::sync::LazyLock::new(|| NODE.iter().map(rule).collect());
+    &RULES
+}
+
+/// All default ClusterRoles.
+pub fn cluster_roles() -> Vec<Value> {
+    let plain = ROLES.iter().map(|(name, aggregate, rows)| {
+        let mut rules: Vec<Value> = rows.iter().map(|row| json!(rule(row))).collect();
+        rules.extend(PATHS.iter().filter(|(role, _)| role == name).map(|(role, paths)| {
+            let verb = if *role == "cluster-admin" { "*" } else { "get" };
+            json!({"nonResourceURLs": paths, "verbs": [verb]})
+        }));
+        object("ClusterRole", name, aggregate, json!({"rules": rules}))
+    });
+    let aggregated = AGGREGATED.iter().map(|(name, aggregate)| {
+        let label = format!("rbac.authorization.k8s.io/aggregate-to-{name}");
+        let selectors = json!([{"matchLabels": {label: "true"}}]);
+        object("ClusterRole", name, aggregate, json!({"aggregationRule": {"clusterRoleSelectors": selectors}}))
+    });
+    plain.chain(aggregated).collect()
+}
+
+/// All default ClusterRoleBindings.
+pub fn cluster_role_bindings() -> Vec<Value> {
+    let subject = |(kind, name): &(&str, &str)| match *kind {
+        "ServiceAccount" => json!({"kind": kind, "name": name, "namespace": "kube-system"}),
+        _ => json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}),
+    };
+    let binding = |(name, subjects): &(&str, &[(&str, &str)])| {
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
+        let subjects: Vec<Value> = subjects.iter().map(subject).collect();
+        object("ClusterRoleBinding", name, "", json!({"roleRef": role, "subjects": subjects}))
+    };
+    BINDINGS.iter().map(binding).collect()
+}
+
+fn object(kind: &str, name: &str, aggregate: &str, fields: Value) -> Value {
+    let mut labels = json!({"kubernetes.io/bootstrapping": "rbac-defaults"});
+    if !aggregate.is_empty() {
+        labels[format!("rbac.authorization.k8s.io/aggregate-to-{aggregate}")] = "true".into();
+    }
+    let metadata = json!({"name": name, "labels": labels, "annotations": {AUTOUPDATE: "true"}});
+    let mut object = json!({"apiVersion": API_VERSION, "kind": kind, "metadata": metadata});
+    json_patch::merge(&mut object, &fields);
+    object
+}
+
+fn rule((verbs, groups, resources): &Row) -> Rule {
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect();
+    Rule { verbs: words(verbs), api_groups: words(groups), resources: words(resources), ..Rule::default() }
+}

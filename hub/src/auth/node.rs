@@ -1,0 +1,168 @@
+//! What a node may do through the API: see and report itself and its pods, and read what its pods refer to.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::rules::Rule;
+use super::{Attributes, Decision, NODES, User, defaults, nullable};
+use crate::store::{Key, Snapshot};
+
+/// Prefix of a node's user name.
+pub const NODE_PREFIX: &str = "system:node:";
+const NO_RELATION: &str = "no relationship found between node";
+
+/// The node that a user is; `None` for everyone else.
+pub fn node_name(user: &User) -> Option<&str> {
+    let name = user.name.strip_prefix(NODE_PREFIX).filter(|n| !n.is_empty())?;
+    user.groups.iter().any(|g| g == NODES).then_some(name)
+}
+
+/// Judges a node's request.
+pub(super) fn authorize(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Decision {
+    let judged = match (wanted.group, wanted.resource) {
+        _ if !wanted.is_resource() => Ok(()),
+        ("", "secrets" | "configmaps") => related_namespaced(node, wanted, snapshot),
+        ("", "persistentvolumeclaims") if wanted.verb == "get" => related(node, wanted, snapshot),
+        ("", "serviceaccounts") => account(node, wanted, snapshot),
+        ("", "nodes") => own_node(node, wanted),
+        ("", "pods") => own_pod(node, wanted, snapshot),
+        ("coordination.k8s.io", "leases") => own_lease(node, wanted),
+        _ => Ok(()),
+    };
+    let ruled = || defaults::node_rules().iter().any(|rule: &Rule| rule.allows(wanted));
+    match judged {
+        Ok(()) => Decision { allowed: ruled(), reason: String::new() },
+        Err(reason) => Decision { allowed: false, reason },
+    }
+}
+
+fn related_namespaced(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(), String> {
+    if !matches!(wanted.verb, "get" | "list" | "watch") {
+        return Err("can only read resources of this type".into());
+    }
+    if wanted.namespace.is_empty() {
+        return Err("can only read namespaced object of this type".into());
+    }
+    related(node, wanted, snapshot)
+}
+
+/// Whether a pod of the node refers to what is asked for.
+fn related(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(), String> {
+    if wanted.name.is_empty() {
+        return Err("No Object name found".into());
+    }
+    if !wanted.subresource.is_empty() {
+        return Err("cannot get subresource".into());
+    }
+    let found = pods_of(node, wanted.namespace, snapshot).any(|pod| pod.refers_to(wanted.resource, wanted.name));
+    if found { Ok(()) } else { Err(unrelated(node)) }
+}
+
+fn unrelated(node: &str) -> String {
+    format!("{NO_RELATION} '{node}' and this object")
+}
+
+/// Tokens are made for the accounts of the node's pods only.
+fn account(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(), String> {
+    if wanted.verb == "get" && wanted.subresource.is_empty() {
+        return related(node, wanted, snapshot);
+    }
+    if wanted.verb != "create" || wanted.subresource != "token" {
+        return Err("can only get individual resources of this type, or create their tokens".into());
+    }
+    let found = pods_of(node, wanted.namespace, snapshot).any(|pod| pod.spec.service_account_name == wanted.name);
+    if found { Ok(()) } else { Err(unrelated(node)) }
+}
+
+fn own_node(node: &str, wanted: &Attributes<'_>) -> Result<(), String> {
+    if wanted.name == node || (wanted.verb == "create" && wanted.name.is_empty()) {
+        return Ok(());
+    }
+    Err(format!("node '{node}' cannot {} '{}', only its own Node object", wanted.verb, wanted.name))
+}
+
+fn own_pod(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(), String> {
+    match wanted.verb {
+        "list" | "watch" | "deletecollection" if wanted.node == node => Ok(()),
+        "list" | "watch" if wanted.name.is_empty() => {
+            Err("can only list/watch pods with spec.nodeName field selector".into())
+        }
+        "create" if wanted.subresource.is_empty() => Ok(()),
+        _ => {
+            let key = Key {
+                resource: "pods".into(),
+                namespace: wanted.namespace.into(),
+                name: wanted.name.into(),
+            };
+            let pod = snapshot.get(&key).and_then(|o| o.parse::<Pod>().ok());
+            if pod.is_some_and(|p| p.spec.node_name == node) { Ok(()) } else { Err(unrelated(node)) }
+        }
+    }
+}
+
+fn own_lease(node: &str, wanted: &Attributes<'_>) -> Result<(), String> {
+    if wanted.namespace != "kube-node-lease" {
+        return Err("can only access leases in the \"kube-node-lease\" system namespace".into());
+    }
+    if wanted.verb == "create" || wanted.name == node {
+        return Ok(());
+    }
+    Err("can only access node lease with the same name as the requesting node".into())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Pod {
+    #[serde(deserialize_with = "nullable")]
+    spec: PodSpec,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PodSpec {
+    #[serde(deserialize_with = "nullable")]
+    node_name: String,
+    #[serde(deserialize_with = "nullable")]
+    service_account_name: String,
+    #[serde(flatten)]
+    rest: serde_json::Map<String, Value>,
+}
+
+fn pods_of<'a>(node: &'a str, namespace: &'a str, snapshot: &'a Snapshot) -> impl Iterator<Item = Pod> + 'a {
+    let pods = snapshot.list(&"pods".into(), Some(namespace));
+    pods.filter_map(|o| o.parse::<Pod>().ok()).filter(move |pod| pod.spec.node_name == node)
+}
+
+impl Pod {
+    fn refers_to(&self, resource: &str, name: &str) -> bool {
+        let rest = |field: &str| self.spec.rest.get(field).unwrap_or(&Value::Null);
+        match resource {
+            "serviceaccounts" => self.spec.service_account_name == name,
+            "persistentvolumeclaims" => mentions(rest("volumes"), &["claimName"], name),
+            "secrets" => {
+                let fields = &["secretName", "secretRef", "secretKeyRef", "secret", "nodePublishSecretRef"];
+                let pulls = rest("imagePullSecrets").as_array().into_iter().flatten();
+                pulls.filter_map(|p| p["name"].as_str()).any(|n| n == name) || self.anywhere(fields, name)
+            }
+            "configmaps" => self.anywhere(&["configMap", "configMapRef", "configMapKeyRef"], name),
+            _ => false,
+        }
+    }
+
+    fn anywhere(&self, fields: &[&str], name: &str) -> bool {
+        let places = ["volumes", "containers", "initContainers", "ephemeralContainers"];
+        places.iter().filter_map(|p| self.spec.rest.get(*p)).any(|value| mentions(value, fields, name))
+    }
+}
+
+/// Whether one of these fields, at any depth, is the name or an object of that name.
+fn mentions(value: &Value, fields: &[&str], name: &str) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| mentions(item, fields, name)),
+        Value::Object(map) => map.iter().any(|(field, inner)| {
+            let named = inner.as_str() == Some(name) || inner["name"].as_str() == Some(name);
+            (fields.contains(&field.as_str()) && named) || mentions(inner, fields, name)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
