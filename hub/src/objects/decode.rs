@@ -9,22 +9,22 @@ use crate::registry::schema::Schema;
 ///
 /// Returns the warnings that `fieldValidation` asks for.
 pub(super) fn decode(target: &Target, body: &mut Value, options: &WriteOptions) -> Result<Vec<String>, Error> {
-    let (api_version, kind) = match target.subresource.as_str() {
-        "scale" => ("autoscaling/v1".to_owned(), "Scale"),
-        "binding" => ("v1".to_owned(), "Binding"),
-        _ => (target.kind.api_version(), target.kind.kind),
-    };
-    let schema = match target.subresource.as_str() {
-        "scale" => "io.k8s.api.autoscaling.v1.Scale",
-        "binding" => "io.k8s.api.core.v1.Binding",
-        _ => target.kind.schema,
-    };
+    let (api_version, kind, schema) = body_type(target);
     identity(body, &api_version, kind)?;
     let warnings = fields(schema, body, &api_version, kind, options)?;
     body["apiVersion"] = api_version.into();
     body["kind"] = kind.into();
     names(target, body)?;
     Ok(warnings)
+}
+
+/// apiVersion, kind and schema of what a target is written by.
+pub(super) fn body_type(target: &Target) -> (String, &'static str, &'static str) {
+    match target.subresource.as_str() {
+        "scale" => ("autoscaling/v1".to_owned(), "Scale", "io.k8s.api.autoscaling.v1.Scale"),
+        "binding" => ("v1".to_owned(), "Binding", "io.k8s.api.core.v1.Binding"),
+        _ => (target.kind.api_version(), target.kind.kind, target.kind.schema),
+    }
 }
 
 fn identity(body: &Value, api_version: &str, kind: &str) -> Result<(), Error> {
@@ -68,7 +68,8 @@ fn fields(
     }
 }
 
-fn names(target: &Target, body: &mut Value) -> Result<(), Error> {
+/// Gives a body the name and namespace of the request, which it may leave out but not contradict.
+pub(super) fn names(target: &Target, body: &mut Value) -> Result<(), Error> {
     let namespace = meta::text(body, "namespace").to_owned();
     if target.kind.namespaced {
         if !namespace.is_empty() && namespace != target.namespace {

@@ -41,7 +41,11 @@ async fn ensure(
     }
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let metadata = if kind == "Service" { json!({"name": name, "labels": labels}) } else { json!({"name": name}) };
-    let options = WriteOptions { user: User::component("bootstrap"), ..WriteOptions::default() };
+    let options = WriteOptions {
+        user: User::component("bootstrap"),
+        field_manager: "kube-apiserver".into(),
+        ..WriteOptions::default()
+    };
     objects.create(&target, json!({"metadata": metadata, "spec": spec}), &options).await.map_err(failed)?;
     Ok(())
 }
