@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::kinds::Definitions;
 use crate::merge_keys;
-use crate::model::{Field, Model, Strategy, Struct, Type};
+use crate::model::{Field, Model, Parts, Strategy, Struct, Type};
 use crate::proto_fields::ProtoFields;
 
 /// Definitions that decode by rules of their own instead of field by field.
@@ -28,7 +28,10 @@ pub(crate) fn encode(definitions: &Definitions, proto: &ProtoFields) -> Result<V
         .names
         .clone()
         .into_iter()
-        .map(|name| Ok(Struct { name, fields: builder.fields(name, &definitions[name])? }))
+        .map(|name| {
+            let fields = builder.fields(name, &definitions[name])?;
+            Ok(Struct { name, atomic: merge_keys::atomic_struct(name), fields })
+        })
         .collect::<Result<_, String>>()?;
     Ok(postcard::to_stdvec(&Model { structs, elements: builder.elements, strategies: builder.strategies })?)
 }
@@ -94,11 +97,21 @@ impl<'a> Builder<'a> {
     }
 
     fn strategy(&mut self, name: &str, field: &str) -> Result<u8, String> {
-        let strategy = merge_keys::fact(name, field).map_or_else(Strategy::default, |fact| Strategy {
+        let mut strategy = merge_keys::fact(name, field).map_or_else(Strategy::default, |fact| Strategy {
             merge: fact.strategy.contains("merge"),
             retain_keys: fact.strategy.contains("retainKeys"),
             key: fact.key,
+            parts: match fact.list_type {
+                "map" => Parts::Keyed(fact.list_keys.to_vec()),
+                "set" => Parts::Set,
+                _ => Parts::OfType,
+            },
         });
+        match merge_keys::atomic_field(name, field) {
+            Some(true) => strategy.parts = Parts::Atomic,
+            Some(false) => strategy.parts = Parts::Granular,
+            None => {}
+        }
         let index = self.strategies.iter().position(|known| *known == strategy).unwrap_or_else(|| {
             self.strategies.push(strategy);
             self.strategies.len() - 1

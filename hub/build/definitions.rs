@@ -41,11 +41,17 @@ fn text(name: &str, schema: &Value) -> Result<String, Box<dyn Error>> {
             add_facts(name, field, property);
         }
     }
+    if merge_keys::atomic_struct(name) {
+        schema["x-kubernetes-map-type"] = "atomic".into();
+    }
     mark_references(&mut schema);
     Ok(replace_marks(&serde_json::to_string(&schema)?))
 }
 
 fn add_facts(name: &str, field: &str, property: &mut Value) {
+    if let Some(atomic) = merge_keys::atomic_field(name, field) {
+        property["x-kubernetes-map-type"] = if atomic { "atomic" } else { "granular" }.into();
+    }
     let (Some(fact), Some(property)) = (merge_keys::fact(name, field), property.as_object_mut()) else { return };
     let mut set = |key: &str, value: &str| {
         if !value.is_empty() {

@@ -117,18 +117,77 @@ const FACTS: &[Fact] = &[
     applied("certificates.v1.CertificateSigningRequestStatus", "conditions", &["type"]),
 ];
 
+/// Structs that server-side apply owns as a whole (`+structType=atomic`).
+const ATOMIC_STRUCTS: &[&str] = &[
+    "autoscaling.v1.CrossVersionObjectReference",
+    "core.v1.ConfigMapKeySelector",
+    "core.v1.EndpointAddress",
+    "core.v1.EndpointPort",
+    "core.v1.LocalObjectReference",
+    "core.v1.NodeSelector",
+    "core.v1.NodeSelectorTerm",
+    "core.v1.ObjectFieldSelector",
+    "core.v1.ObjectReference",
+    "core.v1.ResourceFieldSelector",
+    "core.v1.ScopeSelector",
+    "core.v1.SecretKeySelector",
+    "core.v1.SecretReference",
+    "core.v1.TopologySelectorTerm",
+    "core.v1.TypedLocalObjectReference",
+    "discovery.v1.EndpointPort",
+    "meta.v1.LabelSelector",
+    "meta.v1.OwnerReference",
+    "rbac.v1.RoleRef",
+    "rbac.v1.Subject",
+];
+
+/// Maps and structs that server-side apply owns as a whole in this place (`+mapType=atomic`).
+const ATOMIC_FIELDS: &[(&str, &str)] = &[
+    ("core.v1.PodSpec", "nodeSelector"),
+    ("core.v1.ReplicationControllerSpec", "selector"),
+    ("core.v1.ServiceSpec", "selector"),
+    ("node.v1.Scheduling", "nodeSelector"),
+    ("storage.v1.VolumeAttachmentStatus", "attachmentMetadata"),
+];
+
+/// Structs that are atomic but for these places (`+structType=granular`).
+const GRANULAR_FIELDS: &[(&str, &str)] = &[("core.v1.PersistentVolumeSpec", "claimRef")];
+
+/// Whether server-side apply owns every struct of a type as a whole.
+pub(crate) fn atomic_struct(definition: &str) -> bool {
+    ATOMIC_STRUCTS.contains(&short(definition))
+}
+
+/// Whether server-side apply owns a map or struct in a field as a whole; `None` where its type decides.
+pub(crate) fn atomic_field(definition: &str, field: &str) -> Option<bool> {
+    let place = (short(definition), field);
+    let atomic = ATOMIC_FIELDS.contains(&place);
+    (atomic || GRANULAR_FIELDS.contains(&place)).then_some(atomic)
+}
+
 /// How a field merges, where it is not replaced as a whole.
 pub(crate) fn fact(definition: &str, field: &str) -> Option<&'static Fact> {
     let short = short(definition);
     FACTS.iter().find(|fact| fact.ty == short && fact.field == field)
 }
 
-/// Every fact must name a field that exists, so that a typing error fails the build.
+/// Every fact must name a type and field that exists, so that a typing error fails the build.
 pub(crate) fn check(definitions: &Definitions) -> Result<(), String> {
     let missing = |fact: &&Fact| {
         !definitions.iter().any(|(name, schema)| short(name) == fact.ty && !schema["properties"][fact.field].is_null())
     };
-    FACTS.iter().find(missing).map_or(Ok(()), |fact| Err(format!("no field {}.{}", fact.ty, fact.field)))
+    if let Some(fact) = FACTS.iter().find(missing) {
+        return Err(format!("no field {}.{}", fact.ty, fact.field));
+    }
+    let known = |ty: &str| definitions.keys().any(|name| short(name) == ty);
+    if let Some(ty) = ATOMIC_STRUCTS.iter().find(|ty| !known(ty)) {
+        return Err(format!("no type {ty}"));
+    }
+    let field = |(ty, field): &(&str, &str)| {
+        definitions.iter().any(|(name, schema)| short(name) == *ty && !schema["properties"][*field].is_null())
+    };
+    let place = ATOMIC_FIELDS.iter().chain(GRANULAR_FIELDS).find(|place| !field(place));
+    place.map_or(Ok(()), |(ty, field)| Err(format!("no field {ty}.{field}")))
 }
 
 fn short(definition: &str) -> &str {

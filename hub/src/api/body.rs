@@ -38,6 +38,13 @@ pub(crate) fn object(headers: &HeaderMap, body: &[u8], kind: &str) -> Result<(Va
     parse(headers, body).map_err(|e| e.status(|cause| unrecognized(kind, cause, body)))
 }
 
+/// Parses a configuration to apply, which is YAML or, as clients send it, JSON; and lists the fields that it names
+/// more than once.
+pub(crate) fn configuration(body: &[u8]) -> Result<(Value, Vec<String>), Status> {
+    let parsed = parse_body(body, ContentType::Json).or_else(|_| parse_body(body, ContentType::Yaml));
+    parsed.map_err(|e| Refusal::Decode(e).status(|cause| format!("error decoding YAML: {cause}")))
+}
+
 /// The `DeleteOptions` in a body; `None` for an empty body.
 pub(crate) fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<Value>, Status> {
     if body.iter().all(u8::is_ascii_whitespace) {

@@ -1,6 +1,8 @@
 //! The options of requests (`ListOptions`, `DeleteOptions`, …), read from the query or the body and checked as
 //! apiserver checks them.
 
+use hyper::HeaderMap;
+use hyper::header::USER_AGENT;
 use serde::Deserialize;
 
 use skiff_shared::selector::{FieldSelector, LabelSelector};
@@ -170,20 +172,34 @@ fn check_fields(kind: &Kind, selector: &FieldSelector) -> Result<(), Status> {
     }
 }
 
-/// The options of a write; `kind` is `CreateOptions`, `UpdateOptions` or `PatchOptions`.
+/// Stands for the `PatchOptions` of server-side apply, which have rules of their own.
+pub(crate) const APPLY: &str = "ApplyOptions";
+
+/// Longest name of a field manager, in bytes.
+const MAX_FIELD_MANAGER: usize = 128;
+
+/// The options of a write; `kind` is `CreateOptions`, `UpdateOptions`, `PatchOptions` or [`APPLY`].
 pub(crate) fn write_options(query: &Query, user: &User, kind: &str) -> Result<WriteOptions, Status> {
     let mut errors = Vec::new();
     let dry_run = dry_run(query.all("dryRun"), &mut errors);
     let field_manager = query.get("fieldManager").unwrap_or_default().to_owned();
-    if field_manager.len() > 128 {
+    if field_manager.len() > MAX_FIELD_MANAGER {
         errors.push(FieldError {
             field: "fieldManager".into(),
             kind: FieldErrorKind::TooLong,
             detail: "may not be more than 128 bytes".into(),
         });
     }
-    if kind == "PatchOptions" && query.get("force").is_some() {
-        errors.push(forbidden("force", "may not be specified for non-apply patch"));
+    match kind {
+        "PatchOptions" if query.get("force").is_some() => {
+            errors.push(forbidden("force", "may not be specified for non-apply patch"));
+        }
+        APPLY if field_manager.is_empty() => errors.push(FieldError {
+            field: "fieldManager".into(),
+            kind: FieldErrorKind::Required,
+            detail: "is required for apply patch".into(),
+        }),
+        _ => {}
     }
     let field_validation = match query.get("fieldValidation") {
         None | Some("Warn") => FieldValidation::Warn,
@@ -197,8 +213,22 @@ pub(crate) fn write_options(query: &Query, user: &User, kind: &str) -> Result<Wr
     if errors.is_empty() {
         Ok(WriteOptions { user: user.clone(), dry_run, field_manager, field_validation, duplicate_fields: Vec::new() })
     } else {
-        Err(Status::invalid_options(kind, &errors))
+        Err(Status::invalid_options(if kind == APPLY { "PatchOptions" } else { kind }, &errors))
     }
+}
+
+/// Under this name Kubernetes records a client that does not say who it is: the product of its user agent.
+pub(crate) fn user_agent_manager(headers: &HeaderMap) -> String {
+    let agent = headers.get(USER_AGENT).map(|agent| String::from_utf8_lossy(agent.as_bytes())).unwrap_or_default();
+    let product = agent.split('/').next().unwrap_or_default().chars().filter(|c| !c.is_control());
+    let mut manager = String::new();
+    for c in product {
+        if manager.len() + c.len_utf8() > MAX_FIELD_MANAGER {
+            break;
+        }
+        manager.push(c);
+    }
+    manager
 }
 
 /// `dryRun`: nothing, or `All`.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::objects::Error;
 use crate::registry::FieldError;
+use crate::registry::apply::{ApplyError, Conflict};
 use crate::store::{Key, Revision, StoreError};
 
 /// A refusal as a client sees it. [`Status::to_json`] is the body of the answer.
@@ -135,6 +136,18 @@ impl Status {
             "UnsupportedMediaType",
             format!("the body of the request was in an unknown format - accepted media types include: {list}"),
         )
+    }
+
+    /// 409: a configuration is not applied because others own what it would change.
+    fn apply_conflict(conflicts: Vec<Conflict>) -> Self {
+        let cause = |conflict: &Conflict| Cause {
+            reason: "FieldManagerConflict",
+            message: format!("conflict with {}", conflict.with),
+            field: conflict.path.clone(),
+        };
+        let causes = conflicts.iter().map(cause).collect();
+        Self::new(409, "Conflict", ApplyError::Conflicts(conflicts).to_string())
+            .with(Details { causes, ..Details::default() })
     }
 
     /// 422 for an object or for options; `kind` without its group.
@@ -269,6 +282,8 @@ impl From<Error> for Status {
                 let message = format!("Operation cannot be fulfilled on {resource} {name:?}: {detail}");
                 Self::new(409, "Conflict", message).with(about(&resource, &name))
             }
+            Error::Apply(ApplyError::Conflicts(conflicts)) => Self::apply_conflict(conflicts),
+            Error::Apply(malformed @ ApplyError::Malformed(_)) => Self::bad_request(malformed.to_string()),
             Error::Invalid { kind, group, name, errors } => {
                 let bare = kind.strip_suffix(&format!(".{group}")).unwrap_or(&kind);
                 Self::invalid(&group, bare, &name, &errors)

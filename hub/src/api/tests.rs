@@ -1,5 +1,6 @@
 //! The API as a client meets it: requests in, answers out, over a small table of kinds and a volatile store.
 
+mod apply;
 mod connect;
 mod pod;
 mod reads;

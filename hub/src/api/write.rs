@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::body;
 use super::negotiate::Negotiated;
-use super::options::{ListOptions, delete_options, write_options};
+use super::options::{APPLY, ListOptions, delete_options, user_agent_manager, write_options};
 use super::read::{Page, answer, one, page, scope};
 use super::render::ListMeta;
 use super::request::ResourcePath;
@@ -16,13 +16,14 @@ use super::respond::{self, Body};
 use super::router::Call;
 use super::status::{Status, about, success};
 use super::virtuals;
-use crate::objects::{Error, Patch, Target, Written};
+use crate::objects::{Applied, Configuration, Error, FieldValidation, Patch, Target, WriteOptions, Written};
 use crate::registry::{Kind, discovery};
 use crate::store::Object;
 
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// Resources whose deletion answers with the object even when it is gone; others answer with a `Status`.
 const RETURN_DELETED: [&str; 7] = [
@@ -60,7 +61,7 @@ pub(crate) async fn create(
     bytes: &Bytes,
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
-    let mut options = write_options(&call.query, &call.user, "CreateOptions")?;
+    let mut options = options(call, "CreateOptions")?;
     let (mut object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
     options.duplicate_fields = duplicates;
     let target = target(kind, path);
@@ -84,7 +85,7 @@ pub(crate) async fn update(
     bytes: &Bytes,
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
-    let mut options = write_options(&call.query, &call.user, "UpdateOptions")?;
+    let mut options = options(call, "UpdateOptions")?;
     let (object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
     options.duplicate_fields = duplicates;
     let written = call.state.objects.update(&target(kind, path), object, &options).await?;
@@ -99,10 +100,37 @@ pub(crate) async fn patch(
     bytes: &Bytes,
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
-    let patch = parse_patch(body::media_type(&call.headers), bytes)?;
-    let options = write_options(&call.query, &call.user, "PatchOptions")?;
+    let media_type = body::media_type(&call.headers);
+    if media_type == APPLY_PATCH {
+        return apply(call, kind, path, bytes).await;
+    }
+    let patch = parse_patch(media_type, bytes)?;
+    let options = options(call, "PatchOptions")?;
     let written = call.state.objects.patch(&target(kind, path), &patch, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))
+}
+
+/// Applies a configuration: server-side apply.
+async fn apply(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes) -> Result<Response<Body>, Status> {
+    let form = call.form()?;
+    let mut options = options(call, APPLY)?;
+    let (object, duplicates) = body::configuration(bytes)?;
+    if options.field_validation == FieldValidation::Strict && !duplicates.is_empty() {
+        return Err(Status::bad_request(format!("error strict decoding YAML: {}", duplicates.join(", "))));
+    }
+    options.duplicate_fields = duplicates;
+    let configuration = Configuration { object, force: call.query.flag("force") };
+    let Applied { written, created } = call.state.objects.apply(&target(kind, path), configuration, &options).await?;
+    Ok(done(call, kind, path, &form, if created { 201 } else { 200 }, written))
+}
+
+/// The options of a write. A client that does not name itself as a field manager goes by its user agent.
+fn options(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
+    let mut options = write_options(&call.query, &call.user, kind)?;
+    if options.field_manager.is_empty() {
+        options.field_manager = user_agent_manager(&call.headers);
+    }
+    Ok(options)
 }
 
 /// Reads a patch by its content type.
@@ -113,7 +141,7 @@ fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<Patch, Status> {
         JSON_PATCH => serde_json::from_slice(bytes).map(Patch::Json).map_err(wrong),
         MERGE_PATCH => object().map(Patch::Merge),
         STRATEGIC_PATCH => object().map(Patch::Strategic),
-        _ => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH])),
+        _ => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH])),
     }
 }
 
@@ -200,7 +228,6 @@ mod tests {
             (MERGE_PATCH, "[]", "400"),
             (MERGE_PATCH, "{", "400"),
             (STRATEGIC_PATCH, r#"{"a":1}"#, "strategic"),
-            ("application/apply-patch+yaml", "a: 1", "415"),
             ("application/json", "{}", "415"),
             ("", "{}", "415"),
         ] {

@@ -10,6 +10,9 @@ use crate::objects::{DeleteOptions, Error, Objects, Target, User, WriteOptions};
 use crate::pki::{NODE_PREFIX, NODES};
 use crate::store::{Key, Store};
 
+/// Under this name Kubernetes knows what a node writes.
+const FIELD_MANAGER: &str = "kubelet";
+
 /// Reads and writes that agents cause, in their name.
 #[async_trait]
 pub trait Cluster: Send + Sync + 'static {
@@ -33,12 +36,12 @@ impl Cluster for Objects {
     }
 
     async fn create(&self, node: &NodeName, key: &Key, object: Value) -> Result<(), Error> {
-        let options = WriteOptions { user: user(node), ..WriteOptions::default() };
+        let options = options(node);
         Objects::create(self, &target(self, key, "")?, object, &options).await.map(|_| ())
     }
 
     async fn update(&self, node: &NodeName, key: &Key, subresource: &str, object: Value) -> Result<(), Error> {
-        let options = WriteOptions { user: user(node), ..WriteOptions::default() };
+        let options = options(node);
         Objects::update(self, &target(self, key, subresource)?, object, &options).await.map(|_| ())
     }
 
@@ -51,6 +54,10 @@ impl Cluster for Objects {
         };
         Objects::delete(self, &target(self, key, "")?, &options).await.map(|_| ())
     }
+}
+
+fn options(node: &NodeName) -> WriteOptions {
+    WriteOptions { user: user(node), field_manager: FIELD_MANAGER.into(), ..WriteOptions::default() }
 }
 
 fn user(node: &NodeName) -> User {

@@ -10,19 +10,27 @@ use crate::registry::schema::Schema;
 ///
 /// Returns the warnings that `fieldValidation` asks for.
 pub(super) fn decode(target: &Target, body: &mut Value, options: &WriteOptions) -> Result<Vec<String>, Error> {
-    let exchanged = discovery::subresource(&target.kind, &target.subresource);
-    let (api_version, kind) = match exchanged.exchanges.filter(|_| !target.subresource.is_empty()) {
-        Some(("", version, kind)) => (version.to_owned(), kind),
-        Some((group, version, kind)) => (format!("{group}/{version}"), kind),
-        None => (target.kind.api_version(), target.kind.kind),
-    };
-    let schema = exchanged.schema.filter(|_| !target.subresource.is_empty()).unwrap_or(target.kind.schema);
+    let (api_version, kind, schema) = body_type(target);
     identity(body, &api_version, kind)?;
     let warnings = fields(schema, body, &api_version, kind, options)?;
     body["apiVersion"] = api_version.into();
     body["kind"] = kind.into();
     names(target, body)?;
     Ok(warnings)
+}
+
+/// apiVersion, kind and schema of what a target is written by.
+pub(super) fn body_type(target: &Target) -> (String, &'static str, &'static str) {
+    if target.subresource.is_empty() {
+        return (target.kind.api_version(), target.kind.kind, target.kind.schema);
+    }
+    let exchanged = discovery::subresource(&target.kind, &target.subresource);
+    let schema = exchanged.schema.unwrap_or(target.kind.schema);
+    match exchanged.exchanges {
+        Some(("", version, kind)) => (version.to_owned(), kind, schema),
+        Some((group, version, kind)) => (format!("{group}/{version}"), kind, schema),
+        None => (target.kind.api_version(), target.kind.kind, schema),
+    }
 }
 
 fn identity(body: &Value, api_version: &str, kind: &str) -> Result<(), Error> {
@@ -66,7 +74,8 @@ fn fields(
     }
 }
 
-fn names(target: &Target, body: &mut Value) -> Result<(), Error> {
+/// Gives a body the name and namespace of the request, which it may leave out but not contradict.
+pub(super) fn names(target: &Target, body: &mut Value) -> Result<(), Error> {
     let namespace = meta::text(body, "namespace").to_owned();
     if target.kind.namespaced {
         if !namespace.is_empty() && namespace != target.namespace {

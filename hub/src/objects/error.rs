@@ -1,6 +1,7 @@
 //! Why a request on objects is refused. `api::status` alone turns these into Kubernetes `Status` answers.
 
 use crate::registry::FieldError;
+use crate::registry::apply::ApplyError;
 use crate::store::StoreError;
 
 /// A refusal, by Kubernetes' reasons.
@@ -32,6 +33,9 @@ pub enum Error {
         /// E.g. `the object has been modified; please apply your changes to the latest version and try again`.
         detail: String,
     },
+    /// 409 `Conflict` of server-side apply, with a cause per field.
+    #[error("Apply failed")]
+    Apply(#[source] ApplyError),
     /// 422 `Invalid`.
     #[error("{kind} {name:?} is invalid")]
     Invalid {

@@ -3,11 +3,13 @@
 //! deletion live here and nowhere else.
 
 mod admission;
+mod apply;
 mod decode;
 mod delete;
 pub mod error;
 mod meta;
 mod networks;
+mod ownership;
 pub mod subresource;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 pub use crate::auth::User;
+pub use apply::{Applied, Configuration};
 pub use error::Error;
 pub use meta::new_uid;
 pub use networks::Networks;

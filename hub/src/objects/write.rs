@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::error::{MODIFIED, not_found};
+use super::ownership::{self, Claim};
 use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, subresource};
+use crate::registry::apply::Managers;
 use crate::registry::patch::{self, PatchError};
 use crate::registry::schema::Schema;
 use crate::registry::{FieldError, FieldErrorKind};
@@ -16,7 +18,7 @@ use crate::store::{Expected, Key, Meta, Object, Op, Snapshot, StoreError, Write}
 /// How often a generated name that is taken is drawn again (apiserver `maxNameGenerationCreateAttempts`).
 const NAME_ATTEMPTS: usize = 8;
 /// How often a write that sets no resourceVersion is tried again on top of a newer state.
-const CONFLICT_ATTEMPTS: usize = 50;
+pub(super) const CONFLICT_ATTEMPTS: usize = 50;
 
 impl Target {
     /// Where the object of this name is stored.
@@ -66,12 +68,26 @@ impl Objects {
         if target.subresource == subresource::BINDING {
             return self.bind(target, &body, options).await;
         }
+        let claim = Claim::Written(ownership::take_sent(&mut body));
+        let object = self.create_decoded(target, body, options, claim).await?;
+        Ok(Written { object, warnings, removed: false })
+    }
+
+    /// Creates an object from a body that has been decoded.
+    pub(super) async fn create_decoded(
+        &self,
+        target: &Target,
+        body: Value,
+        options: &WriteOptions,
+        claim: Claim,
+    ) -> Result<Arc<Object>, Error> {
         if !meta::text(&body, "resourceVersion").is_empty() {
             return Err(Error::BadRequest("resourceVersion should not be set on objects to be created".into()));
         }
         let hooks = &target.kind.hooks;
         let prefix = meta::text(&body, "generateName").to_owned();
         let generated = meta::text(&body, "name").is_empty() && !prefix.is_empty();
+        let now = Timestamp::now();
         for attempt in 1.. {
             let mut object = body.clone();
             if generated {
@@ -79,13 +95,14 @@ impl Objects {
                 meta::metadata(&mut object).insert("name".into(), meta::generate_name(&prefix).into());
             }
             (hooks.default)(&mut object);
-            meta::on_create(&mut object, Timestamp::now(), hooks.has_generation);
+            meta::on_create(&mut object, now, hooks.has_generation);
             (hooks.prepare_create)(&mut object);
+            ownership::on_create(target, &mut object, claim.clone(), options, now);
             let created = self.create_once(target, object, options).await;
             if attempt < NAME_ATTEMPTS && generated && matches!(created, Err(Error::AlreadyExists { .. })) {
                 continue;
             }
-            return created.map(|object| Written { object, warnings, removed: false });
+            return created;
         }
         Err(Error::BadRequest("no name could be generated".into()))
     }
@@ -124,7 +141,7 @@ impl Objects {
         let pinned = !meta::text(&body, "resourceVersion").is_empty();
         for _ in 0..CONFLICT_ATTEMPTS {
             let current = self.current(target)?;
-            match self.replace(target, &current, body.clone(), options).await {
+            match self.replace(target, &current, body.clone(), options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| Written { warnings, ..w }),
             }
@@ -148,7 +165,7 @@ impl Objects {
             apply(target, patch, &mut body)?;
             let pinned = meta::text(&body, "resourceVersion") != current.revision.to_string();
             let warnings = decode::decode(target, &mut body, options)?;
-            match self.replace(target, &current, body, options).await {
+            match self.replace(target, &current, body, options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| Written { warnings, ..w }),
             }
@@ -176,22 +193,27 @@ impl Objects {
         self.snapshot().get(&seen.key).is_none_or(|o| o.revision != seen.revision)
     }
 
-    /// One try at replacing `current` by `body`.
-    async fn replace(
+    /// One try at replacing `current` by `body`. `applied` are the owners when it comes from server-side apply.
+    pub(super) async fn replace(
         &self,
         target: &Target,
         current: &Arc<Object>,
         body: Value,
         options: &WriteOptions,
+        applied: Option<Managers>,
     ) -> Result<Written, Error> {
         preconditions(target, current, &body)?;
         let old = target.view(current)?;
         let mut new = subresource::merge(target, &old, body)?;
         let snapshot = self.snapshot();
         let mut _addresses = None;
+        let claim = applied.map_or_else(|| Claim::Written(ownership::take_sent(&mut new)), Claim::Applied);
         meta::on_update(&mut new, &old);
         if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
             (target.kind.hooks.default)(&mut new);
+        }
+        ownership::on_update(target, &mut new, &old, claim, options);
+        if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
             (target.kind.hooks.prepare_update)(&mut new, &old);
             let request = self.admission(target, Some(&old), &snapshot, options);
             admission::admit(&request, &mut new)?;
@@ -265,7 +287,7 @@ fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> 
 }
 
 /// `resourceVersion` and `uid` in a body are preconditions.
-fn preconditions(target: &Target, current: &Object, body: &Value) -> Result<(), Error> {
+pub(super) fn preconditions(target: &Target, current: &Object, body: &Value) -> Result<(), Error> {
     let version = meta::text(body, "resourceVersion");
     if !version.is_empty() {
         let asked: u64 = version.parse().map_err(|_| Error::Invalid {

@@ -175,7 +175,11 @@ impl Writer {
 }
 
 fn options() -> WriteOptions {
-    WriteOptions { user: User::component("event-recorder"), ..WriteOptions::default() }
+    WriteOptions {
+        user: User::component("event-recorder"),
+        field_manager: "event-recorder".into(),
+        ..WriteOptions::default()
+    }
 }
 
 fn node_occurrence(node: &NodeName, node_uid: &str, report: &EventReport) -> Occurrence {

@@ -3,6 +3,7 @@
 //! A kind is a row plus pure hooks. Rows are values, not types: kinds that come at run time (custom resources) are
 //! rows too. Nothing here knows I/O or a clock.
 
+pub mod apply;
 mod builtin;
 mod cron;
 pub mod discovery;

@@ -30,9 +30,11 @@ const PRIORITIES: [(&str, i64, &str); 2] = [
 /// # Errors
 /// [`RunError::Bootstrap`].
 pub(super) async fn bootstrap(objects: &Objects, service: Ipv4Addr, api_port: u16) -> Result<(), RunError> {
-    try_join_all(NAMESPACES.map(|name| {
-        ensure(objects, "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
-    }))
+    try_join_all(
+        NAMESPACES.map(|name| {
+            ensure(objects, "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        }),
+    )
     .await?;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let spec = json!({
@@ -63,7 +65,11 @@ async fn ensure(objects: &Objects, namespace: &str, object: Value) -> Result<(),
     let missing = || failed(Error::BadRequest(format!("the table of kinds has no {kind}")));
     let row = objects.registry().kind(&text(&object["apiVersion"]), &kind).cloned().ok_or_else(missing)?;
     let target = Target { kind: row, namespace: namespace.into(), name: name.clone(), subresource: String::new() };
-    let options = WriteOptions { user: User::component("bootstrap"), ..WriteOptions::default() };
+    let options = WriteOptions {
+        user: User::component("bootstrap"),
+        field_manager: "kube-apiserver".into(),
+        ..WriteOptions::default()
+    };
     match objects.get(&target) {
         None => objects.create(&target, object, &options).await.map_err(failed)?,
         Some(stored) => match completed(stored.parse().unwrap_or_default(), &object) {

@@ -98,6 +98,8 @@ async fn wrong_options_of_reads_are_refused() {
     .await;
 }
 
+const APPLY: (&str, &str) = ("content-type", "application/apply-patch+yaml");
+
 #[tokio::test]
 async fn wrong_bodies_are_refused() {
     assert_refused(&[
@@ -144,10 +146,58 @@ async fn wrong_bodies_are_refused() {
         (
             "PATCH",
             "/api/v1/namespaces/a/pods/one",
-            ("content-type", "application/apply-patch+yaml"),
+            ("content-type", "application/apply-patch+xml"),
             "a: 1",
             415,
             "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, ",
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/a/pods/one",
+            APPLY,
+            "a: 1",
+            422,
+            r#"PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch"#,
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/a/pods/one?fieldManager=m",
+            APPLY,
+            "a: [",
+            400,
+            "error decoding YAML: ",
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/a/pods/one?fieldManager=m",
+            APPLY,
+            "apiVersion: apps/v1\nkind: Pod",
+            400,
+            "Incorrect version specified in apply patch. Specified patch version: apps/v1, expected: v1",
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/a/pods/one?fieldManager=m",
+            APPLY,
+            "apiVersion: v1\nkind: Pod\nmetadata: {managedFields: [{}]}",
+            400,
+            "metadata.managedFields must be nil",
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/a/pods/one?fieldManager=m",
+            APPLY,
+            "apiVersion: v1\nkind: Pod\nspec: {contaners: []}",
+            400,
+            "failed to create typed patch object (a/one; /v1, Kind=Pod): .spec.contaners: field not declared in schema",
+        ),
+        (
+            "PATCH",
+            "/api/v1/namespaces/a/pods/one?fieldManager=m",
+            APPLY,
+            "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: i}]}",
+            400,
+            "failed to create typed patch object (a/one; /v1, Kind=Pod): .spec.containers: element 0: associative list with keys has an element that omits key field \"name\" (and doesn't have default value)",
         ),
         (
             "POST",

@@ -116,7 +116,12 @@ impl Operation {
     /// Media types of the body.
     pub(super) fn consumes(&self) -> &'static [&'static str] {
         if self.action == "patch" {
-            &["application/json-patch+json", "application/merge-patch+json", "application/strategic-merge-patch+json"]
+            &[
+                "application/json-patch+json",
+                "application/merge-patch+json",
+                "application/strategic-merge-patch+json",
+                "application/apply-patch+yaml",
+            ]
         } else {
             &["application/json", "application/yaml"]
         }

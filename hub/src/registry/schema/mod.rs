@@ -14,7 +14,7 @@ mod wire;
 
 use std::sync::LazyLock;
 
-use model::{Field, Model, Strategy, Struct, Type};
+use model::{Field, Model, Parts, Strategy, Struct, Type};
 
 pub use body::{ContentType, DecodeError, parse_body};
 pub use decode::Decoded;
@@ -43,6 +43,23 @@ pub struct MergeRule {
     pub retain_keys: bool,
     /// Merge key of a list of objects; empty for scalars.
     pub key: &'static str,
+}
+
+/// What server-side apply finds in a value: which parts of it have owners of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape<'s> {
+    /// None: it has an owner as a whole.
+    Leaf,
+    /// Its fields.
+    Struct,
+    /// Its entries.
+    Map,
+    /// Its items, told apart by these fields.
+    Keyed(&'s [&'static str]),
+    /// Its items, which are scalars.
+    Set,
+    /// Nothing is known: entries of a map; a list or scalar as a whole.
+    Unknown,
 }
 
 /// The type of a value somewhere in an object.
@@ -103,6 +120,47 @@ impl Schema {
         if let Type::List(element) = ty.0 { TypeRef(self.element(element)) } else { TypeRef::ANY }
     }
 
+    /// What server-side apply finds in a value of this type, where no field says more.
+    pub fn shape(&self, ty: TypeRef) -> Shape<'_> {
+        match ty.0 {
+            Type::Struct(index) if self.structure(index).atomic => Shape::Leaf,
+            // A struct without fields stands for one that is not known.
+            Type::Struct(index) if self.structure(index).fields.is_empty() => Shape::Unknown,
+            Type::Struct(_) => Shape::Struct,
+            Type::Map(_) => Shape::Map,
+            Type::Any => Shape::Unknown,
+            Type::Bool
+            | Type::Int32
+            | Type::Int64
+            | Type::Double
+            | Type::String
+            | Type::Bytes
+            | Type::Time
+            | Type::MicroTime
+            | Type::Quantity
+            | Type::IntOrString
+            | Type::List(_) => Shape::Leaf,
+        }
+    }
+
+    /// Type and shape of a field of a struct or of an entry of a map; nothing is known of other fields.
+    pub fn part(&self, ty: TypeRef, field: &str) -> (TypeRef, Shape<'_>) {
+        let Type::Struct(index) = ty.0 else {
+            let ty = self.field_type(ty, field).map_or(TypeRef::ANY, |(ty, _)| ty);
+            return (ty, self.shape(ty));
+        };
+        let Some(field) = self.field(self.structure(index), field) else { return (TypeRef::ANY, Shape::Unknown) };
+        let ty = TypeRef(field.ty);
+        let shape = match &self.model.strategies[usize::from(field.strategy)].parts {
+            Parts::OfType => self.shape(ty),
+            Parts::Atomic => Shape::Leaf,
+            Parts::Granular => Shape::Struct,
+            Parts::Keyed(keys) => Shape::Keyed(keys),
+            Parts::Set => Shape::Set,
+        };
+        (ty, shape)
+    }
+
     fn find(&self, definition: &str) -> Option<u16> {
         let index = self.model.structs.binary_search_by(|s| s.name.cmp(definition)).ok()?;
         u16::try_from(index).ok()
@@ -122,7 +180,7 @@ impl Schema {
     }
 
     fn rule(&self, field: &Field<'_>) -> MergeRule {
-        let Strategy { merge, retain_keys, key } = self.model.strategies[usize::from(field.strategy)];
+        let Strategy { merge, retain_keys, key, .. } = self.model.strategies[usize::from(field.strategy)];
         MergeRule { merge, retain_keys, key }
     }
 }
@@ -186,6 +244,26 @@ mod tests {
             assert_eq!(rule, MergeRule { merge, retain_keys, key }, "{definition}.{field}");
         }
         assert_eq!(schema.field_type(schema.type_of("io.k8s.api.core.v1.PodSpec"), "nonsense"), None);
+    }
+
+    #[test]
+    fn parts_have_their_shapes() {
+        let schema = Schema::builtin();
+        for (definition, field, shape) in [
+            ("io.k8s.api.core.v1.PodSpec", "containers", Shape::Keyed(&["name"])),
+            ("io.k8s.api.core.v1.Container", "ports", Shape::Keyed(&["containerPort", "protocol"])),
+            ("io.k8s.api.core.v1.Container", "command", Shape::Leaf),
+            ("io.k8s.api.core.v1.Container", "resources", Shape::Struct),
+            ("io.k8s.api.core.v1.PodSpec", "nodeSelector", Shape::Leaf),
+            ("io.k8s.api.core.v1.PersistentVolumeSpec", "claimRef", Shape::Struct),
+            ("io.k8s.api.apps.v1.DeploymentSpec", "selector", Shape::Leaf),
+            ("io.k8s.api.apps.v1.DeploymentSpec", "replicas", Shape::Leaf),
+            ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "labels", Shape::Map),
+            ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "finalizers", Shape::Set),
+            ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "nonsense", Shape::Unknown),
+        ] {
+            assert_eq!(schema.part(schema.type_of(definition), field).1, shape, "{definition}.{field}");
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) struct Model<'a> {
 pub(crate) struct Struct<'a> {
     /// `io.k8s.api.core.v1.Pod`.
     pub(crate) name: &'a str,
+    /// Whether server-side apply owns it as a whole.
+    pub(crate) atomic: bool,
     /// Sorted by name.
     #[serde(borrow)]
     pub(crate) fields: Box<[Field<'a>]>,
@@ -85,7 +87,7 @@ pub(crate) enum Type {
     Map(u16),
 }
 
-/// How a field merges in a strategic merge patch.
+/// How a field merges in a strategic merge patch and in server-side apply.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Strategy<'a> {
     /// A list that merges instead of being replaced.
@@ -94,4 +96,23 @@ pub(crate) struct Strategy<'a> {
     pub(crate) retain_keys: bool,
     /// Merge key of a list of objects; empty for scalars.
     pub(crate) key: &'a str,
+    /// How server-side apply tells the parts of it apart.
+    #[serde(borrow)]
+    pub(crate) parts: Parts<'a>,
+}
+
+/// What has an owner of its own in a field's value.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Parts<'a> {
+    /// As the type says: fields and entries, but no items of lists.
+    #[default]
+    OfType,
+    /// Nothing: it has an owner as a whole, whatever the type says.
+    Atomic,
+    /// Fields and entries, whatever the type says.
+    Granular,
+    /// The items of a list, told apart by these fields.
+    Keyed(#[serde(borrow)] Vec<&'a str>),
+    /// The items of a list of scalars.
+    Set,
 }
