@@ -285,10 +285,17 @@ impl Node for Agent {
         self.ctx.events.stored(seq);
     }
 
-    async fn stream(&self, request: StreamRequest, mut send: quinn::SendStream, _recv: quinn::RecvStream) {
-        let StreamRequest::Logs(logs) = &request;
-        let name = self.ctx.reported.borrow().pods.get(&logs.pod).map(|p| p.name.clone()).unwrap_or_default();
-        streams::serve(&*self.ctx.podman, request, &name, &mut send).await;
+    async fn stream(&self, request: StreamRequest, send: quinn::SendStream, recv: quinn::RecvStream) {
+        let pod = streams::pod(&request);
+        let name = self.ctx.reported.borrow().pods.get(pod).map(|p| p.name.clone()).unwrap_or_default();
+        let stopped = send.stopped();
+        let gone = async {
+            // `None`: the hub has everything that this side sent, and its end.
+            if let Ok(None) = stopped.await {
+                std::future::pending::<()>().await;
+            }
+        };
+        streams::serve(&*self.ctx.podman, request, &name, send, recv, gone).await;
     }
 }
 

@@ -109,6 +109,32 @@ impl Kubectl {
         path.display().to_string()
     }
 
+    /// Runs `kubectl LINE` with an input, whatever comes of it.
+    pub fn output(&self, line: &str, input: &str) -> Output {
+        self.run(&words(line), Some(input))
+    }
+
+    /// Runs `kubectl LINE` in a terminal of this size, types `typed`, and waits for the end. Both outputs are one.
+    ///
+    /// # Panics
+    /// When there is no `script`.
+    pub fn terminal(&self, line: &str, rows: u16, columns: u16, typed: &str) -> Output {
+        let kubectl = format!("stty rows {rows} cols {columns}; exec {} {line}", self.program.display());
+        let mut script = command(None, "script");
+        self.configure(&mut script)
+            .args(["--quiet", "--return", "--command", &kubectl, "/dev/null"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = script.spawn().expect("script can be run");
+        let mut stdin = child.stdin.take().expect("standard input is piped");
+        stdin.write_all(typed.as_bytes()).expect("typing works");
+        // The end of what is typed would reach the command as the end of its terminal.
+        let output = child.wait_with_output().expect("script can be waited for");
+        drop(stdin);
+        output
+    }
+
     fn run(&self, arguments: &[String], input: Option<&str>) -> Output {
         let mut kubectl = command(None, &self.program);
         self.configure(&mut kubectl)

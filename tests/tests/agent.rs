@@ -16,7 +16,7 @@ use skiff_shared::pod::{
     RestartPolicy, Security,
 };
 use skiff_shared::report::{ContainerState, Phase, PodReport};
-use skiff_shared::wire::stream::{LogsRequest, StreamRequest};
+use skiff_shared::wire::stream::LogsRequest;
 use skiff_shared::wire::{Change, Welcome};
 use skiff_tests::Lab;
 use skiff_tests::lab::Netns;
@@ -189,7 +189,7 @@ impl Stage {
             limit_bytes: None,
         };
         let mut out = Vec::new();
-        skiff_agent::streams::serve(&*self.podman, StreamRequest::Logs(request), uid, &mut out).await;
+        skiff_agent::streams::logs::serve(&*self.podman, &request, uid, &mut out).await.unwrap();
         String::from_utf8_lossy(out.get(7..).unwrap_or_default()).into_owned()
     }
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use skiff_shared::tls::HUB_STREAMS;
 use skiff_shared::tls::io::read_one;
-use skiff_shared::wire::frame::MAX_JOIN_FRAME;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::{Node, SessionError};
+
+/// Largest request: a command of an exec, which came in a URL of at most 32 KiB.
+const MAX_REQUEST: usize = 64 * 1024;
 
 /// Time for a stream's request to arrive.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -25,7 +27,7 @@ pub(super) async fn serve(connection: &quinn::Connection, node: &Arc<dyn Node>) 
         while tasks.try_join_next().is_some() {}
         let node = node.clone();
         tasks.spawn(async move {
-            match tokio::time::timeout(REQUEST, read_one(&mut recv, MAX_JOIN_FRAME)).await {
+            match tokio::time::timeout(REQUEST, read_one(&mut recv, MAX_REQUEST)).await {
                 Ok(Ok(request)) => node.stream(request, send, recv).await,
                 Ok(Err(error)) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "a stream was not understood")

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use skiff_shared::ids::PodUid;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast;
 
 use super::{
-    ByteStream, ContainerSpec, EventStream, Image, Info, Inspected, Listed, LogOptions, Network, NetworkSpec, PodSpec,
-    Podman, PodmanError, Result, RunState,
+    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Listed, LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal,
 };
 
 /// A call that can be made to fail.
@@ -163,6 +163,20 @@ impl FakePodman {
     }
 }
 
+async fn echo(mut process: tokio::io::DuplexStream, tty: bool) {
+    let mut buffer = [0; 512];
+    while let Ok(n @ 1..) = process.read(&mut buffer).await {
+        let mut out = if tty { Vec::new() } else { vec![1, 0, 0, 0, 0, 0] };
+        if !tty {
+            out.extend(u16::try_from(n).unwrap_or(0).to_be_bytes());
+        }
+        out.extend(&buffer[..n]);
+        if process.write_all(&out).await.is_err() {
+            return;
+        }
+    }
+}
+
 fn image(reference: &str) -> Image {
     Image {
         id: format!("id-of-{reference}"),
@@ -252,6 +266,7 @@ impl Podman for FakePodman {
             ip: if running { found.ip.clone() } else { String::new() },
             error: String::new(),
             pid: i64::from(running),
+            tty: false,
         })
     }
 
@@ -384,6 +399,40 @@ impl Podman for FakePodman {
         framed.extend_from_slice(&u32::try_from(log.len()).unwrap_or(u32::MAX).to_be_bytes());
         framed.extend_from_slice(&log);
         Ok(stream::once(async move { Ok(Bytes::from(framed)) }).boxed())
+    }
+
+    async fn create_exec(&self, id: &str, spec: &ExecSpec) -> Result<String> {
+        let mut state = self.state();
+        let name = state.find(id)?.name.clone();
+        state.calls.push(format!("exec {name} {}", spec.command.join(" ")));
+        Ok(format!("session-of-{name}"))
+    }
+
+    /// Its process repeats its input in one frame each, and ends with it.
+    async fn start_exec(&self, _session: &str, tty: bool) -> Result<Connection> {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        tokio::spawn(echo(theirs, tty));
+        Ok(Box::new(ours))
+    }
+
+    async fn inspect_exec(&self, _session: &str) -> Result<ExecState> {
+        Ok(ExecState { running: false, exit_code: 7, pid: 0 })
+    }
+
+    async fn kill_exec(&self, session: &str, force: bool) -> Result<()> {
+        self.state().calls.push(format!("kill {session} force={force}"));
+        Ok(())
+    }
+
+    async fn attach(&self, id: &str, _stdin: bool) -> Result<Connection> {
+        let name = self.state().find(id)?.name.clone();
+        self.state().calls.push(format!("attach {name}"));
+        self.start_exec("", false).await
+    }
+
+    async fn resize(&self, terminal: Terminal<'_>, columns: u16, rows: u16) -> Result<()> {
+        self.state().calls.push(format!("resize {terminal:?} {columns}x{rows}"));
+        Ok(())
     }
 
     async fn events(&self) -> Result<EventStream> {

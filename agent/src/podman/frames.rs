@@ -50,6 +50,42 @@ impl Frames {
     }
 }
 
+/// Takes frames apart as their bytes come, and holds nothing but an incomplete header.
+#[derive(Debug, Default)]
+pub struct Demux {
+    header: Vec<u8>,
+    stream: u8,
+    left: usize,
+}
+
+impl Demux {
+    /// The next piece of `input` and the number of its stream (1 output, 2 error output); `None` once all of `input`
+    /// is taken.
+    ///
+    /// # Errors
+    /// [`BadFrame`] for an unknown stream or an absurd length; the stream is then useless.
+    pub fn piece<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, BadFrame> {
+        while self.left == 0 {
+            let (head, rest) = input.split_at(input.len().min(HEADER - self.header.len()));
+            self.header.extend_from_slice(head);
+            *input = rest;
+            let Some([stream, _, _, _, length @ ..]) = self.header.first_chunk::<HEADER>().copied() else {
+                return Ok(None);
+            };
+            self.header.clear();
+            self.stream = stream;
+            self.left = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+            if stream > 3 || self.left > MAX_FRAME {
+                return Err(BadFrame { stream, length: self.left });
+            }
+        }
+        let (piece, rest) = input.split_at(input.len().min(self.left));
+        *input = rest;
+        self.left -= piece.len();
+        Ok((!piece.is_empty()).then_some((self.stream, piece)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,6 +103,13 @@ mod tests {
                 }
             }
             assert_eq!(found, [&b"hi\n"[..], b"", b"e\n"], "cut {cut}");
+            let (mut demux, mut pieces) = (Demux::default(), vec![Vec::new(); 3]);
+            for mut part in wire.chunks(cut) {
+                while let Some((stream, piece)) = demux.piece(&mut part).expect("good frames") {
+                    pieces[usize::from(stream)].extend_from_slice(piece);
+                }
+            }
+            assert_eq!(pieces, [&b""[..], b"hi\n", b"e\n"], "cut {cut}");
         }
     }
 
@@ -76,6 +119,7 @@ mod tests {
             let mut frames = Frames::default();
             frames.push(wire);
             assert!(frames.next_frame().is_err(), "{wire:?}");
+            assert!(Demux::default().piece(&mut &wire[..]).is_err(), "{wire:?}");
         }
     }
 }

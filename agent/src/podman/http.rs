@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use hyper::client::conn;
+use hyper::upgrade::Upgraded;
 use hyper::{Body, Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -90,7 +91,30 @@ impl Client {
         Ok(chunks.boxed())
     }
 
+    /// Sends a request whose answer turns the connection over to raw bytes both ways.
+    pub(super) async fn hijack(&self, path: &str, body: Option<Vec<u8>>) -> Result<Upgraded> {
+        let operation = operation(&Method::POST, path);
+        let call = async {
+            let response = self.request(Method::POST, path, body, true).await?;
+            hyper::upgrade::on(response).await.map_err(|e| self.unreachable(&operation, e))
+        };
+        match timeout(self.patience, call).await {
+            Ok(connection) => connection,
+            Err(late) => Err(self.unreachable(&operation, late)),
+        }
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Response<Body>> {
+        self.request(method, path, body, false).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Vec<u8>>,
+        upgrade: bool,
+    ) -> Result<Response<Body>> {
         let operation = operation(&method, path);
         let lost = |e: Box<dyn std::error::Error + Send + Sync>| self.unreachable(&operation, e);
         let stream = UnixStream::connect(&self.path).await.map_err(|e| lost(Box::new(e)))?;
@@ -101,7 +125,11 @@ impl Client {
                 tracing::debug!(%error, "a connection to Podman broke");
             }
         });
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if upgrade {
+            request = request.header("Connection", "Upgrade").header("Upgrade", "tcp");
+        }
+        let request = request
             .method(method)
             .uri(format!("/v4.0.0/libpod{path}"))
             .header("Host", "podman")
@@ -109,7 +137,8 @@ impl Client {
             .body(body.map_or_else(Body::empty, Body::from))
             .map_err(|e| lost(Box::new(e)))?;
         let response = sender.send_request(request).await.map_err(|e| lost(Box::new(e)))?;
-        if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
+        let upgraded = upgrade && response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if upgraded || response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok(response);
         }
         Err(fault(response).await)

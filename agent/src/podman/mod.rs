@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use skiff_shared::ids::PodUid;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use labels::Labels;
 pub use real::RealPodman;
@@ -147,6 +148,24 @@ pub trait Podman: Send + Sync + 'static {
     /// A container's log in Podman's framing (see [`frames`]).
     async fn logs(&self, id: &str, options: LogOptions) -> Result<ByteStream>;
 
+    /// Prepares a command in a running container; nothing runs yet. Gives the session's id.
+    async fn create_exec(&self, id: &str, spec: &ExecSpec) -> Result<String>;
+
+    /// Starts a prepared command and connects to its streams: raw with a terminal, else in Podman's framing.
+    async fn start_exec(&self, session: &str, tty: bool) -> Result<Connection>;
+
+    /// How a command stands.
+    async fn inspect_exec(&self, session: &str) -> Result<ExecState>;
+
+    /// Tells a command to end whose client is gone: SIGHUP, or SIGKILL by `force`. One that has ended is no error.
+    async fn kill_exec(&self, session: &str, force: bool) -> Result<()>;
+
+    /// Connects to the streams of a running container's main process: raw with a terminal, else in Podman's framing.
+    async fn attach(&self, id: &str, stdin: bool) -> Result<Connection>;
+
+    /// Sets the size of a terminal.
+    async fn resize(&self, terminal: Terminal<'_>, columns: u16, rows: u16) -> Result<()>;
+
     /// One long-lived stream of changes to this agent's containers.
     async fn events(&self) -> Result<EventStream>;
 }
@@ -229,6 +248,8 @@ pub struct Inspected {
     pub error: String,
     /// Process id while it runs, else 0.
     pub pid: i64,
+    /// Whether its main process has a terminal.
+    pub tty: bool,
 }
 
 /// A local image.
@@ -358,6 +379,49 @@ pub struct Bind {
     pub target: String,
     /// Whether it is read-only.
     pub read_only: bool,
+}
+
+/// A connection to the streams of a process. Shutting it down ends the input; dropping it ends all.
+pub type Connection = Box<dyn Duplex>;
+
+/// Bytes both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A command to run in a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecSpec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Give it input.
+    pub stdin: bool,
+    /// Take its output.
+    pub stdout: bool,
+    /// Take its error output.
+    pub stderr: bool,
+    /// Give it a terminal.
+    pub tty: bool,
+}
+
+/// How a command stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExecState {
+    /// Whether it still runs.
+    pub running: bool,
+    /// Exit code, where it ended.
+    pub exit_code: i32,
+    /// Process id on the machine while it runs, else 0.
+    pub pid: i32,
+}
+
+/// Whose terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminal<'a> {
+    /// A command's, by its session.
+    Exec(&'a str),
+    /// A container's main process's.
+    Container(&'a str),
 }
 
 /// What part of a log is wanted.

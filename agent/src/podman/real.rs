@@ -12,14 +12,15 @@ use bytes::BytesMut;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hyper::Method;
 use podman_api::opts::{ContainerDeleteOpts, PullOpts, PullPolicy};
+use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use serde_json::json;
 use skiff_shared::ids::PodUid;
 
 use super::http::{Client, encode};
 use super::labels::NODE;
 use super::{
-    ByteStream, ContainerSpec, EventStream, Image, Info, Inspected, Labels, Listed, LogOptions, Network, NetworkSpec,
-    PodSpec, Podman, PodmanError, Result, RunState, oom, spec,
+    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Labels, Listed, LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal, oom, spec,
 };
 
 /// How long one call may take; Podman serialises creation, and a 1 GB machine under load is slow.
@@ -125,6 +126,7 @@ impl ListEntry {
 #[serde(rename_all = "PascalCase")]
 struct Inspection {
     state: InspectedState,
+    config: Option<InspectedConfig>,
     network_settings: Option<NetworkSettings>,
 }
 
@@ -143,6 +145,23 @@ struct InspectedState {
     error: String,
     #[serde(default)]
     pid: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedConfig {
+    #[serde(default)]
+    tty: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ExecInspection {
+    running: bool,
+    #[serde(default)]
+    exit_code: i32,
+    #[serde(default)]
+    pid: i32,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +193,7 @@ impl Inspection {
             ip: ip.unwrap_or_default(),
             error: self.state.error,
             pid: self.state.pid,
+            tty: self.config.is_some_and(|c| c.tty),
         }
     }
 }
@@ -384,6 +404,57 @@ impl Podman for RealPodman {
             path.push_str(&format!("&tail={tail}"));
         }
         self.client.stream(Method::GET, &path).await
+    }
+
+    async fn create_exec(&self, id: &str, spec: &ExecSpec) -> Result<String> {
+        let body = json!({
+            "Cmd": spec.command,
+            "AttachStdin": spec.stdin,
+            "AttachStdout": spec.stdout,
+            "AttachStderr": spec.stderr,
+            "Tty": spec.tty,
+        });
+        let path = format!("/containers/{}/exec", encode(id));
+        let created: Created = self.client.json(Method::POST, &path, Some(body.to_string().into_bytes())).await?;
+        Ok(created.id)
+    }
+
+    async fn start_exec(&self, session: &str, tty: bool) -> Result<Connection> {
+        let body = json!({ "Detach": false, "Tty": tty }).to_string().into_bytes();
+        Ok(Box::new(self.client.hijack(&format!("/exec/{}/start", encode(session)), Some(body)).await?))
+    }
+
+    async fn inspect_exec(&self, session: &str) -> Result<ExecState> {
+        let path = format!("/exec/{}/json", encode(session));
+        let found: ExecInspection = self.client.json(Method::GET, &path, None).await?;
+        Ok(ExecState { running: found.running, exit_code: found.exit_code, pid: found.pid })
+    }
+
+    async fn kill_exec(&self, session: &str, force: bool) -> Result<()> {
+        // Podman has no call for it, but tells the process.
+        let state = self.inspect_exec(session).await?;
+        let pid = Pid::from_raw(state.pid).filter(|pid| state.running && !pid.is_init());
+        let signal = if force { Signal::KILL } else { Signal::HUP };
+        match pid.map_or(Ok(()), |pid| kill_process(pid, signal)) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(e) => {
+                Err(PodmanError::Failed { code: 0, message: format!("cannot signal process {}: {e}", state.pid) })
+            }
+        }
+    }
+
+    async fn attach(&self, id: &str, stdin: bool) -> Result<Connection> {
+        // Empty detach keys: the client's own keys mean nothing to Podman.
+        let query = format!("stream=true&logs=false&stdin={stdin}&stdout=true&stderr=true&detachKeys=");
+        Ok(Box::new(self.client.hijack(&format!("/containers/{}/attach?{query}", encode(id)), None).await?))
+    }
+
+    async fn resize(&self, terminal: Terminal<'_>, columns: u16, rows: u16) -> Result<()> {
+        let whose = match terminal {
+            Terminal::Exec(session) => format!("/exec/{}", encode(session)),
+            Terminal::Container(id) => format!("/containers/{}", encode(id)),
+        };
+        self.client.done(Method::POST, &format!("{whose}/resize?h={rows}&w={columns}")).await
     }
 
     async fn events(&self) -> Result<EventStream> {

@@ -1,6 +1,6 @@
 //! `GET …/pods/NAME/log`: checked here against the pod's status, as a kubelet would, then streamed from its node.
 
-use std::io;
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,7 +10,8 @@ use hyper::Response;
 use jiff::Timestamp;
 use serde_json::Value;
 use skiff_shared::ids::PodUid;
-use skiff_shared::wire::stream::LogsRequest;
+use skiff_shared::wire::stream::{LogsRequest, StreamRequest};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::query::Query;
 use super::request::ResourcePath;
@@ -31,6 +32,26 @@ pub trait NodeStreams: Send + Sync + 'static {
     /// # Errors
     /// [`StreamError`].
     async fn logs(&self, node: &str, request: LogsRequest) -> Result<LogStream, StreamError>;
+
+    /// Opens any other stream to a node, which has agreed to it.
+    ///
+    /// # Errors
+    /// [`StreamError`].
+    async fn open(&self, node: &str, request: StreamRequest) -> Result<NodeStream, StreamError>;
+}
+
+/// Both halves of a stream to a node. The node takes the end of both for a client that is gone.
+pub struct NodeStream {
+    /// Towards the node.
+    pub send: Box<dyn AsyncWrite + Send + Unpin>,
+    /// From the node.
+    pub recv: Box<dyn AsyncRead + Send + Unpin>,
+}
+
+impl fmt::Debug for NodeStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NodeStream")
+    }
 }
 
 /// Why a stream to a node cannot be opened. The texts are what the API's user gets.
@@ -129,7 +150,7 @@ fn names<'a>(pod: &'a Value, list: &str) -> Vec<&'a str> {
 }
 
 /// The container asked for, or the only one.
-fn choose_container(pod: &Value, asked: Option<&str>) -> Result<String, Status> {
+pub(super) fn choose_container(pod: &Value, asked: Option<&str>) -> Result<String, Status> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let (containers, init) = (names(pod, "containers"), names(pod, "initContainers"));
     match (asked, containers.as_slice()) {

@@ -1,11 +1,12 @@
 //! The Kubernetes HTTP API: HTTPS in, `Objects`, snapshots and watches behind it.
 //!
 //! A request passes, in this order: `server` (connections, limits), `router` (authentication, authorization, time-out),
-//! then `read`, `stream`, `write` or `logs`. Kinds come from rows of the registry alone; no kind has a handler of its own
-//! but pods' logs. Every refusal is a [`status::Status`].
+//! then `read`, `stream`, `write`, `logs` or `connect`. Kinds come from rows of the registry alone; no kind has a handler
+//! of its own but pods' logs and connections. Every refusal is a [`status::Status`].
 
 mod auth;
 mod body;
+mod connect;
 mod health;
 mod logs;
 mod negotiate;
@@ -18,8 +19,10 @@ mod request;
 mod respond;
 mod router;
 mod server;
+mod spdy;
 pub mod status;
 mod stream;
+mod websocket;
 mod write;
 
 #[cfg(test)]
@@ -35,7 +38,7 @@ use tokio::sync::Semaphore;
 
 pub use auth::{Authenticator, authorize, certificate_user};
 pub use health::Check;
-pub use logs::{LogStream, NodeStreams, StreamError};
+pub use logs::{LogStream, NodeStream, NodeStreams, StreamError};
 pub use query::Query;
 pub use request::{RequestInfo, ResourcePath, Verb};
 pub use respond::Body;
@@ -48,7 +51,7 @@ use pages::Pages;
 /// that their bodies (3 MiB each at most) cannot exhaust a small machine's memory in practice.
 const MAX_IN_FLIGHT: usize = 256;
 
-/// Most watches and logs open at one time.
+/// Most watches, logs and connections to pods open at one time.
 const MAX_LONG_RUNNING: usize = 2048;
 
 /// The discovery and OpenAPI documents, which are made from the registry.

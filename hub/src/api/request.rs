@@ -4,6 +4,7 @@ use std::fmt;
 
 use hyper::Method;
 
+use super::connect::is_connect;
 use super::query::{Query, decode};
 
 /// A request, as authorization and routing see it.
@@ -87,14 +88,21 @@ impl RequestInfo {
         let named = parsed.as_ref().is_none_or(|(r, _)| !r.name.is_empty());
         let legacy_watch = parsed.as_ref().is_some_and(|(_, watch)| *watch);
         let reads = method == Method::GET || method == Method::HEAD;
-        let verb =
-            if reads && (legacy_watch || (!named && query.flag("watch"))) { Verb::Watch } else { verb(method, named) };
+        let connects = parsed.as_ref().is_some_and(|(r, _)| is_connect(r));
+        let verb = if connects && (reads || method == Method::POST) {
+            // A connection does things to a pod, whatever method opens it.
+            Verb::Create
+        } else if reads && (legacy_watch || (!named && query.flag("watch"))) {
+            Verb::Watch
+        } else {
+            verb(method, named)
+        };
         Self { verb, path: path.to_owned(), resource: parsed.map(|(r, _)| r) }
     }
 
-    /// Whether the request may stay open for as long as the client likes: watches and logs.
+    /// Whether the request may stay open for as long as the client likes: watches, logs and connections to pods.
     pub fn is_long_running(&self) -> bool {
-        self.verb == Verb::Watch || self.resource.as_ref().is_some_and(|r| r.subresource == "log")
+        self.verb == Verb::Watch || self.resource.as_ref().is_some_and(|r| r.subresource == "log" || is_connect(r))
     }
 }
 
@@ -195,6 +203,9 @@ mod tests {
             (&get, "/api/v1/watch/namespaces/default/pods", "watch - v1 default pods - -"),
             (&get, "/api/v1/watch/namespaces/default/pods/web", "watch - v1 default pods web -"),
             (&get, "/api/v1/namespaces/default/pods/web/log?follow=true", "get - v1 default pods web log"),
+            (&get, "/api/v1/namespaces/default/pods/web/exec", "create - v1 default pods web exec"),
+            (&post, "/api/v1/namespaces/default/pods/web/attach", "create - v1 default pods web attach"),
+            (&delete, "/api/v1/namespaces/default/pods/web/exec", "delete - v1 default pods web exec"),
             (&get, "/api/v1/namespaces", "list - v1 - namespaces - -"),
             (&get, "/api/v1/namespaces/default", "get - v1 default namespaces default -"),
             (&put, "/api/v1/namespaces/default/finalize", "update - v1 default namespaces default finalize"),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::header::HeaderName;
+use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response};
 use ring::rand::SecureRandom;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -18,11 +19,11 @@ use super::request::{RequestInfo, ResourcePath, Verb};
 use super::respond::{self, Body};
 use super::server::Peer;
 use super::status::Status;
-use super::{ApiState, body, health, logs, read, stream, write};
+use super::{ApiState, body, connect, health, logs, read, stream, write};
 use crate::objects::User;
 use crate::registry::{Kind, discovery};
 
-/// How long a request may take, watches and logs aside: apiserver's `--request-timeout`.
+/// How long a request may take, long-running ones aside: apiserver's `--request-timeout`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longest path and query. Selectors can be long; nothing else is.
@@ -35,6 +36,10 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) shutdown: watch::Receiver<bool>,
+    /// The connection itself, for requests that take it over.
+    pub(crate) upgrade: Option<OnUpgrade>,
+    /// The request's place among those in flight, kept for as long as it lasts.
+    pub(crate) place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Call {
@@ -93,7 +98,7 @@ where
     B: hyper::body::Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     if parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > MAX_URL) {
         return Err(Status::new(414, "RequestURITooLong", "the request URI is too long"));
     }
@@ -105,11 +110,12 @@ where
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
     authorize(&user, &info)?;
-    let permit = admit(&state, &info)?;
-    let call = Call { state, user, query, headers: parts.headers, shutdown };
+    let place = Arc::new(admit(&state, &info)?);
+    let upgrade = parts.extensions.remove();
+    let call = Call { state, user, query, headers: parts.headers, shutdown, upgrade, place: place.clone() };
     if info.is_long_running() {
         let response = dispatch(&call, &info, body).await?;
-        return Ok(response.map(|body| held(body, permit)));
+        return Ok(response.map(|body| held(body, place)));
     }
     tokio::time::timeout(REQUEST_TIMEOUT, dispatch(&call, &info, body)).await.unwrap_or_else(|_| Err(Status::timeout()))
 }
@@ -123,9 +129,9 @@ fn admit(state: &ApiState, info: &RequestInfo) -> Result<OwnedSemaphorePermit, S
 }
 
 /// A body that keeps its place among the long-running requests until it ends.
-fn held(body: Body, permit: OwnedSemaphorePermit) -> Body {
+fn held(body: Body, place: Arc<OwnedSemaphorePermit>) -> Body {
     body.map_frame(move |frame| {
-        let _ = &permit;
+        let _ = &place;
         frame
     })
     .boxed_unsync()
@@ -148,6 +154,7 @@ where
     let kind = kinds.resource(&path.group, &path.version, &path.resource).ok_or_else(Status::no_such_resource)?.clone();
     check_path(&kind, path, info.verb)?;
     match info.verb {
+        Verb::Create if connect::is_connect(path) => connect::connect(call, &kind, path).await,
         Verb::Get if path.subresource == "log" => logs::logs(call, &kind, path).await,
         Verb::Get => read::get(call, &kind, path).await,
         Verb::List => read::list(call, &kind, path).await,

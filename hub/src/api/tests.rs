@@ -1,5 +1,7 @@
 //! The API as a client meets it: requests in, answers out, over a small table of kinds and a volatile store.
 
+mod connect;
+mod pod;
 mod reads;
 mod refusals;
 mod streams;
@@ -14,11 +16,13 @@ use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response};
 use serde_json::{Value, json};
-use skiff_shared::wire::stream::LogsRequest;
+use skiff_shared::wire::stream::{LogsRequest, StreamRequest};
 use tokio::sync::watch;
 
 use super::router::handle;
-use super::{ApiState, Authenticator, Body, Check, Document, Documents, LogStream, NodeStreams, Peer, StreamError};
+use super::{
+    ApiState, Authenticator, Body, Check, Document, Documents, LogStream, NodeStream, NodeStreams, Peer, StreamError,
+};
 use crate::objects::{Objects, User};
 use crate::registry::{Column, Hooks, Kind, Registry};
 use crate::store::{Expected, Key, MemoryStore, Op, Store, Write};
@@ -126,6 +130,13 @@ impl NodeStreams for Node {
         let lines = stream::iter([Ok(Bytes::from(line))]);
         Ok(if request.follow { lines.chain(stream::pending()).boxed() } else { lines.boxed() })
     }
+
+    async fn open(&self, _node: &str, request: StreamRequest) -> Result<NodeStream, StreamError> {
+        let (near, far) = tokio::io::duplex(1024);
+        tokio::spawn(pod::serve(far, request));
+        let (recv, send) = tokio::io::split(near);
+        Ok(NodeStream { send: Box::new(send), recv: Box::new(recv) })
+    }
 }
 
 struct Papers;
@@ -211,7 +222,15 @@ fn kinds() -> Vec<Arc<Kind>> {
         ..hooks()
     };
     vec![
-        kind("", "Pod", "PodList", "pods", "pods", &["status", "log", "binding"], pods),
+        kind(
+            "",
+            "Pod",
+            "PodList",
+            "pods",
+            "pods",
+            &["status", "log", "binding", "exec", "attach", "portforward"],
+            pods,
+        ),
         kind("", "ConfigMap", "ConfigMapList", "configmaps", "configmaps", &[], hooks()),
         kind("", "Namespace", "NamespaceList", "namespaces", "namespaces", &["status", "finalize"], hooks()),
         kind("apps", "Deployment", "DeploymentList", "deployments", "deployments.apps", &["status", "scale"], hooks()),

@@ -9,6 +9,8 @@ pub mod error;
 mod meta;
 mod networks;
 pub mod subresource;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use skiff_shared::ids::NodeName;
 use skiff_shared::telemetry::Chain;
 use skiff_shared::wire::stream::{LogsRequest, StreamRequest};
 
-use crate::api::{LogStream, NodeStreams, StreamError};
+use crate::api::{LogStream, NodeStream, NodeStreams, StreamError};
 use crate::link::{self, Link};
 
 /// Most bytes taken from a stream at a time.
@@ -31,6 +31,12 @@ impl NodeStreams for LinkStreams {
             Ok(chunk.map(|c| (c.bytes, (send, recv))))
         });
         Ok(bytes.map(|b: io::Result<Bytes>| b).boxed())
+    }
+
+    async fn open(&self, node: &str, request: StreamRequest) -> Result<NodeStream, StreamError> {
+        let node = NodeName::parse(node).map_err(|e| StreamError::Failed(e.to_string()))?;
+        let (send, recv) = self.0.open(&node, request).await.map_err(refused)?;
+        Ok(NodeStream { send: Box::new(send), recv: Box::new(recv) })
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::wire::frame::{Decoder, FrameError, HEADER, Header, Message, decode, encode};
+use crate::wire::stream::channel::{self, CHUNK_HEADER, Channel, MAX_CHUNK};
 
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,49 @@ pub async fn read_one<M: Message>(stream: &mut (impl AsyncRead + Unpin), max: us
 /// [`FrameIoError`].
 pub async fn write<M: Message>(stream: &mut (impl AsyncWrite + Unpin), message: &M) -> Result<(), FrameIoError> {
     stream.write_all(&encode(message)?).await.map_err(FrameIoError::Io)
+}
+
+/// Reads one chunk of an exec or attach stream into `buffer`; `None` at the end of the stream.
+///
+/// Not cancel-safe: a dropped call leaves the stream within the chunk.
+///
+/// # Errors
+/// When the stream breaks, or carries something else.
+pub async fn read_chunk(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+) -> Result<Option<Channel>, io::Error> {
+    let mut header = [0; CHUNK_HEADER];
+    match stream.read_exact(&mut header).await {
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        Err(e) => return Err(e),
+    }
+    let (channel, length) = channel::parse_header(header).map_err(io::Error::other)?;
+    buffer.resize(length, 0);
+    stream.read_exact(buffer).await?;
+    Ok(Some(channel))
+}
+
+/// Writes bytes as chunks of a channel; no bytes are one empty chunk. Waits for the reader.
+///
+/// # Errors
+/// When the stream breaks.
+pub async fn write_chunks(
+    stream: &mut (impl AsyncWrite + Unpin),
+    channel: Channel,
+    bytes: &[u8],
+) -> Result<(), io::Error> {
+    let mut rest = bytes;
+    let mut chunk = Vec::with_capacity(CHUNK_HEADER + rest.len().min(MAX_CHUNK));
+    loop {
+        chunk.clear();
+        rest = channel::encode(channel, rest, &mut chunk);
+        stream.write_all(&chunk).await?;
+        if rest.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 fn ended(error: io::Error) -> FrameIoError {

@@ -1,14 +1,71 @@
 //! Streams that the hub opens to an agent: one request frame, one reply frame, then bytes as the request defines them.
+//!
+//! Exec and attach carry several channels in [`channel`] frames. Everywhere else the bytes are raw.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::PodUid;
+
+pub mod channel;
 
 /// First frame of a hub-opened stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum StreamRequest {
     /// A container's log. The agent's side then carries the log's raw bytes until its end; the hub stops it by resetting.
     Logs(LogsRequest),
+    /// A command in a running container. Both directions then carry [`channel`] frames; the hub's end of its side
+    /// means that the client is gone, and the command is killed.
+    Exec(ExecRequest),
+    /// The streams of a container's main process, in [`channel`] frames as for [`StreamRequest::Exec`].
+    Attach(AttachRequest),
+    /// A TCP connection to a port of a pod: raw bytes both ways, and either side ends its own.
+    PortForward(PortForwardRequest),
+}
+
+/// Which streams a client of exec or attach wants.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wanted {
+    /// It sends input.
+    pub stdin: bool,
+    /// It takes standard output.
+    pub stdout: bool,
+    /// It takes standard error; never together with `tty`, where there is one stream only.
+    pub stderr: bool,
+    /// It is a terminal.
+    pub tty: bool,
+}
+
+/// A command to run in a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecRequest {
+    /// The pod.
+    pub pod: PodUid,
+    /// The container.
+    pub container: String,
+    /// Program and arguments; not passed through a shell.
+    pub command: Vec<String>,
+    /// The streams.
+    pub wanted: Wanted,
+}
+
+/// A container to attach to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttachRequest {
+    /// The pod.
+    pub pod: PodUid,
+    /// The container.
+    pub container: String,
+    /// The streams.
+    pub wanted: Wanted,
+}
+
+/// A port to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortForwardRequest {
+    /// The pod.
+    pub pod: PodUid,
+    /// The port, on the pod's own loopback address.
+    pub port: u16,
 }
 
 /// The agent's answer to a [`StreamRequest`].

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::pod::*;
 use crate::report::*;
-use crate::wire::stream::LogsRequest;
+use crate::wire::stream::{AttachRequest, ExecRequest, LogsRequest, PortForwardRequest, Wanted};
 use crate::wire::{Change, Hello, Join, Joined, Welcome};
 
 const GOLDEN: &str = include_str!("../golden/skiff-1.txt");
@@ -219,7 +219,7 @@ fn to_agent() -> Vec<ToAgent> {
 }
 
 fn requests() -> Vec<StreamRequest> {
-    vec![StreamRequest::Logs(LogsRequest {
+    let logs = StreamRequest::Logs(LogsRequest {
         pod: uid(),
         container: "app".into(),
         follow: true,
@@ -228,7 +228,16 @@ fn requests() -> Vec<StreamRequest> {
         tail_lines: Some(10),
         timestamps: true,
         limit_bytes: None,
-    })]
+    });
+    let wanted = Wanted { stdin: true, stdout: true, stderr: false, tty: true };
+    let (pod, container) = (uid(), "app".to_owned());
+    let command = vec!["sh".to_owned(), "-c".to_owned()];
+    vec![
+        logs,
+        StreamRequest::Exec(ExecRequest { pod: pod.clone(), container: container.clone(), command, wanted }),
+        StreamRequest::Attach(AttachRequest { pod: pod.clone(), container, wanted }),
+        StreamRequest::PortForward(PortForwardRequest { pod, port: 8080 }),
+    ]
 }
 
 fn replies() -> Vec<StreamReply> {

@@ -1,30 +1,19 @@
-//! Streams that the hub opens: logs, for now. Bytes go straight from Podman to the hub, never faster than it reads.
+//! A container's log: bytes go straight from Podman to the hub, never faster than it reads.
 
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
-use skiff_shared::wire::stream::{LogsRequest, StreamReply, StreamRequest};
+use skiff_shared::wire::stream::{LogsRequest, StreamReply};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::reply;
 use crate::podman::frames::Frames;
 use crate::podman::{ByteStream, Listed, LogOptions, Podman, PodmanError, RunState};
 
-/// Kind of the first [`StreamReply`] in a frame's header; see `wire::frame`.
-const REPLY_KIND: u16 = 0x0400;
-
-/// Serves one stream to its end. `names` is what an error calls the pod.
-pub async fn serve(podman: &dyn Podman, request: StreamRequest, pod_name: &str, send: &mut (impl AsyncWrite + Unpin)) {
-    match request {
-        StreamRequest::Logs(request) => {
-            if let Err(error) = logs(podman, &request, pod_name, send).await {
-                // The hub has gone away, or stopped reading: nobody to tell.
-                tracing::debug!(%error, pod = pod_name, "a log stream ended early");
-            }
-        }
-    }
-    let _ = send.shutdown().await;
-}
-
-async fn logs(
+/// Sends a container's log until its end. `pod_name` is what an error calls the pod.
+///
+/// # Errors
+/// When the hub has gone away, or stopped reading.
+pub async fn serve(
     podman: &dyn Podman,
     request: &LogsRequest,
     pod_name: &str,
@@ -37,16 +26,6 @@ async fn logs(
         }
         Err(refusal) => reply(send, &refusal).await,
     }
-}
-
-async fn reply(send: &mut (impl AsyncWrite + Unpin), reply: &StreamReply) -> std::io::Result<()> {
-    let payload = postcard::to_allocvec(reply).map_err(std::io::Error::other)?;
-    let length = u32::try_from(payload.len()).map_err(std::io::Error::other)?;
-    let kind = REPLY_KIND + u16::from(payload.first().copied().unwrap_or_default());
-    let mut frame = length.to_be_bytes().to_vec();
-    frame.extend(kind.to_be_bytes());
-    frame.extend(payload);
-    send.write_all(&frame).await
 }
 
 async fn open(podman: &dyn Podman, request: &LogsRequest, pod_name: &str) -> Result<ByteStream, StreamReply> {

@@ -1,0 +1,153 @@
+//! Streams to pods with the kubectl of several releases: exec, attach, cp, port-forward and interactive runs. Those up
+//! to 1.30 speak SPDY, later ones WebSocket.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Output;
+
+use skiff_tests::process::text;
+use skiff_tests::wait::ensure;
+use skiff_tests::{Cluster, Kubectl, wait_for};
+
+/// Releases that speak each protocol: SPDY with v4 channels, WebSocket with v5.
+const RELEASES: [&str; 3] = ["1.27", "1.30", "1.33"];
+
+const WEB: &str = r#"apiVersion: v1
+kind: Pod
+metadata: {name: web}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: localhost/test:1
+      command: [sh, -c, "mkdir -p /www; echo here >/www/index.html; httpd -p 127.0.0.1:8081 -h /www; exec serve"]
+    - {name: other, image: "localhost/test:1", command: [sleep, "10000"]}
+"#;
+
+fn start() -> Cluster {
+    let cluster = Cluster::start(1);
+    cluster.kubectl.with_input("apply -f -", WEB);
+    cluster.wait_value(60, "pod/web", "{.status.phase}", "Running");
+    cluster
+}
+
+fn releases(cluster: &Cluster) -> Vec<(&'static str, Kubectl)> {
+    let found = RELEASES.iter().filter_map(|v| Some((*v, Kubectl::version(v, &cluster.hub.kubeconfig())?)));
+    let found: Vec<_> = found.collect();
+    assert!(!found.is_empty(), "no kubectl of {RELEASES:?}");
+    found
+}
+
+/// Exit code, output and error output.
+fn split(output: &Output) -> (i32, String, String) {
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn commands_run_in_containers() {
+    let cluster = start();
+    for (version, k) in releases(&cluster) {
+        let run = |line: &str, input: &str| split(&k.output(line, input));
+        let (code, out, err) = run("exec web -c main -- sh -c 'echo out; echo err >&2; exit 3'", "");
+        assert_eq!((code, out.as_str()), (3, "out\n"), "{version}: {err}");
+        assert_eq!(err, "err\ncommand terminated with exit code 3\n", "{version}");
+
+        let (code, out, err) = run("exec -i web -c other -- sh -c 'cat; echo end'", "one\ntwo\n");
+        assert_eq!((code, out.as_str(), err.as_str()), (0, "one\ntwo\nend\n", ""), "{version}");
+
+        let long = "0123456789abcdef".repeat(64 * 1024);
+        let (code, out, _) = run("exec -i web -c main -- cat", &long);
+        assert!(code == 0 && out == long, "{version}: {code}, {} bytes of {}", out.len(), long.len());
+
+        let (code, out, err) = run("exec web -c main -- nothing-here", "");
+        assert!(
+            code != 0 && out.is_empty() && err.contains("executable file not found"),
+            "{version}: {code} {out}{err}"
+        );
+        let (code, _, err) = run("exec web -c nowhere -- true", "");
+        assert!(code != 0 && err.contains("container nowhere is not valid for pod web"), "{version}: {err}");
+        let (code, _, err) = run("exec gone -- true", "");
+        assert!(code != 0 && err.contains("pods \"gone\" not found"), "{version}: {err}");
+    }
+}
+
+#[test]
+fn terminals_have_their_size() {
+    let cluster = start();
+    for (version, k) in releases(&cluster) {
+        let (code, out, err) = split(&k.terminal("exec -it web -c main -- sh", 33, 101, "stty size; exit 4\n"));
+        assert!(code == 4 && out.contains("33 101"), "{version}: {code} {out}{err}");
+        let pod = format!("talk-{}", version.replace('.', "-"));
+        k.ok(&format!("run {pod} --image=localhost/test:1 --restart=Never --stdin --tty --command -- sh"));
+        cluster.wait_value(60, &format!("pod/{pod}"), "{.status.phase}", "Running");
+        let (code, out, err) =
+            split(&k.terminal(&format!("attach -it {pod}"), 33, 101, "echo pid-$$; stty size; exit\n"));
+        assert!(code == 0 && out.contains("pid-1") && out.contains("33 101"), "{version}: {code} {out}{err}");
+        let run = "run once --image=localhost/test:1 --restart=Never --rm -it -- sh -c 'read x; echo got-$x; exit 0'";
+        let (code, out, err) = split(&k.terminal(run, 33, 101, "word\n"));
+        assert!(code == 0 && out.contains("got-word") && out.contains("deleted"), "{version}: {code} {out}{err}");
+    }
+}
+
+#[test]
+fn files_are_copied_both_ways() {
+    let cluster = start();
+    for (version, k) in releases(&cluster) {
+        let content = "a line\n".repeat(100_000);
+        let file = k.file("up", &content);
+        k.ok(&format!("cp {file} web:/tmp/up -c main"));
+        assert_eq!(k.ok("exec web -c main -- sh -c 'wc -c </tmp/up'").trim(), content.len().to_string(), "{version}");
+        let down = k.file("down", "");
+        k.ok(&format!("cp web:/tmp/up {down} -c main"));
+        assert!(std::fs::read_to_string(&down).unwrap() == content, "{version}");
+    }
+}
+
+#[test]
+fn ports_are_forwarded() {
+    let cluster = start();
+    for (version, k) in releases(&cluster) {
+        let forward = k.start("port-forward pod/web :8080 :8081 :9");
+        let local = |remote: u16| {
+            let log = forward.log();
+            let line = log.lines().find(|l| l.contains("127.0.0.1") && l.ends_with(&format!("-> {remote}")));
+            let port = line.and_then(|l| l.split(':').nth(1)?.split(' ').next()?.parse::<u16>().ok());
+            port.ok_or_else(|| format!("no port for {remote} in {log:?}"))
+        };
+        let port = |remote| wait_for(20, "kubectl to listen", || local(remote));
+        for _ in 0..3 {
+            assert_eq!(fetch(port(8080)), "web\n", "{version}");
+            assert_eq!(fetch(port(8081)), "here\n", "{version}: bound to loopback in the pod");
+        }
+        assert_eq!(fetch(port(9)), "", "{version}: nobody listens");
+        wait_for(10, "the refusal to be told", || {
+            let log = forward.log();
+            ensure(log.contains("error forwarding port 9 to pod web") && log.contains("onnection refused"), || log)
+        });
+    }
+}
+
+/// The body of `GET /`; empty where the connection breaks.
+fn fetch(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+}
+
+#[test]
+fn a_command_ends_with_its_client() {
+    let cluster = start();
+    for (version, k) in releases(&cluster) {
+        let mut client = k.start("exec web -c main -- sleep 98765");
+        let processes = || k.ok("exec web -c main -- ps");
+        wait_for(20, "the command to run", || ensure(processes().contains("sleep 98765"), || "it does not".into()));
+        client.kill9();
+        wait_for(20, "the command to end", || {
+            ensure(!processes().contains("sleep 98765"), || format!("{version}: it runs"))
+        });
+    }
+}
