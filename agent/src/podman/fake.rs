@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast;
 
 use super::{
-    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Listed, LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal,
+    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Listed,
+    LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal,
 };
 
 /// A call that can be made to fail.
