@@ -173,6 +173,29 @@ fn a_missing_podman_and_a_corrupt_ledger_are_refused() {
 /// Method, path, body, then the code, reason and a part of the message of the Status that answers.
 type Case = (&'static str, &'static str, String, u16, &'static str, &'static str);
 
+/// Media types of patches.
+const JSON_PATCH: &str = "application/json-patch+json";
+const MERGE: &str = "application/merge-patch+json";
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+
+/// Media type and body of a change of the Deployment `d`, then the code, reason and a part of the message.
+const CHANGES: &[(&str, &str, u16, &str, &str)] = &[
+    (MERGE, "{", 400, "BadRequest", ""),
+    (MERGE, "[]", 400, "BadRequest", ""),
+    (MERGE, r#"{"spec": {"replicas": "many"}}"#, 400, "BadRequest", "replicas"),
+    (STRATEGIC, r#"{"spec": {"replicas": -1}}"#, 422, "Invalid", "spec.replicas: Invalid value: -1"),
+    (MERGE, r#"{"spec": {"selector": {"matchLabels": {"a": "c"}}}}"#, 422, "Invalid", "field is immutable"),
+    (MERGE, r#"{"metadata": {"name": "e"}}"#, 400, "BadRequest", "name"),
+    (MERGE, r#"{"metadata": {"resourceVersion": "1"}}"#, 409, "Conflict", "the object has been modified"),
+    (MERGE, r#"{"metadata": {"uid": "other"}}"#, 409, "Conflict", "Precondition failed"),
+    (MERGE, r#"{"metadata": {"labels": {"a b": ""}}}"#, 422, "Invalid", "metadata.labels: Invalid value: \"a b\""),
+    (JSON_PATCH, r#"[{"op": "remove", "path": "/spec/nope"}]"#, 422, "Invalid", "/spec/nope"),
+    (JSON_PATCH, r#"[{"op": "test", "path": "/kind", "value": "Pod"}]"#, 422, "Invalid", "/kind"),
+    (JSON_PATCH, r#"[{"op": "fly", "path": "/kind"}]"#, 400, "BadRequest", "fly"),
+    (JSON_PATCH, "{}", 400, "BadRequest", ""),
+    ("text/plain", "hello", 415, "UnsupportedMediaType", "application/json-patch+json"),
+];
+
 fn bodies() -> Vec<Case> {
     let pods = "/api/v1/namespaces/default/pods";
     let deployments = "/apis/apps/v1/namespaces/default/deployments";
@@ -241,6 +264,32 @@ async fn bad_requests_get_the_right_status() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(hub.api().call("GET", "/readyz", None).await.unwrap().status, 200);
     assert!(!hub.log().contains("panicked"), "{}", hub.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_changes_get_the_right_status_and_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let hub = Hub::start(&dir.path().join("hub"), &[]);
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": {
+        "replicas": 0, "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}}}});
+    let made = hub.api().call("POST", path, Some(&deployment)).await.unwrap();
+    assert_eq!(made.status, 201, "{}", made.json());
+    let path = format!("{path}/d");
+    let mut wrong = Vec::new();
+    for (kind, body, code, reason, part) in CHANGES {
+        let mut connection = hub.api().connect().await.unwrap();
+        let reply = connection.send("PATCH", &path, kind, *body).await.unwrap();
+        let status = reply.json();
+        let message = status["message"].as_str().unwrap_or_default();
+        if reply.status != *code || status["reason"] != *reason || !message.contains(part) {
+            wrong.push(format!("{kind} {body}\n  wants {code} {reason} {part:?}, gets {} {status}", reply.status));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let now = hub.api().call("GET", &path, None).await.unwrap().json();
+    assert_eq!((&now["metadata"]["generation"], &now["spec"]["replicas"]), (&json!(1), &json!(0)));
 }
 
 fn file_of(dir: &Path, extensions: &[&str]) -> std::path::PathBuf {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use skiff_tests::hub::free_port;
-use skiff_tests::process::{output, run, text};
+use skiff_tests::process::{binary, output, run, text};
 
 /// Where the scripts keep everything.
 const HOME: &str = "/var/tmp/skiff-tests/deploy";
@@ -14,8 +14,10 @@ const HOME: &str = "/var/tmp/skiff-tests/deploy";
 fn script(name: &str, port: u16) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut script = Command::new(root.join("deploy").join(name));
-    script.envs([("SKIFF_HOME", HOME), ("SKIFF_PROFILE", "dev"), ("SKIFF_SYSTEMD", "no")]);
+    script.envs([("SKIFF_HOME", HOME), ("SKIFF_SYSTEMD", "no")]);
     script.env("SKIFF_PORT", port.to_string());
+    // A build of its own would compile every dependency a second time: without the tests it has fewer features.
+    script.env("SKIFF_BIN_DIR", binary("skiff-hub").parent().unwrap());
     script
 }
 

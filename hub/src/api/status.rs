@@ -298,6 +298,7 @@ impl From<Error> for Status {
                 let message = format!("the server rejected our request due to an error in our request: {detail}");
                 Self::new(422, "Invalid", message)
             }
+            Error::TooLarge(message) => Self::new(413, "RequestEntityTooLarge", message),
             Error::MethodNotAllowed(message) => Self::new(405, "MethodNotAllowed", message),
             Error::Expired(message) => Self::new(410, "Expired", message),
             Error::TooManyRequests { detail, retry_after_seconds } => {

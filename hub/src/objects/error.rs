@@ -64,6 +64,9 @@ pub enum Error {
     /// 422 `Invalid`, without causes: a patch that cannot be applied.
     #[error("the server rejected our request due to an error in our request: {0}")]
     UnprocessablePatch(String),
+    /// 413 `RequestEntityTooLarge`.
+    #[error("{0}")]
+    TooLarge(String),
     /// 405 `MethodNotAllowed`.
     #[error("{0}")]
     MethodNotAllowed(String),

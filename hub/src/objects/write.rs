@@ -283,7 +283,11 @@ fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> 
         Patch::Merge(merge) => patch::apply_merge(body, merge),
         Patch::Strategic(strategic) => patch::strategic(&Schema::builtin(), definition, body, strategic),
     };
-    applied.map_err(|e: PatchError| Error::UnprocessablePatch(e.to_string()))
+    applied.map_err(|e| match e {
+        PatchError::BadRequest(message) => Error::BadRequest(message),
+        PatchError::Unprocessable { detail } => Error::UnprocessablePatch(detail),
+        PatchError::TooLarge(message) => Error::TooLarge(message),
+    })
 }
 
 /// `resourceVersion` and `uid` in a body are preconditions.
