@@ -22,7 +22,7 @@ spec:
   containers:
     - name: main
       image: localhost/test:1
-      command: [sh, -c, "mkdir -p /www; echo here >/www/index.html; httpd -p 127.0.0.1:8081 -h /www; exec serve"]
+      command: [sh, -c, "mkdir /tmp/in; echo here >/tmp/in/index.html; httpd -p 127.0.0.1:8081 -h /tmp/in; exec serve"]
     - {name: other, image: "localhost/test:1", command: [sleep, "10000"]}
 "#;
 
@@ -77,13 +77,16 @@ fn commands_run_in_containers() {
 fn terminals_have_their_size() {
     let cluster = start();
     for (version, k) in releases(&cluster) {
-        let (code, out, err) = split(&k.terminal("exec -it web -c main -- sh", 33, 101, "stty size; exit 4\n"));
+        let (code, out, err) =
+            split(&k.terminal("exec -it web -c main -- sh", 33, 101, "sleep 1; stty size; exit 4\n"));
         assert!(code == 4 && out.contains("33 101"), "{version}: {code} {out}{err}");
         let pod = format!("talk-{}", version.replace('.', "-"));
-        k.ok(&format!("run {pod} --image=localhost/test:1 --restart=Never --stdin --tty --command -- sh"));
+        k.ok(&format!(
+            "run {pod} --image=localhost/test:1 --restart=Never --stdin --tty --attach=false --command -- sh"
+        ));
         cluster.wait_value(60, &format!("pod/{pod}"), "{.status.phase}", "Running");
         let (code, out, err) =
-            split(&k.terminal(&format!("attach -it {pod}"), 33, 101, "echo pid-$$; stty size; exit\n"));
+            split(&k.terminal(&format!("attach -it {pod}"), 33, 101, "echo pid-$$; sleep 1; stty size; exit\n"));
         assert!(code == 0 && out.contains("pid-1") && out.contains("33 101"), "{version}: {code} {out}{err}");
         let run = "run once --image=localhost/test:1 --restart=Never --rm -it -- sh -c 'read x; echo got-$x; exit 0'";
         let (code, out, err) = split(&k.terminal(run, 33, 101, "word\n"));

@@ -34,7 +34,7 @@ async fn missing_things_and_wrong_verbs_are_refused() {
         ("GET", "/api/v1/namespaces/a/widgets", JSON, "", 404, "the server could not find the requested resource"),
         (
             "GET",
-            "/api/v1/namespaces/a/pods/one/exec",
+            "/api/v1/namespaces/a/pods/one/nothing",
             JSON,
             "",
             404,
