@@ -20,7 +20,8 @@ use skiff_shared::ids::PodUid;
 use super::http::{Client, encode};
 use super::labels::NODE;
 use super::{
-    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Labels, Listed, LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal, oom, spec,
+    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Labels, Listed,
+    LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal, oom, spec,
 };
 
 /// How long one call may take; Podman serialises creation, and a 1 GB machine under load is slow.

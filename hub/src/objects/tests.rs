@@ -168,7 +168,8 @@ async fn a_scale_is_read_and_written_as_a_view() {
     assert_eq!(stored["spec"]["replicas"], 5);
     let view = super::subresource::scale_of(&named.kind, &stored);
     assert_eq!((&view["spec"]["replicas"], &view["status"]["selector"]), (&json!(5), &json!("app=web")));
-    let negative = objects.patch(&scale, &Patch::Merge(json!({"spec": {"replicas": -1}})), &WriteOptions::default()).await;
+    let negative =
+        objects.patch(&scale, &Patch::Merge(json!({"spec": {"replicas": -1}})), &WriteOptions::default()).await;
     assert!(matches!(negative, Err(Error::Invalid { .. })), "{negative:?}");
 }
 
@@ -247,8 +248,12 @@ async fn nothing_is_created_in_a_namespace_that_is_being_deleted() {
     let mut pods = target(&objects, "v1", "Pod", "");
     pods.namespace = "work".into();
     let refused = create(&objects, &pods, pod()).await;
-    assert!(matches!(&refused, Err(Error::Forbidden { detail, .. }) if detail.contains("being terminated")), "{refused:?}");
-    let finalized = update(&objects, &sub(&namespace, "finalize"), json!({"metadata": {"name": "work"}, "spec": {}})).await;
+    assert!(
+        matches!(&refused, Err(Error::Forbidden { detail, .. }) if detail.contains("being terminated")),
+        "{refused:?}"
+    );
+    let finalized =
+        update(&objects, &sub(&namespace, "finalize"), json!({"metadata": {"name": "work"}, "spec": {}})).await;
     assert!(finalized.expect("there").removed);
 }
 
@@ -266,7 +271,8 @@ async fn a_dry_run_answers_and_changes_nothing() {
 #[tokio::test]
 async fn services_get_addresses_of_their_own_and_keep_them() {
     let objects = with_namespace().await;
-    let service = |name: &str| json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
+    let service =
+        |name: &str| json!({"metadata": {"name": name}, "spec": {"type": "NodePort", "ports": [{"port": 80}]}});
     let (a, b) = (target(&objects, "v1", "Service", "a"), target(&objects, "v1", "Service", "b"));
     let first = json_of(&create(&objects, &a, service("a")).await.expect("valid"));
     let second = json_of(&create(&objects, &b, service("b")).await.expect("valid"));
