@@ -215,6 +215,54 @@ async fn an_image_that_appears_is_pulled_in_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pod_deleted_while_its_image_is_pulled_is_gone_and_others_pull() {
+    let dir = tempfile::tempdir().unwrap();
+    let podman = Arc::new(FakePodman::default());
+    podman.publish_image(IMAGE);
+    podman.hold_pulls(true);
+    let stage = start(&podman, dir.path()).await;
+    stage.put(pod("a")).await;
+    stage.until("a", "pulling", |p| waiting(p, "ContainerCreating") && !p.conditions.is_empty()).await;
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    podman.hold_pulls(false);
+    stage.put(pod("b")).await;
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    assert!(podman.calls().iter().all(|c| !c.starts_with("pull")), "one pull at a time");
+    stage.put(Pod { deletion: Some(Deletion { grace_seconds: 30, deadline_unix_ms: 0 }), ..pod("a") }).await;
+    let report = stage.until("a", "gone", |p| p.gone).await;
+    assert_eq!(report.phase, Phase::Pending);
+    stage.until("b", "running", running).await;
+    assert!(podman.containers().iter().all(|c| c.labels.pod == "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_pod_keeps_its_history_and_its_containers_across_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let podman = Arc::new(FakePodman::default());
+    podman.add_image(IMAGE);
+    let stage = start(&podman, dir.path()).await;
+    stage.put(Pod { restart_policy: RestartPolicy::OnFailure, ..pod("a") }).await;
+    stage.until("a", "running", running).await;
+    podman.exit("a", "c", 1);
+    stage.until("a", "restarted", |p| running(p) && p.containers[0].restarts == 1).await;
+    podman.set_now(1_700_000_050_000);
+    podman.exit("a", "c", 0);
+    let before = stage.until("a", "succeeded", |p| p.phase == Phase::Succeeded).await;
+    let ContainerState::Terminated(end) = &before.containers[0].state else { panic!("{before:#?}") };
+    assert_eq!((end.exit_code, end.reason.as_str(), end.finished_ms), (0, "Completed", 1_700_000_050_000));
+    assert_eq!(before.containers[0].last.as_ref().map(|l| l.exit_code), Some(1));
+    assert!(!before.containers[0].ready && before.conditions.iter().any(|c| c.reason == "PodCompleted"));
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    stage.stop().await;
+
+    let stage = start(&podman, dir.path()).await;
+    let after = stage.until("a", "succeeded", |p| p.phase == Phase::Succeeded).await;
+    assert_eq!(after, before);
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    assert_eq!(podman.containers().iter().filter(|c| !c.infra).count(), 2, "their logs can still be read");
+}
+
+#[tokio::test(start_paused = true)]
 async fn deletion_waits_for_the_grace_and_then_kills() {
     let dir = tempfile::tempdir().unwrap();
     let podman = Arc::new(FakePodman::default());

@@ -52,6 +52,7 @@ struct State {
     faults: BTreeMap<Call, VecDeque<PodmanError>>,
     calls: Vec<String>,
     ignore_sigterm: bool,
+    hold_pulls: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -104,6 +105,11 @@ impl FakePodman {
     /// Containers do not end on SIGTERM from now on.
     pub fn ignore_sigterm(&self) {
         self.state().ignore_sigterm = true;
+    }
+
+    /// Pulls that begin from now on hang, or no longer do.
+    pub fn hold_pulls(&self, hold: bool) {
+        self.state().hold_pulls = hold;
     }
 
     /// Every call that changed something so far, e.g. `start skiff_c_web_default_u-1_0`.
@@ -382,6 +388,9 @@ impl Podman for FakePodman {
     }
 
     async fn pull(&self, reference: &str) -> Result<()> {
+        if self.state().hold_pulls {
+            std::future::pending::<()>().await;
+        }
         let mut state = self.state();
         state.fault(Call::Pull)?;
         state.calls.push(format!("pull {reference}"));

@@ -114,6 +114,10 @@ impl Worker {
 
     /// Takes in finished image tasks and changed data.
     fn take_in(&mut self, wanted: &Wanted) {
+        if wanted.pod.deletion.is_some() {
+            // Nobody waits for its images any more, and other pods may wait for their turn to pull.
+            self.tasks.abort_all();
+        }
         while let Some(done) = self.tasks.try_join_next() {
             self.image_done(done.ok());
         }
