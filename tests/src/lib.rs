@@ -2,6 +2,8 @@
 //!
 //! Start with [`Cluster`]; everything it holds is stopped and removed when it is dropped, and what the hub and the
 //! agents logged is printed when a test fails. Tests wait for conditions with [`wait_for`] and never sleep.
+//!
+//! What needs no real Podman is tested faster with [`sim::World`]: the same hub and agents inside the test's process.
 
 pub mod api;
 pub mod cluster;
@@ -14,6 +16,7 @@ pub mod podman;
 pub mod process;
 pub mod registry;
 pub mod relay;
+pub mod sim;
 pub mod wait;
 
 pub use cluster::Cluster;

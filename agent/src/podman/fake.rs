@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -43,7 +44,8 @@ pub enum Call {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    now_ms: i64,
+    /// `None` follows the system's clock.
+    now_ms: Option<i64>,
     containers: BTreeMap<String, Fake>,
     pods: BTreeMap<String, PodSpec>,
     networks: BTreeMap<String, Network>,
@@ -61,6 +63,7 @@ struct Fake {
     listed: Listed,
     oom_killed: bool,
     log: Vec<u8>,
+    env: Vec<(String, String)>,
     ip: String,
 }
 
@@ -82,9 +85,9 @@ impl FakePodman {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sets the time that later starts and ends carry, Unix milliseconds.
+    /// Sets the time that later starts and ends carry, Unix milliseconds; before, they carry the system's.
     pub fn set_now(&self, now_ms: i64) {
-        self.state().now_ms = now_ms;
+        self.state().now_ms = Some(now_ms);
     }
 
     /// Makes an image present.
@@ -125,7 +128,7 @@ impl FakePodman {
     /// Ends the running container of this name in this pod, as if by itself.
     pub fn exit(&self, pod: &str, container: &str, code: i32) {
         let mut state = self.state();
-        let now_ms = state.now_ms;
+        let now_ms = state.now();
         let running = |c: &&mut Fake| {
             c.listed.labels.pod == pod && c.listed.labels.container == container && c.listed.state == RunState::Running
         };
@@ -160,6 +163,14 @@ impl FakePodman {
         if let Some(found) = state.containers.values_mut().filter(ours).max_by_key(|c| c.listed.labels.attempt) {
             found.log.extend_from_slice(bytes);
         }
+    }
+
+    /// The environment of the newest container of this name in this pod.
+    pub fn env(&self, pod: &str, container: &str) -> Vec<(String, String)> {
+        let state = self.state();
+        let ours = |c: &&Fake| c.listed.labels.pod == pod && c.listed.labels.container == container;
+        let newest = state.containers.values().filter(ours).max_by_key(|c| c.listed.labels.attempt);
+        newest.map(|c| c.env.clone()).unwrap_or_default()
     }
 
     fn announce(&self, listed: &Listed) {
@@ -200,6 +211,13 @@ fn end(container: &mut Fake, code: i32, now_ms: i64) {
 }
 
 impl State {
+    fn now(&self) -> i64 {
+        self.now_ms.unwrap_or_else(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
+    }
+
     fn fault(&mut self, call: Call) -> Result<()> {
         match self.faults.get_mut(&call).and_then(VecDeque::pop_front) {
             Some(error) => Err(error),
@@ -217,14 +235,20 @@ impl State {
         found.ok_or_else(|| PodmanError::NotFound { message: format!("no container with name or ID {id:?} found") })
     }
 
-    fn add(&mut self, name: &str, listed: Listed, subnet: Option<&str>) -> Result<()> {
+    /// The lowest address of a /24 that no container has.
+    fn free_ip(&self, subnet: &str) -> Option<String> {
+        let (prefix, _) = subnet.rsplit_once('.')?;
+        let free = |ip: &String| self.containers.values().all(|c| c.ip != *ip);
+        (2..255).map(|host| format!("{prefix}.{host}")).find(free)
+    }
+
+    fn add(&mut self, name: &str, listed: Listed, subnet: Option<&str>, env: &[(String, String)]) -> Result<()> {
         if self.containers.values().any(|c| c.name == name) {
             return Err(PodmanError::Conflict { message: format!("the container name {name:?} is already in use") });
         }
-        let prefix = subnet.and_then(|s| s.rsplit_once('.')).map(|(prefix, _)| prefix);
-        let ip = prefix.map(|prefix| format!("{prefix}.{}", self.next)).unwrap_or_default();
-        self.containers
-            .insert(listed.id.clone(), Fake { name: name.to_owned(), listed, oom_killed: false, log: Vec::new(), ip });
+        let ip = subnet.and_then(|s| self.free_ip(s)).unwrap_or_default();
+        let (id, name, env) = (listed.id.clone(), name.to_owned(), env.to_vec());
+        self.containers.insert(id, Fake { name, listed, oom_killed: false, log: Vec::new(), env, ip });
         Ok(())
     }
 }
@@ -314,7 +338,7 @@ impl Podman for FakePodman {
             return Err(PodmanError::Failed { code: 500, message });
         }
         let (id, infra) = (state.id("pod"), state.id("infra"));
-        state.add(&spec.infra_name, created(infra, id.clone(), spec.labels.clone(), true), subnet.as_deref())?;
+        state.add(&spec.infra_name, created(infra, id.clone(), spec.labels.clone(), true), subnet.as_deref(), &[])?;
         state.pods.insert(id.clone(), spec.clone());
         state.calls.push(format!("create pod {}", spec.name));
         Ok(id)
@@ -326,7 +350,7 @@ impl Podman for FakePodman {
         let pod = state.pods.iter().find(|(id, p)| **id == spec.pod || p.name == spec.pod).map(|(id, _)| id.clone());
         let pod = pod.ok_or_else(|| PodmanError::NotFound { message: format!("no pod {:?}", spec.pod) })?;
         let id = state.id("c");
-        state.add(&spec.name, created(id.clone(), pod, spec.labels.clone(), false), None)?;
+        state.add(&spec.name, created(id.clone(), pod, spec.labels.clone(), false), None, &spec.env)?;
         state.calls.push(format!("create {}", spec.name));
         Ok(id)
     }
@@ -334,7 +358,7 @@ impl Podman for FakePodman {
     async fn start(&self, id: &str) -> Result<()> {
         let mut state = self.state();
         state.fault(Call::Start)?;
-        let now_ms = state.now_ms;
+        let now_ms = state.now();
         let found = state.find(id)?;
         let name = found.name.clone();
         if found.listed.state != RunState::Running {
@@ -349,7 +373,7 @@ impl Podman for FakePodman {
     async fn signal(&self, id: &str, signal: &str) -> Result<()> {
         let mut state = self.state();
         state.fault(Call::Signal)?;
-        let (now_ms, stubborn) = (state.now_ms, state.ignore_sigterm);
+        let (now_ms, stubborn) = (state.now(), state.ignore_sigterm);
         let Ok(found) = state.find(id) else { return Ok(()) };
         let name = found.name.clone();
         if found.listed.state == RunState::Running && (signal == "SIGKILL" || !stubborn) {
