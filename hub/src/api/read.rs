@@ -123,9 +123,17 @@ async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, Status
     }
 }
 
+/// The state at a revision: the newest, one that is kept for a list that goes on, or one that the retained changes lead
+/// back to.
 fn exact(call: &Call, revision: Revision) -> Option<Snapshot> {
     let newest = call.state.objects.snapshot();
-    if newest.revision() == revision { Some(newest) } else { call.state.pages.at(revision, Instant::now()) }
+    if newest.revision() == revision {
+        return Some(newest);
+    }
+    call.state.pages.at(revision, Instant::now()).or_else(|| {
+        let later = call.state.objects.store().changes(revision, usize::MAX).ok()?;
+        Some(newest.rewound(revision, &later))
+    })
 }
 
 /// One page of a list.

@@ -130,8 +130,7 @@ fn typed(target: &Target, config: &mut Value, schema: &str) -> Result<(), Error>
     let (version, kind, _) = decode::body_type(target);
     let version = if version.contains('/') { version } else { format!("/{version}") };
     let decoded = Schema::builtin().decode(schema, config);
-    let unknown =
-        decoded.unknown.iter().filter_map(|text| Some(text.strip_prefix("unknown field \"")?.strip_suffix('"')?));
+    let unknown = decoded.unknown.iter().filter_map(|text| text.strip_prefix("unknown field \"")?.strip_suffix('"'));
     let mut problems: Vec<String> = unknown.map(|path| format!(".{path}: field not declared in schema")).collect();
     problems.extend(decoded.errors);
     if problems.is_empty() {

@@ -243,6 +243,8 @@ pub(crate) async fn changes_follow_from_every_retained_revision(store: Arc<dyn S
         let events = store.changes(state.revision(), usize::MAX).unwrap();
         assert_eq!(events.len() as u64, last.revision() - state.revision());
         assert_eq!(replay(state, &events), replay(last, &[]));
+        let rewound = last.rewound(state.revision(), &events);
+        assert_eq!((rewound.revision(), replay(&rewound, &[])), (state.revision(), replay(state, &[])));
     }
     let first = states[0].revision();
     assert_eq!(store.changes(first, 3).unwrap().len(), 3);

@@ -214,6 +214,21 @@ impl Snapshot {
         self.objects.get(key)
     }
 
+    /// This state as it was at an earlier revision. `later` are the events after that revision, oldest first; those
+    /// that this state does not know of yet are passed over.
+    #[must_use]
+    pub fn rewound(&self, revision: Revision, later: &[Event]) -> Self {
+        let mut objects = self.objects.clone();
+        for event in later.iter().rev().filter(|event| event.revision <= self.revision) {
+            let key = &event.object.key;
+            match &event.previous {
+                Some(previous) => drop(objects.insert(key.clone(), previous.clone())),
+                None => drop(objects.remove(key)),
+            }
+        }
+        Self { revision, objects }
+    }
+
     /// The objects of a resource, ordered by namespace and name; of one namespace only where it is given and not empty.
     pub fn list<'a>(
         &'a self,

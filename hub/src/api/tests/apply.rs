@@ -164,6 +164,27 @@ async fn preconditions_and_names_are_those_of_every_write() {
 }
 
 #[tokio::test]
+async fn a_configuration_must_fit_the_type() {
+    let api = api().await;
+    let fails = |spec: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec});
+    for (spec, problem) in [
+        (json!({"contaners": []}), ".spec.contaners: field not declared in schema"),
+        (
+            json!({"containers": [{"image": "i"}]}),
+            r#".spec.containers: element 0: associative list with keys has an element that omits key field "name" (and doesn't have default value)"#,
+        ),
+        (
+            json!({"x": 1, "y": 1}),
+            "errors:\n  .spec.x: field not declared in schema\n  .spec.y: field not declared in schema",
+        ),
+    ] {
+        let refused = api.apply("/api/v1/namespaces/default/pods/p", "m", &fails(spec)).await;
+        let message = format!("failed to create typed patch object (default/p; /v1, Kind=Pod): {problem}");
+        assert_eq!((refused.code, &refused.json()["message"]), (400, &json!(message)));
+    }
+}
+
+#[tokio::test]
 async fn every_write_records_its_manager() {
     let api = api().await;
     let body = map(json!({"a": "1"}));

@@ -66,11 +66,39 @@ async fn pages_show_one_state_whatever_happens_between() {
 }
 
 #[tokio::test]
+async fn a_list_at_an_exact_revision_shows_the_state_of_then() {
+    let api = three().await;
+    let mut changed = pod("a", "one").1;
+    changed["metadata"]["labels"] = json!({"app": "new"});
+    api.put("pods", changed).await;
+    let list = |revision: u64| {
+        let url = format!("/api/v1/pods?resourceVersion={revision}&resourceVersionMatch=Exact");
+        let api = &api;
+        async move { api.get(&url).await }
+    };
+    for (revision, expected) in [(1, vec!["one"]), (2, vec!["one", "two"]), (3, vec!["one", "three", "two"])] {
+        let answer = list(revision).await.json();
+        assert_eq!((names(&answer), &answer["metadata"]["resourceVersion"]), (expected, &json!(revision.to_string())));
+        assert_eq!(answer["items"][0]["metadata"]["labels"]["app"], "one");
+    }
+    assert_eq!(list(4).await.json()["items"][0]["metadata"]["labels"]["app"], "new");
+    // A page goes on at the revision of the first.
+    let first = api.get("/api/v1/pods?limit=1&resourceVersion=2&resourceVersionMatch=Exact").await.json();
+    let token = first["metadata"]["continue"].as_str().unwrap().to_owned();
+    assert_eq!(names(&api.get(&format!("/api/v1/pods?continue={token}")).await.json()), ["two"]);
+    api.store.compact(3).await.unwrap();
+    let gone = list(1).await;
+    let message = "The resourceVersion for the provided list is too old.";
+    assert_eq!((gone.code, &gone.json()["message"]), (410, &json!(message)));
+}
+
+#[tokio::test]
 async fn an_expired_page_brings_a_token_to_go_on() {
     let api = three().await;
     let token =
         super::super::pages::Continue::after(api.store.snapshot().list(&"pods".into(), None).next().unwrap(), 1)
             .encode();
+    api.store.compact(2).await.unwrap();
     let gone = api.get(&format!("/api/v1/pods?limit=1&continue={token}")).await;
     let status = gone.json();
     assert_eq!((gone.code, &status["reason"]), (410, &json!("Expired")));

@@ -184,22 +184,6 @@ async fn wrong_bodies_are_refused() {
             "metadata.managedFields must be nil",
         ),
         (
-            "PATCH",
-            "/api/v1/namespaces/a/pods/one?fieldManager=m",
-            APPLY,
-            "apiVersion: v1\nkind: Pod\nspec: {contaners: []}",
-            400,
-            "failed to create typed patch object (a/one; /v1, Kind=Pod): .spec.contaners: field not declared in schema",
-        ),
-        (
-            "PATCH",
-            "/api/v1/namespaces/a/pods/one?fieldManager=m",
-            APPLY,
-            "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: i}]}",
-            400,
-            "failed to create typed patch object (a/one; /v1, Kind=Pod): .spec.containers: element 0: associative list with keys has an element that omits key field \"name\" (and doesn't have default value)",
-        ),
-        (
             "POST",
             "/api/v1/namespaces/a/pods?dryRun=Some",
             JSON,

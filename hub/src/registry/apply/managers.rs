@@ -55,10 +55,10 @@ pub struct Managers {
 impl Managers {
     /// Reads `managedFields`; `None` when any entry is malformed.
     pub fn read(managed_fields: &Value) -> Option<Self> {
-        let entries = match managed_fields {
-            Value::Null => Vec::new(),
-            list => list.as_array()?.iter().map(read_entry).collect::<Option<_>>()?,
-        };
+        if managed_fields.is_null() {
+            return Some(Self::default());
+        }
+        let entries = managed_fields.as_array()?.iter().map(read_entry).collect::<Option<_>>()?;
         Some(Self { entries })
     }
 
@@ -72,7 +72,7 @@ impl Managers {
                 .cmp(&(b.manager.operation(), seconds(b)))
                 .then_with(|| rest(a).cmp(&rest(b)))
         });
-        (!self.entries.is_empty()).then(|| self.entries.iter().map(write_entry).collect())
+        (!self.entries.is_empty()).then(|| self.entries.into_iter().map(write_entry).collect())
     }
 
     /// Whether nobody's fields are known.
@@ -118,24 +118,21 @@ impl Managers {
 
     /// Merges the oldest `Update` managers where there are too many.
     pub(super) fn cap(&mut self) {
-        let mut updaters: Vec<Entry> = Vec::new();
-        let (mut kept, rest): (Vec<_>, Vec<_>) = self.entries.drain(..).partition(|entry| entry.manager.applies);
-        updaters.extend(rest);
-        if updaters.len() > MAX_UPDATERS {
-            updaters.sort_by(|a, b| a.time.cmp(&b.time));
-            let recent = updaters.split_off(updaters.len() - (MAX_UPDATERS - 1));
-            let mut ancient = Managers::default();
-            for old in updaters {
-                let manager = Manager { name: ANCIENT.into(), subresource: String::new(), ..old.manager };
-                let mut fields = old.fields;
-                fields.unite(ancient.get(&manager).map(|entry| entry.fields.clone()).unwrap_or_default());
-                ancient.set(&manager, fields, old.time);
-            }
-            updaters = ancient.entries;
-            updaters.extend(recent);
+        let updaters = self.entries.iter().filter(|entry| !entry.manager.applies).count();
+        if updaters <= MAX_UPDATERS {
+            return;
         }
-        kept.extend(updaters);
-        self.entries = kept;
+        self.entries.sort_by(|a, b| (a.manager.applies, &a.time).cmp(&(b.manager.applies, &b.time)));
+        let recent = self.entries.split_off(updaters + 1 - MAX_UPDATERS);
+        let mut ancient = Self::default();
+        for old in self.entries.drain(..) {
+            let manager = Manager { name: ANCIENT.into(), subresource: String::new(), ..old.manager };
+            let mut fields = ancient.get(&manager).map(|entry| entry.fields.clone()).unwrap_or_default();
+            fields.unite(old.fields);
+            ancient.set(&manager, fields, old.time);
+        }
+        self.entries = ancient.entries;
+        self.entries.extend(recent);
     }
 }
 
@@ -165,17 +162,17 @@ fn read_entry(entry: &Value) -> Option<Entry> {
     Some(Entry { manager, fields, time: entry["time"].as_str().map(str::to_owned) })
 }
 
-fn write_entry(entry: &Entry) -> Value {
+fn write_entry(entry: Entry) -> Value {
     let Entry { manager, fields, time } = entry;
     let mut out = json!({
         "manager": manager.name, "operation": manager.operation(), "apiVersion": manager.api_version,
-        "fieldsType": "FieldsV1", "fieldsV1": fields.to_fields(),
+        "fieldsType": "FieldsV1", "fieldsV1": fields.into_fields(),
     });
     if let Some(time) = time {
-        out["time"] = time.as_str().into();
+        out["time"] = time.into();
     }
     if !manager.subresource.is_empty() {
-        out["subresource"] = manager.subresource.as_str().into();
+        out["subresource"] = manager.subresource.into();
     }
     out
 }

@@ -45,6 +45,16 @@ impl FieldSet {
         self.entries.entry(element).or_default().member = true;
     }
 
+    /// The set of these elements and all that is below them.
+    pub(super) fn of(elements: impl Iterator<Item = (Box<str>, Self)>) -> Self {
+        Self { entries: elements.map(|(element, below)| (element, Node { member: true, below })).collect() }
+    }
+
+    /// Makes the one-element path a member, and adds what is below it.
+    pub(super) fn insert_all(&mut self, element: Box<str>, below: Self) {
+        self.entries.insert(element, Node { member: true, below });
+    }
+
     /// Adds what is below an element.
     pub(super) fn insert_below(&mut self, element: Box<str>, below: Self) {
         if below.is_empty() {
@@ -116,15 +126,15 @@ impl FieldSet {
 
     /// Goes over this set beside another; `alone` gives what is kept where the other has nothing.
     fn combine(&self, other: &Self, member: fn(bool, bool) -> bool, alone: fn(&Self) -> Self) -> Self {
-        let node = |(element, node): (&Box<str>, &Node)| {
+        let entries = self.entries.iter().filter_map(|(element, node)| {
             let theirs = other.entries.get(element);
             let combined = Node {
                 member: member(node.member, theirs.is_some_and(|n| n.member)),
                 below: theirs.map_or_else(|| alone(&node.below), |n| node.below.combine(&n.below, member, alone)),
             };
             (!combined.is_empty()).then(|| (element.clone(), combined))
-        };
-        Self { entries: self.entries.iter().filter_map(node).collect() }
+        });
+        Self { entries: entries.collect() }
     }
 
     /// The number of members.
@@ -151,15 +161,20 @@ impl FieldSet {
     }
 
     /// The set as `FieldsV1`.
-    pub fn to_fields(&self) -> Value {
-        let field = |(element, node): (&Box<str>, &Node)| {
-            let mut below = node.below.to_fields();
-            if node.member && !node.below.is_empty() {
-                below[SELF] = Value::Object(Map::new());
+    pub fn into_fields(self) -> Value {
+        Value::Object(self.into_map())
+    }
+
+    fn into_map(self) -> Map<String, Value> {
+        let field = |(element, node): (Box<str>, Node)| {
+            let marked = node.member && !node.below.is_empty();
+            let mut below = node.below.into_map();
+            if marked {
+                below.insert(SELF.to_owned(), Value::Object(Map::new()));
             }
-            (element.to_string(), below)
+            (element.into_string(), Value::Object(below))
         };
-        Value::Object(self.entries.iter().map(field).collect())
+        self.entries.into_iter().map(field).collect()
     }
 
     /// Reads `FieldsV1`; `None` when it is malformed.
@@ -197,10 +212,10 @@ mod tests {
             json!({"f:spec": {".": {}, "f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}}}),
             json!({"f:metadata": {"f:finalizers": {"v:\"a/b\"": {}}}, "f:x": {"i:0": {}}}),
         ] {
-            assert_eq!(set(fields.clone()).to_fields(), fields);
+            assert_eq!(set(fields.clone()).into_fields(), fields);
         }
         let loose = json!({"k:{ \"b\": 1, \"a\": \"x\" }": {}});
-        assert_eq!(set(loose).to_fields(), json!({"k:{\"a\":\"x\",\"b\":1}": {}}));
+        assert_eq!(set(loose).into_fields(), json!({"k:{\"a\":\"x\",\"b\":1}": {}}));
     }
 
     #[test]
@@ -216,8 +231,8 @@ mod tests {
     fn sets_combine_by_member() {
         let a = set(json!({"f:a": {}, "f:b": {".": {}, "f:c": {}, "f:d": {}}}));
         let b = set(json!({"f:a": {}, "f:b": {"f:c": {}}, "f:z": {}}));
-        assert_eq!(a.difference(&b).to_fields(), json!({"f:b": {".": {}, "f:d": {}}}));
-        assert_eq!(a.intersection(&b).to_fields(), json!({"f:a": {}, "f:b": {"f:c": {}}}));
+        assert_eq!(a.difference(&b).into_fields(), json!({"f:b": {".": {}, "f:d": {}}}));
+        assert_eq!(a.intersection(&b).into_fields(), json!({"f:a": {}, "f:b": {"f:c": {}}}));
         let mut both = a.clone();
         both.unite(b);
         assert_eq!(both.len(), 5);

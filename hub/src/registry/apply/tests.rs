@@ -80,7 +80,7 @@ fn a_creator_owns_what_it_sets_and_nothing_that_the_server_sets() {
     object["status"] = json!({"replicas": 1});
     server.update("kubectl-create", object);
     assert_eq!(
-        server.managers.entries[0].fields.to_fields(),
+        server.managers.entries[0].fields.clone().into_fields(),
         json!({"f:spec": {
             "f:replicas": {}, "f:selector": {},
             "f:strategy": {"f:rollingUpdate": {".": {}, "f:maxSurge": {}}, "f:type": {}},

@@ -58,13 +58,13 @@ impl<'s> Place<'s> {
 
     /// The items of a value that have owners of their own. One that lacks its keys goes by its position.
     fn items(self, value: &Value) -> Option<Items<'_>> {
-        let items = value.as_array()?.iter().enumerate();
+        let items = value.as_array()?.iter();
         match self.shape {
             Shape::Keyed(keys) => {
                 let element = |index, item| path::keyed(item, keys).unwrap_or_else(|_| path::position(index));
-                Some(items.map(|(index, item)| (element(index, item), item)).collect())
+                Some(items.enumerate().map(|(index, item)| (element(index, item), item)).collect())
             }
-            Shape::Set => Some(items.map(|(_, item)| (path::value(item), item)).collect()),
+            Shape::Set => Some(items.map(|item| (path::value(item), item)).collect()),
             Shape::Leaf | Shape::Struct | Shape::Map | Shape::Unknown => None,
         }
     }
@@ -93,59 +93,58 @@ impl<'s> Place<'s> {
         set
     }
 
-    /// Whether a value has no parts, as a scalar, an atomic value or an empty map has none.
-    fn is_whole(self, value: &Value) -> bool {
-        match (self.fields(value), self.items(value)) {
-            (Some(fields), _) => fields.is_empty(),
-            (None, Some(items)) => items.is_empty(),
-            (None, None) => true,
+    /// All parts of a value, at every depth.
+    fn everything(self, value: &Value) -> FieldSet {
+        if let Some(fields) = self.fields(value) {
+            return FieldSet::of(
+                fields.iter().map(|(name, value)| (path::field(name), self.part(name).everything(value))),
+            );
         }
+        let items = self.items(value).unwrap_or_default();
+        FieldSet::of(items.into_iter().map(|(element, value)| (element, self.item().everything(value))))
     }
 
-    /// How `new` differs from `old`.
+    /// How the parts of `new` differ from those of `old`.
     pub(super) fn compare(self, old: &Value, new: &Value) -> Difference {
-        let mut difference = Difference::default();
-        self.compare_parts(Some(old), Some(new), &mut difference);
-        difference
+        self.compare_parts(old, new).unwrap_or_default()
     }
 
-    /// Compares the parts of two values.
-    fn compare_parts(self, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
-        if old == new {
-            return;
+    /// `None` when they have no parts to compare.
+    fn compare_parts(self, old: &Value, new: &Value) -> Option<Difference> {
+        let mut out = Difference::default();
+        if let (Some(old), Some(new)) = (self.fields(old), self.fields(new)) {
+            for (name, value) in old {
+                self.part(name).compare_part(path::field(name), Some(value), new.get(name), &mut out);
+            }
+            for (name, value) in new.iter().filter(|(name, _)| !old.contains_key(*name)) {
+                self.part(name).compare_part(path::field(name), None, Some(value), &mut out);
+            }
+            return Some(out);
         }
-        if let Some((old, new)) = both(old, new, |value| self.fields(value)) {
-            let names =
-                old.into_iter().flatten().map(|(name, value)| (name, Some(value), new.and_then(|n| n.get(name))));
-            let added = new.into_iter().flatten().filter(|(name, _)| old.is_none_or(|o| !o.contains_key(*name)));
-            for (name, old, new) in names.chain(added.map(|(name, value)| (name, None, Some(value)))) {
-                self.part(name).compare_part(path::field(name), old, new, out);
-            }
-        } else if let Some((old, new)) = both(old, new, |value| self.items(value)) {
-            let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
-            let before: HashMap<&str, &Value> = old.iter().map(|(element, value)| (&**element, *value)).collect();
-            let after: HashSet<&str> = new.iter().map(|(element, _)| &**element).collect();
-            let gone = old.iter().filter(|(element, _)| !after.contains(&**element));
-            for (element, value) in &new {
-                self.item().compare_part(element.clone(), before.get(&**element).copied(), Some(value), out);
-            }
-            for (element, value) in gone {
-                self.item().compare_part(element.clone(), Some(value), None, out);
-            }
+        let (old, new) = (self.items(old)?, self.items(new)?);
+        let before: HashMap<&str, &Value> = old.iter().map(|(element, value)| (&**element, *value)).collect();
+        let after: HashSet<&str> = new.iter().map(|(element, _)| &**element).collect();
+        for (element, value) in &new {
+            self.item().compare_part(element.clone(), before.get(&**element).copied(), Some(value), &mut out);
         }
+        for (element, value) in old.iter().filter(|(element, _)| !after.contains(&**element)) {
+            self.item().compare_part(element.clone(), Some(value), None, &mut out);
+        }
+        Some(out)
     }
 
     /// Compares what an element names in two values.
     fn compare_part(self, element: Box<str>, old: Option<&Value>, new: Option<&Value>, out: &mut Difference) {
-        match (old, new) {
-            (Some(old), Some(new)) if old == new => return,
-            (None, _) => out.added.insert(element.clone()),
-            (_, None) => out.removed.insert(element.clone()),
-            (Some(old), Some(new)) if self.is_whole(old) && self.is_whole(new) => out.modified.insert(element.clone()),
-            (Some(_), Some(_)) => {}
+        let (old, new) = match (old, new) {
+            (Some(old), Some(new)) => (old, new),
+            (None, Some(new)) => return out.added.insert_all(element, self.everything(new)),
+            (Some(old), None) => return out.removed.insert_all(element, self.everything(old)),
+            (None, None) => return,
+        };
+        if old == new {
+            return;
         }
-        let mut below = Difference::default();
-        self.compare_parts(old, new, &mut below);
+        let Some(below) = self.compare_parts(old, new) else { return out.modified.insert(element) };
         out.added.insert_below(element.clone(), below.added);
         out.modified.insert_below(element.clone(), below.modified);
         out.removed.insert_below(element, below.removed);
@@ -239,14 +238,4 @@ impl<'s> Place<'s> {
             Ok(element) => self.item().unkeyed(item, &format!("{at}{}", path::readable(&element))),
         })
     }
-}
-
-/// Both values seen in one way, if neither is of another kind.
-fn both<'v, T>(
-    old: Option<&'v Value>,
-    new: Option<&'v Value>,
-    view: impl Fn(&'v Value) -> Option<T>,
-) -> Option<(Option<T>, Option<T>)> {
-    let seen = |value: Option<&'v Value>| value.map_or(Some(None), |value| view(value).map(Some));
-    Some((seen(old)?, seen(new)?))
 }
