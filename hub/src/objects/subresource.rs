@@ -1,4 +1,4 @@
-//! Subresources that are views of a part of an object: `status`, `scale`, `binding`, `finalize`.
+//! Subresources that are views of a part of an object: `status`, `scale`, `binding`, `finalize`, `approval`.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -17,6 +17,8 @@ pub const STATUS: &str = "status";
 pub const BINDING: &str = "binding";
 /// The `finalize` subresource of namespaces.
 pub const FINALIZE: &str = "finalize";
+/// The `approval` subresource of certificate signing requests.
+pub const APPROVAL: &str = "approval";
 /// Definition name of a Scale.
 pub(super) const SCALE_SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
 
@@ -66,6 +68,11 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
         "" => Ok(body),
         STATUS => Ok(with_status(target, old, body)),
         SCALE => with_replicas(target, old, &body),
+        APPROVAL => {
+            let mut new = old.clone();
+            new["status"]["conditions"] = body["status"]["conditions"].as_array().cloned().unwrap_or_default().into();
+            Ok(new)
+        }
         FINALIZE => {
             let mut new = old.clone();
             new["spec"]["finalizers"] = body["spec"]["finalizers"].as_array().cloned().unwrap_or_default().into();

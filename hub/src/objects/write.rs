@@ -1,5 +1,6 @@
 //! Create, update and patch.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::error::{MODIFIED, not_found};
-use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, subresource};
+use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, quota, subresource};
 use crate::registry::patch::{self, PatchError};
 use crate::registry::schema::Schema;
 use crate::registry::{FieldError, FieldErrorKind};
@@ -85,7 +86,8 @@ impl Objects {
             if attempt < NAME_ATTEMPTS && generated && matches!(created, Err(Error::AlreadyExists { .. })) {
                 continue;
             }
-            return created.map(|object| Written { object, warnings, removed: false });
+            let written = |(object, more)| Written { object, warnings: more, removed: false }.with_warnings(warnings);
+            return created.map(written);
         }
         Err(Error::BadRequest("no name could be generated".into()))
     }
@@ -95,13 +97,16 @@ impl Objects {
         target: &Target,
         mut body: Value,
         options: &WriteOptions,
-    ) -> Result<Arc<Object>, Error> {
+    ) -> Result<(Arc<Object>, Vec<String>), Error> {
         admission::service_account::wait(self, target, &body).await;
+        let mut turn = self.quotas.enter(target, &self.snapshot()).await;
         let snapshot = self.snapshot();
-        let request = self.admission(target, None, &snapshot, options);
-        admission::admit(&request, &mut body)?;
+        let warnings = self.admit(target, None, &snapshot, options, &mut body)?;
         let _addresses = self.networks.allocate(target, &snapshot, &mut body, None).await?;
         target.invalid(&body, (target.kind.hooks.validate)(&body, None))?;
+        if let Some(counted) = &mut turn {
+            quota::check(target, &snapshot, &body, None, counted)?;
+        }
         let key = target.key(meta::text(&body, "name"));
         if let Some(convert) = target.kind.hooks.to_stored {
             body = convert(body);
@@ -109,10 +114,11 @@ impl Objects {
         if options.dry_run {
             return match self.snapshot().get(&key) {
                 Some(_) => Err(self.refused(target, StoreError::Exists(key))),
-                None => Ok(unsaved(key, 0, &body)),
+                None => Ok((unsaved(key, 0, &body), warnings)),
             };
         }
-        self.commit_one(target, Write { key, expected: Expected::Absent, op: Op::Put(body) }).await
+        let write = Write { key, expected: Expected::Absent, op: Op::Put(body) };
+        Ok((self.commit_one(target, write).await?, warnings))
     }
 
     /// Replaces an object, or the part that `target.subresource` names. A `resourceVersion` in the body is a precondition.
@@ -126,7 +132,7 @@ impl Objects {
             let current = self.current(target)?;
             match self.replace(target, &current, body.clone(), options).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
-                done => return done.map(|w| Written { warnings, ..w }),
+                done => return done.map(|w| w.with_warnings(warnings)),
             }
         }
         Err(target.conflict(MODIFIED))
@@ -150,20 +156,26 @@ impl Objects {
             let warnings = decode::decode(target, &mut body, options)?;
             match self.replace(target, &current, body, options).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
-                done => return done.map(|w| Written { warnings, ..w }),
+                done => return done.map(|w| w.with_warnings(warnings)),
             }
         }
         Err(target.conflict(MODIFIED))
     }
 
-    fn admission<'a>(
-        &'a self,
-        target: &'a Target,
-        old: Option<&'a Value>,
-        snapshot: &'a Snapshot,
-        options: &'a WriteOptions,
-    ) -> admission::Request<'a> {
-        admission::Request { target, old, snapshot, user: &options.user, authorizer: &self.authorizer }
+    /// Runs admission, and gives its warnings.
+    fn admit(
+        &self,
+        target: &Target,
+        old: Option<&Value>,
+        snapshot: &Snapshot,
+        options: &WriteOptions,
+        object: &mut Value,
+    ) -> Result<Vec<String>, Error> {
+        let warnings = RefCell::default();
+        let (user, authorizer) = (&options.user, &*self.authorizer);
+        let request = admission::Request { target, old, snapshot, user, authorizer, warnings };
+        admission::admit(&request, object)?;
+        Ok(request.warnings.into_inner())
     }
 
     /// The stored object a request is about.
@@ -187,24 +199,34 @@ impl Objects {
         preconditions(target, current, &body)?;
         let old = target.view(current)?;
         let mut new = subresource::merge(target, &old, body)?;
+        let mut turn = None;
+        if quota::may_grow(target) {
+            turn = self.quotas.enter(target, &self.snapshot()).await;
+        }
         let snapshot = self.snapshot();
-        let mut _addresses = None;
+        let (mut _addresses, mut warnings) = (None, Vec::new());
         meta::on_update(&mut new, &old);
         if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
             (target.kind.hooks.default)(&mut new);
             (target.kind.hooks.prepare_update)(&mut new, &old);
-            let request = self.admission(target, Some(&old), &snapshot, options);
-            admission::admit(&request, &mut new)?;
+            warnings = self.admit(target, Some(&old), &snapshot, options, &mut new)?;
             _addresses = self.networks.allocate(target, &snapshot, &mut new, Some(&old)).await?;
         }
+        if target.subresource == subresource::APPROVAL {
+            self.admit(target, Some(&old), &snapshot, options, &mut new)?;
+        }
         target.invalid(&new, (target.kind.hooks.validate)(&new, Some(&old)))?;
+        if let Some(counted) = &mut turn {
+            quota::check(target, &snapshot, &new, Some(&old), counted)?;
+        }
         if target.kind.hooks.has_generation && meta::spec_changed(&new, &old) {
             meta::bump_generation(&mut new);
         }
         if new == old {
-            return Ok(Written { object: current.clone(), warnings: Vec::new(), removed: false });
+            return Ok(Written { object: current.clone(), warnings, removed: false });
         }
-        self.save(target, current, new, options.dry_run).await
+        let saved = self.save(target, current, new, options.dry_run).await?;
+        Ok(Written { warnings, ..saved })
     }
 
     /// Stores a changed object, or removes it when nothing holds it any more.

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::kinds::{
-    configmap, controllerrevision, daemonset, deployment, endpoints, event, lease, limitrange, namespace, node,
-    persistentvolume, persistentvolumeclaim, pod, podtemplate, replicaset, replicationcontroller, resourcequota,
-    secret, service, serviceaccount, statefulset,
+    certificatesigningrequest, configmap, controllerrevision, cronjob, csi, daemonset, deployment, endpoints,
+    endpointslice, event, horizontalpodautoscaler, ingress, ingressclass, job, lease, limitrange, namespace,
+    networkpolicy, node, persistentvolume, persistentvolumeclaim, pod, poddisruptionbudget, podtemplate, priorityclass,
+    rbac, replicaset, replicationcontroller, resourcequota, runtimeclass, secret, service, serviceaccount, statefulset,
+    storageclass,
 };
 use super::{Kind, Registry};
 
 impl Registry {
     /// The table of the built-in kinds.
     pub fn builtin() -> Self {
-        let rows: [fn() -> Kind; 22] = [
+        let rows: [fn() -> Kind; 42] = [
             configmap::kind,
             endpoints::kind,
             event::kind,
@@ -34,7 +36,27 @@ impl Registry {
             replicaset::kind,
             statefulset::kind,
             event::events_kind,
+            horizontalpodautoscaler::kind,
+            horizontalpodautoscaler::kind_v1,
+            cronjob::kind,
+            job::kind,
+            certificatesigningrequest::kind,
+            ingressclass::kind,
+            ingress::kind,
+            networkpolicy::kind,
+            poddisruptionbudget::kind,
+            rbac::cluster_role_binding,
+            rbac::cluster_role,
+            rbac::role_binding,
+            rbac::role,
+            csi::driver,
+            csi::node,
+            storageclass::kind,
+            csi::attachment,
+            priorityclass::kind,
             lease::kind,
+            runtimeclass::kind,
+            endpointslice::kind,
         ];
         Self { kinds: rows.iter().map(|row| row()).chain(super::kinds::review::kinds()).map(Arc::new).collect() }
     }

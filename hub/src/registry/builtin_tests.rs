@@ -23,6 +23,52 @@ fn rows_are_found_and_unique() {
     assert!(registry.resource("", "v1", "gadgets").is_none());
 }
 
+/// Resource, short names, version and storage of every row, in the order of discovery.
+const NAMES: [&str; 42] = [
+    "configmaps cm v1 configmaps",
+    "endpoints ep v1 endpoints",
+    "events ev v1 events",
+    "limitranges limits v1 limitranges",
+    "namespaces ns v1 namespaces",
+    "nodes no v1 nodes",
+    "persistentvolumeclaims pvc v1 persistentvolumeclaims",
+    "persistentvolumes pv v1 persistentvolumes",
+    "pods po v1 pods",
+    "podtemplates  v1 podtemplates",
+    "replicationcontrollers rc v1 replicationcontrollers",
+    "resourcequotas quota v1 resourcequotas",
+    "secrets  v1 secrets",
+    "serviceaccounts sa v1 serviceaccounts",
+    "services svc v1 services",
+    "controllerrevisions.apps  apps/v1 controllerrevisions.apps",
+    "daemonsets.apps ds apps/v1 daemonsets.apps",
+    "deployments.apps deploy apps/v1 deployments.apps",
+    "replicasets.apps rs apps/v1 replicasets.apps",
+    "statefulsets.apps sts apps/v1 statefulsets.apps",
+    "events.events.k8s.io ev events.k8s.io/v1 events",
+    "horizontalpodautoscalers.autoscaling hpa autoscaling/v2 horizontalpodautoscalers.autoscaling",
+    "horizontalpodautoscalers.autoscaling hpa autoscaling/v1 horizontalpodautoscalers.autoscaling",
+    "cronjobs.batch cj batch/v1 cronjobs.batch",
+    "jobs.batch  batch/v1 jobs.batch",
+    "certificatesigningrequests.certificates.k8s.io csr certificates.k8s.io/v1 certificatesigningrequests.certificates.k8s.io",
+    "ingressclasses.networking.k8s.io  networking.k8s.io/v1 ingressclasses.networking.k8s.io",
+    "ingresses.networking.k8s.io ing networking.k8s.io/v1 ingresses.networking.k8s.io",
+    "networkpolicies.networking.k8s.io netpol networking.k8s.io/v1 networkpolicies.networking.k8s.io",
+    "poddisruptionbudgets.policy pdb policy/v1 poddisruptionbudgets.policy",
+    "clusterrolebindings.rbac.authorization.k8s.io  rbac.authorization.k8s.io/v1 clusterrolebindings.rbac.authorization.k8s.io",
+    "clusterroles.rbac.authorization.k8s.io  rbac.authorization.k8s.io/v1 clusterroles.rbac.authorization.k8s.io",
+    "rolebindings.rbac.authorization.k8s.io  rbac.authorization.k8s.io/v1 rolebindings.rbac.authorization.k8s.io",
+    "roles.rbac.authorization.k8s.io  rbac.authorization.k8s.io/v1 roles.rbac.authorization.k8s.io",
+    "csidrivers.storage.k8s.io  storage.k8s.io/v1 csidrivers.storage.k8s.io",
+    "csinodes.storage.k8s.io  storage.k8s.io/v1 csinodes.storage.k8s.io",
+    "storageclasses.storage.k8s.io sc storage.k8s.io/v1 storageclasses.storage.k8s.io",
+    "volumeattachments.storage.k8s.io  storage.k8s.io/v1 volumeattachments.storage.k8s.io",
+    "priorityclasses.scheduling.k8s.io pc scheduling.k8s.io/v1 priorityclasses.scheduling.k8s.io",
+    "leases.coordination.k8s.io  coordination.k8s.io/v1 leases.coordination.k8s.io",
+    "runtimeclasses.node.k8s.io  node.k8s.io/v1 runtimeclasses.node.k8s.io",
+    "endpointslices.discovery.k8s.io  discovery.k8s.io/v1 endpointslices.discovery.k8s.io",
+];
+
 #[test]
 fn names_of_kubectl() {
     let registry = Registry::builtin();
@@ -32,37 +78,23 @@ fn names_of_kubectl() {
         .filter(|k| !k.list_kind.is_empty())
         .map(|k| format!("{} {} {} {}", k.group_resource(), k.short_names.join(","), k.api_version(), k.storage))
         .collect();
-    assert_eq!(
-        table,
-        [
-            "configmaps cm v1 configmaps",
-            "endpoints ep v1 endpoints",
-            "events ev v1 events",
-            "limitranges limits v1 limitranges",
-            "namespaces ns v1 namespaces",
-            "nodes no v1 nodes",
-            "persistentvolumeclaims pvc v1 persistentvolumeclaims",
-            "persistentvolumes pv v1 persistentvolumes",
-            "pods po v1 pods",
-            "podtemplates  v1 podtemplates",
-            "replicationcontrollers rc v1 replicationcontrollers",
-            "resourcequotas quota v1 resourcequotas",
-            "secrets  v1 secrets",
-            "serviceaccounts sa v1 serviceaccounts",
-            "services svc v1 services",
-            "controllerrevisions.apps  apps/v1 controllerrevisions.apps",
-            "daemonsets.apps ds apps/v1 daemonsets.apps",
-            "deployments.apps deploy apps/v1 deployments.apps",
-            "replicasets.apps rs apps/v1 replicasets.apps",
-            "statefulsets.apps sts apps/v1 statefulsets.apps",
-            "events.events.k8s.io ev events.k8s.io/v1 events",
-            "leases.coordination.k8s.io  coordination.k8s.io/v1 leases.coordination.k8s.io",
-        ]
-    );
+    assert_eq!(table, NAMES);
     let all: Vec<&str> = registry.kinds().iter().filter(|k| k.categories.contains(&"all")).map(|k| k.plural).collect();
     assert_eq!(
         all,
-        ["pods", "replicationcontrollers", "services", "daemonsets", "deployments", "replicasets", "statefulsets"]
+        [
+            "pods",
+            "replicationcontrollers",
+            "services",
+            "daemonsets",
+            "deployments",
+            "replicasets",
+            "statefulsets",
+            "horizontalpodautoscalers",
+            "horizontalpodautoscalers",
+            "cronjobs",
+            "jobs"
+        ]
     );
 }
 
@@ -73,12 +105,30 @@ fn small(kind: &Kind) -> Value {
         json!({"apiVersion": kind.api_version(), "kind": kind.kind, "metadata": {"name": "a", "namespace": namespace}});
     let containers = json!([{"name": "c", "image": "i"}]);
     let workload = json!({"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": containers}}});
+    let once = json!({"spec": {"restartPolicy": "Never", "containers": containers}});
     let fields = match kind.kind {
         "Pod" => json!({"spec": {"containers": containers}}),
         "Service" => json!({"spec": {"ports": [{"port": 80}]}}),
         "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet" => json!({"spec": workload}),
         "ReplicationController" => json!({"spec": {"template": workload["template"]}}),
         "PodTemplate" => json!({"template": workload["template"]}),
+        "Job" => json!({"spec": {"template": once}}),
+        "CronJob" => json!({"spec": {"schedule": "@daily", "jobTemplate": {"spec": {"template": once}}}}),
+        "Ingress" => json!({"spec": {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}}),
+        "IngressClass" => json!({"spec": {"controller": "example.com/ingress"}}),
+        "EndpointSlice" => json!({"addressType": "IPv4", "endpoints": []}),
+        "HorizontalPodAutoscaler" => {
+            json!({"spec": {"scaleTargetRef": {"kind": "Deployment", "name": "web"}, "maxReplicas": 2}})
+        }
+        "StorageClass" => json!({"provisioner": "example.com/disk"}),
+        "VolumeAttachment" => {
+            json!({"spec": {"attacher": "x.io", "nodeName": "n", "source": {"persistentVolumeName": "v"}}})
+        }
+        "RuntimeClass" => json!({"handler": "runc"}),
+        "ClusterRoleBinding" | "RoleBinding" => json!({"roleRef": {"kind": "ClusterRole", "name": "view"}}),
+        "CertificateSigningRequest" => json!({"spec": {
+            "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0=", "signerName": "example.com/a", "usages": ["client auth"],
+        }}),
         "ControllerRevision" => json!({"data": {}}),
         "PersistentVolume" => {
             json!({"spec": {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "1Gi"}, "hostPath": {"path": "/d"}}})

@@ -4,6 +4,7 @@
 //! rows too. Nothing here knows I/O or a clock.
 
 mod builtin;
+mod cron;
 pub mod discovery;
 mod fields;
 mod hooks;

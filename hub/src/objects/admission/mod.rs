@@ -1,10 +1,21 @@
 //! Built-in admission: one ordered chain that every create and update passes after defaulting.
 //!
 //! A plugin sees the request and the newest state, may change the object, and may refuse it. Webhooks will be
-//! further entries of the same list.
+//! further entries of the same list. ResourceQuota comes after all of them: it counts what is really stored
+//! ([`super::quota`]).
 
+mod certificates;
 mod escalation;
+mod limit_ranger;
+mod node_restriction;
+mod pod_security;
+mod priority;
+pub(super) mod resources;
 pub(super) mod service_account;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
 
 use serde_json::Value;
 
@@ -26,6 +37,8 @@ pub(super) struct Request<'a> {
     pub(super) user: &'a User,
     /// Judges what users may do.
     pub(super) authorizer: &'a Authorizer,
+    /// Texts for `Warning` headers.
+    pub(super) warnings: RefCell<Vec<String>>,
 }
 
 impl Request<'_> {
@@ -47,9 +60,14 @@ fn refuse(request: &Request<'_>, object: &Value, detail: String) -> Error {
 type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
 
 /// The chain, in the order in which Kubernetes runs its own.
-const CHAIN: [(&str, Plugin); 3] = [
+const CHAIN: [(&str, Plugin); 8] = [
     ("NamespaceLifecycle", namespace_lifecycle),
+    ("LimitRanger", limit_ranger::check),
     ("ServiceAccount", service_account::check),
+    ("NodeRestriction", node_restriction::check),
+    ("PodSecurity", pod_security::check),
+    ("Priority", priority::check),
+    ("CertificateApproval", certificates::check),
     ("RBAC", escalation::check),
 ];
 

@@ -1,30 +1,44 @@
 //! One file a kind or family: its row and its hooks.
 
+pub(super) mod certificatesigningrequest;
 pub(super) mod configmap;
 pub(super) mod controllerrevision;
+pub(super) mod cronjob;
+pub(super) mod csi;
 pub(super) mod daemonset;
 pub(super) mod deployment;
 pub(super) mod endpoints;
+pub(super) mod endpointslice;
 pub(super) mod event;
+pub(super) mod horizontalpodautoscaler;
+pub(super) mod ingress;
+pub(super) mod ingressclass;
+pub(super) mod job;
 pub(super) mod lease;
 pub(super) mod limitrange;
 pub(super) mod namespace;
+pub(super) mod networkpolicy;
 pub(super) mod node;
 pub(super) mod persistentvolume;
 pub(super) mod persistentvolumeclaim;
 pub(super) mod pod;
 mod pod_table;
+pub(super) mod poddisruptionbudget;
 pub(super) mod podtemplate;
+pub(super) mod priorityclass;
+pub(super) mod rbac;
 pub(super) mod replicaset;
 pub(super) mod replicationcontroller;
 pub(super) mod resourcequota;
 pub(super) mod review;
+pub(super) mod runtimeclass;
 pub(super) mod secret;
 pub(super) mod service;
 mod service_rules;
 mod service_table;
 pub(super) mod serviceaccount;
 pub(super) mod statefulset;
+pub(super) mod storageclass;
 #[cfg(test)]
 mod testing;
 mod workload;

@@ -7,7 +7,7 @@ use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, ensure, entries, get, int, int_at, set};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -93,6 +93,7 @@ fn validate(controller: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let labels = at(template, &["metadata", "labels"]);
     let matching = entries(selector).all(|(key, value)| labels.and_then(|l| l.get(key)) == Some(value));
     workload::labels_match(matching, labels, &path, &mut errors);
+    podspec::template(template, &path, &mut errors);
     workload::always_restarting("ReplicationController", template, &path, &mut errors);
     errors.into_vec()
 }

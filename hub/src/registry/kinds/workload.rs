@@ -54,6 +54,12 @@ pub(super) fn validate_as(selecting: &str, kind: &str, spec: &Value, path: &Path
         // No selector at all selects nothing, while an empty one selects everything.
         let labels = json::at(template, &["metadata", "labels"]);
         labels_match(selector.is_some_and(|s| is_empty(s) || matches(s, labels)), labels, &path, errors);
+        // Mounts may name volumes that come of a StatefulSet's claims: Kubernetes leaves its pods' spec to the pods.
+        if kind == "StatefulSet" {
+            podspec::template_metadata(template, &path, errors);
+        } else {
+            podspec::template(template, &path, errors);
+        }
         always_restarting(kind, template, &path, errors);
     }
 }
@@ -69,9 +75,8 @@ pub(super) fn labels_match(matching: bool, labels: Option<&Value>, path: &Path, 
     }
 }
 
-/// Validates the template of pods that must always restart; `kind` is how an error calls the owner.
+/// Validates that pods of a template always restart; `kind` is how an error calls the owner.
 pub(super) fn always_restarting(kind: &str, template: &Value, path: &Path, errors: &mut Errors) {
-    podspec::template(template, path, errors);
     let policy = json::text_at(template, &["spec", "restartPolicy"]);
     if policy != "Always" {
         errors.not_supported(&path.child("spec").child("restartPolicy"), policy, &["Always"]);
@@ -97,7 +102,8 @@ fn is_empty(selector: &Value) -> bool {
     entries(selector.get("matchLabels")).next().is_none() && list(selector, "matchExpressions").is_empty()
 }
 
-fn matches(selector: &Value, labels: Option<&Value>) -> bool {
+/// Whether a usable selector selects these labels.
+pub(super) fn matches(selector: &Value, labels: Option<&Value>) -> bool {
     parse(selector).matches(|key| labels.and_then(|l| l.get(key)).and_then(Value::as_str))
 }
 
@@ -118,7 +124,7 @@ fn parse(selector: &Value) -> LabelSelector {
 }
 
 /// A `meta/v1.LabelSelector` as Go prints it in a field error.
-fn shown_selector(selector: &Value) -> String {
+pub(super) fn shown_selector(selector: &Value) -> String {
     if selector.is_null() {
         return quoted("null");
     }

@@ -113,15 +113,20 @@ fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
 
 /// Validates a pod template: its labels, annotations and spec. Kubernetes names the first two without `metadata`.
 pub(crate) fn template(template: &Value, path: &Path, errors: &mut Errors) {
-    let meta = template.get("metadata").unwrap_or(&Value::Null);
-    objectmeta::labels(meta.get("labels"), &path.child("labels"), errors);
-    objectmeta::annotations(meta.get("annotations"), &path.child("annotations"), errors);
+    template_metadata(template, path, errors);
     let path = path.child("spec");
     let pod = template.get("spec").unwrap_or(&Value::Null);
     spec(pod, &path, errors);
     if !list(pod, "ephemeralContainers").is_empty() {
         errors.forbidden(&path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
+}
+
+/// Validates labels and annotations of a pod template.
+pub(crate) fn template_metadata(template: &Value, path: &Path, errors: &mut Errors) {
+    let meta = template.get("metadata").unwrap_or(&Value::Null);
+    objectmeta::labels(meta.get("labels"), &path.child("labels"), errors);
+    objectmeta::annotations(meta.get("annotations"), &path.child("annotations"), errors);
 }
 
 /// Validates that images have no spaces around them: an error for pods, but not for templates.

@@ -1,0 +1,162 @@
+//! `certificates.k8s.io/v1` CertificateSigningRequest.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::ingressclass::domain_path;
+use crate::registry::fields::{Errors, Path, quoted};
+use crate::registry::hooks::{PLAIN, empty_status};
+use crate::registry::json::{at, copy, int, list_at, text, text_at, texts};
+use crate::registry::printers::{self, AGE, NAME, human_duration, text as text_column};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+
+const PEM_HEAD: &[u8] = b"-----BEGIN CERTIFICATE REQUEST-----";
+const SECONDS_MIN: i64 = 600;
+
+/// The row.
+pub(in crate::registry) fn kind() -> Kind {
+    Kind {
+        group: "certificates.k8s.io",
+        version: "v1",
+        kind: "CertificateSigningRequest",
+        list_kind: "CertificateSigningRequestList",
+        plural: "certificatesigningrequests",
+        singular: "certificatesigningrequest",
+        short_names: &["csr"],
+        categories: &[],
+        namespaced: false,
+        subresources: &["approval", "status"],
+        schema: "io.k8s.api.certificates.v1.CertificateSigningRequest",
+        storage: "certificatesigningrequests.certificates.k8s.io".into(),
+        hooks: Hooks {
+            prepare_create: empty_status,
+            prepare_update,
+            validate,
+            field: |request, path| {
+                (path == "spec.signerName").then(|| text_at(request, &["spec", "signerName"]).to_owned())
+            },
+            columns: COLUMNS,
+            row,
+            ..PLAIN
+        },
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    AGE,
+    text_column("SignerName", "signerName indicates the requested signer, and is a qualified name."),
+    text_column("Requestor", "request contains an x509 certificate signing request encoded in a PEM block."),
+    text_column(
+        "RequestedDuration",
+        "expirationSeconds is the requested duration of validity of the issued certificate.",
+    ),
+    text_column("Condition", "conditions applied to the request."),
+];
+
+/// A request is what it was when it was made.
+fn prepare_update(request: &mut Value, old: &Value) {
+    copy(request, old, "spec");
+    copy(request, old, "status");
+}
+
+fn validate(request: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    objectmeta::validate(request, old, false, names::path_segment, &mut errors);
+    let path = Path::new("spec");
+    let spec = request.get("spec").unwrap_or(&Value::Null);
+    let pem = STANDARD.decode(text(spec, "request")).unwrap_or_default();
+    if !pem.starts_with(PEM_HEAD) {
+        let detail = "PEM block type must be CERTIFICATE REQUEST";
+        errors.invalid(&path.child("request"), quoted(text(spec, "request")), detail);
+    }
+    if texts(spec, "usages").is_empty() {
+        errors.required(&path.child("usages"), "");
+    }
+    domain_path(text(spec, "signerName"), &path.child("signerName"), &mut errors);
+    if let Some(seconds) = int(spec, "expirationSeconds").filter(|s| *s < SECONDS_MIN) {
+        let detail = format!("may not specify a duration less than {SECONDS_MIN} seconds (10 minutes)");
+        errors.invalid(&path.child("expirationSeconds"), seconds.to_string(), detail);
+    }
+    errors.into_vec()
+}
+
+fn row(request: &Value, now: i64) -> Vec<Value> {
+    let spec = request.get("spec").unwrap_or(&Value::Null);
+    let duration = int(spec, "expirationSeconds").map_or_else(|| "<none>".to_owned(), human_duration);
+    vec![
+        printers::name(request),
+        printers::age(request, now),
+        text(spec, "signerName").into(),
+        text(spec, "username").into(),
+        duration.into(),
+        condition(request).into(),
+    ]
+}
+
+/// `Pending`, `Approved`, `Approved,Issued`, `Denied`.
+fn condition(request: &Value) -> String {
+    let conditions = list_at(request, &["status", "conditions"]);
+    let has = |kind: &str| conditions.iter().any(|c| text(c, "type") == kind);
+    let mut words = match (has("Denied"), has("Approved")) {
+        (true, _) => vec!["Denied"],
+        (false, true) => vec!["Approved"],
+        (false, false) => vec!["Pending"],
+    };
+    if has("Failed") {
+        words.push("Failed");
+    }
+    if at(request, &["status", "certificate"]).is_some_and(|c| c.as_str() != Some("")) {
+        words.push("Issued");
+    }
+    words.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::kinds::testing::{complaints, created};
+    use serde_json::json;
+
+    fn spec(fields: Value) -> Value {
+        let pem = STANDARD.encode([PEM_HEAD, b"\nx\n"].concat());
+        let mut spec = json!({"request": pem, "signerName": "example.com/serving", "usages": ["client auth"]});
+        json_patch::merge(&mut spec, &fields);
+        json!({"spec": spec})
+    }
+
+    #[test]
+    fn conditions_are_told_in_words() {
+        let mut object = created(&kind(), spec(json!({"username": "jane", "expirationSeconds": 7200})));
+        let cells = row(&object, 1_767_225_600);
+        assert_eq!(
+            cells[1..],
+            [json!("60s"), json!("example.com/serving"), json!("jane"), json!("120m"), json!("Pending")]
+        );
+        object["status"] = json!({"conditions": [{"type": "Approved"}], "certificate": "eA=="});
+        assert_eq!(condition(&object), "Approved,Issued");
+        object["status"] = json!({"conditions": [{"type": "Denied"}]});
+        assert_eq!(condition(&object), "Denied");
+    }
+
+    #[test]
+    fn validation() {
+        for (fields, expected) in [
+            (json!({}), vec![]),
+            (
+                json!({"request": "eA=="}),
+                vec!["spec.request: Invalid value: \"eA==\": PEM block type must be CERTIFICATE REQUEST"],
+            ),
+            (
+                json!({"usages": null, "expirationSeconds": 5}),
+                vec![
+                    "spec.usages: Required value",
+                    "spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 600 seconds (10 minutes)",
+                ],
+            ),
+        ] {
+            assert_eq!(complaints(&kind(), spec(fields.clone()), None), expected, "{fields}");
+        }
+    }
+}

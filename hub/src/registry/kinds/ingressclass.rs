@@ -1,0 +1,132 @@
+//! `networking.k8s.io/v1` IngressClass.
+
+use serde_json::Value;
+
+use crate::registry::fields::{Errors, Path, quoted};
+use crate::registry::hooks::PLAIN;
+use crate::registry::json::{at, get, get_mut, set_default, text, text_at};
+use crate::registry::printers::{self, AGE, NAME, text as text_column};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+
+const CONTROLLER_MAX: usize = 250;
+
+/// The row.
+pub(in crate::registry) fn kind() -> Kind {
+    Kind {
+        group: "networking.k8s.io",
+        version: "v1",
+        kind: "IngressClass",
+        list_kind: "IngressClassList",
+        plural: "ingressclasses",
+        singular: "ingressclass",
+        short_names: &[],
+        categories: &[],
+        namespaced: false,
+        subresources: &[],
+        schema: "io.k8s.api.networking.v1.IngressClass",
+        storage: "ingressclasses.networking.k8s.io".into(),
+        hooks: Hooks { default, validate, has_generation: true, columns: COLUMNS, row, ..PLAIN },
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    text_column("Controller", "Controller that is responsible for handling this class"),
+    text_column("Parameters", "A reference to a resource with additional parameters"),
+    AGE,
+];
+
+fn default(class: &mut Value) {
+    if let Some(parameters) = get_mut(class, "spec").and_then(|s| get_mut(s, "parameters")) {
+        set_default(parameters, "scope", "Cluster");
+    }
+}
+
+fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    objectmeta::validate(class, old, false, names::dns_subdomain, &mut errors);
+    let path = Path::new("spec").child("controller");
+    let controller = text_at(class, &["spec", "controller"]);
+    if controller.len() > CONTROLLER_MAX {
+        errors.too_long(&path, CONTROLLER_MAX);
+    }
+    domain_path(controller, &path, &mut errors);
+    if let Some(parameters) = at(class, &["spec", "parameters"]) {
+        self::parameters(parameters, &Path::new("spec").child("parameters"), &mut errors);
+    }
+    if let Some(old) = old {
+        errors.immutable(&path, at(class, &["spec", "controller"]), at(old, &["spec", "controller"]));
+    }
+    errors.into_vec()
+}
+
+/// A name below a domain, such as `example.com/ingress`.
+pub(super) fn domain_path(text: &str, path: &Path, errors: &mut Errors) {
+    match text.split_once('/') {
+        _ if text.is_empty() => errors.required(path, ""),
+        Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
+            errors.invalid_text(path, text, names::dns_subdomain(domain));
+        }
+        _ => errors.invalid(path, quoted(text), "must be a domain-prefixed path (such as \"acme.io/foo\")"),
+    }
+}
+
+fn parameters(parameters: &Value, path: &Path, errors: &mut Errors) {
+    for field in ["kind", "name"].into_iter().filter(|f| text(parameters, f).is_empty()) {
+        errors.required(&path.child(field), "");
+    }
+    let namespace = get(parameters, "namespace").is_some();
+    match text(parameters, "scope") {
+        "Cluster" if namespace => {
+            errors.forbidden(&path.child("namespace"), "parameters.scope is set to 'Cluster'");
+        }
+        "Namespace" if !namespace => {
+            errors.required(&path.child("namespace"), "parameters.scope is set to 'Namespace'")
+        }
+        "Cluster" | "Namespace" => {}
+        other => errors.not_supported(&path.child("scope"), other, &["Cluster", "Namespace"]),
+    }
+}
+
+fn row(class: &Value, now: i64) -> Vec<Value> {
+    let parameters = at(class, &["spec", "parameters"]).map_or_else(
+        || "<none>".to_owned(),
+        |p| match text(p, "apiGroup") {
+            "" => format!("{}/{}", text(p, "kind"), text(p, "name")),
+            group => format!("{}.{group}/{}", text(p, "kind"), text(p, "name")),
+        },
+    );
+    let controller = text_at(class, &["spec", "controller"]);
+    vec![printers::name(class), controller.into(), parameters.into(), printers::age(class, now)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::kinds::testing::{complaints, created};
+    use serde_json::json;
+
+    #[test]
+    fn validation_and_cells() {
+        let class = |controller: &str| json!({"spec": {"controller": controller, "parameters": {"apiGroup": "x.io", "kind": "P", "name": "p"}}});
+        let object = created(&kind(), class("example.com/ingress"));
+        assert_eq!(object["spec"]["parameters"]["scope"], "Cluster");
+        assert_eq!(row(&object, 1_767_225_600)[1..], [json!("example.com/ingress"), json!("P.x.io/p"), json!("60s")]);
+        for (new, old, expected) in [
+            (class("a.io/b"), None, vec![]),
+            (class(""), None, vec!["spec.controller: Required value"]),
+            (
+                class("a"),
+                None,
+                vec!["spec.controller: Invalid value: \"a\": must be a domain-prefixed path (such as \"acme.io/foo\")"],
+            ),
+            (
+                class("a.io/b"),
+                Some(class("a.io/c")),
+                vec!["spec.controller: Invalid value: \"a.io/b\": field is immutable"],
+            ),
+        ] {
+            assert_eq!(complaints(&kind(), new.clone(), old), expected, "{new}");
+        }
+    }
+}
