@@ -183,7 +183,7 @@ impl Hub {
         &self,
         config: &Config,
         parts: &mut Parts,
-        pki: &Pki,
+        pki: &Arc<Pki>,
         signer: &Arc<Signer>,
         liveness: &Arc<Liveness>,
     ) -> Recorder {
@@ -195,6 +195,7 @@ impl Hub {
             node_grace: config.node_grace.try_into().unwrap_or(SignedDuration::MAX),
             ca_pem: pki.ca_pem(),
             signer: Arc::clone(signer),
+            authority: Arc::clone(pki) as _,
             pod_network: controllers::node::Cidr::new(config.pod_cidr.address(), config.pod_cidr.prefix()),
             max_ended_pods: controllers::pod_gc::DEFAULT_ENDED,
         };

@@ -8,8 +8,10 @@ pub mod garbage;
 pub mod namespace;
 pub mod node;
 pub mod pod_gc;
+pub mod quota;
 pub mod replicaset;
 pub mod serviceaccount;
+pub mod signing;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -37,6 +39,8 @@ pub struct Settings {
     pub ca_pem: String,
     /// What signs the tokens of service accounts.
     pub signer: Arc<Signer>,
+    /// Signs client certificates.
+    pub authority: Arc<dyn signing::ClientAuthority>,
     /// The pods' network, shared out among nodes.
     pub pod_network: node::Cidr,
     /// Most ended pods that are kept.
@@ -45,7 +49,7 @@ pub struct Settings {
 
 /// Every controller, each to be run by [`crate::reconcile::run`] beside the scheduler.
 pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
-    let Settings { registry, liveness, node_grace, ca_pem, signer, pod_network, max_ended_pods } = settings;
+    let Settings { registry, liveness, node_grace, ca_pem, signer, authority, pod_network, max_ended_pods } = settings;
     // Pods are what there is most of, so their parsed form is shared.
     let pods = Arc::new(Memo::new(11_000));
     vec![
@@ -55,6 +59,8 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
         Arc::new(serviceaccount::ServiceAccounts),
         Arc::new(token_secret::TokenSecrets::new(signer, &ca_pem)),
         Arc::new(aggregation::Aggregation),
+        Arc::new(signing::Signing::new(authority)),
+        Arc::new(quota::Quotas::new(&registry)),
         Arc::new(serviceaccount::RootCa::new(ca_pem)),
         Arc::new(node::TaintEviction::new(liveness.started(), Arc::clone(&pods))),
         Arc::new(node::NodeLifecycle::new(liveness, node_grace, Arc::clone(&pods))),

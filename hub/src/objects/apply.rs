@@ -66,8 +66,7 @@ impl Objects {
     async fn apply_new(&self, target: &Target, config: &Value, options: &WriteOptions) -> Result<Written, Error> {
         let (manager, now) = (ownership::manager(target, options, true), meta::timestamp(Timestamp::now()));
         let managers = apply::create(&ownership::subject(target, &manager, &now), config);
-        let object = self.create_decoded(target, config.clone(), options, Claim::Applied(managers)).await?;
-        Ok(Written { object, warnings: Vec::new(), removed: false })
+        self.create_decoded(target, config.clone(), options, Claim::Applied(managers)).await
     }
 
     async fn apply_to_current(

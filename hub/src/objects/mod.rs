@@ -10,6 +10,8 @@ pub mod error;
 mod meta;
 mod networks;
 mod ownership;
+mod pod_standards;
+pub mod quota;
 pub mod subresource;
 #[cfg(test)]
 mod tests;
@@ -119,6 +121,14 @@ pub struct Written {
     pub removed: bool,
 }
 
+impl Written {
+    /// With warnings of the body before its own.
+    fn with_warnings(mut self, mut first: Vec<String>) -> Self {
+        first.append(&mut self.warnings);
+        Self { warnings: first, ..self }
+    }
+}
+
 /// The write path. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Objects {
@@ -126,6 +136,7 @@ pub struct Objects {
     registry: Arc<Registry>,
     networks: Arc<Networks>,
     authorizer: Arc<Authorizer>,
+    quotas: Arc<quota::Counter>,
 }
 
 impl Objects {
@@ -138,7 +149,7 @@ impl Objects {
 
     /// Over a store, a table of kinds and the cluster's networks.
     pub fn new(store: Arc<dyn Store>, registry: Arc<Registry>, networks: Networks) -> Self {
-        Self { store, registry, networks: Arc::new(networks), authorizer: Arc::default() }
+        Self { store, registry, networks: Arc::new(networks), authorizer: Arc::default(), quotas: Arc::default() }
     }
 
     /// The table of kinds.

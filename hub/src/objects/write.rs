@@ -1,5 +1,6 @@
 //! Create, update and patch.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use super::error::{MODIFIED, not_found};
 use super::ownership::{self, Claim};
-use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, subresource};
+use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, quota, subresource};
 use crate::registry::apply::Managers;
 use crate::registry::patch::{self, PatchError};
 use crate::registry::schema::Schema;
@@ -69,8 +70,8 @@ impl Objects {
             return self.bind(target, &body, options).await;
         }
         let claim = Claim::Written(ownership::take_sent(&mut body));
-        let object = self.create_decoded(target, body, options, claim).await?;
-        Ok(Written { object, warnings, removed: false })
+        let written = self.create_decoded(target, body, options, claim).await?;
+        Ok(written.with_warnings(warnings))
     }
 
     /// Creates an object from a body that has been decoded.
@@ -80,7 +81,7 @@ impl Objects {
         body: Value,
         options: &WriteOptions,
         claim: Claim,
-    ) -> Result<Arc<Object>, Error> {
+    ) -> Result<Written, Error> {
         if !meta::text(&body, "resourceVersion").is_empty() {
             return Err(Error::BadRequest("resourceVersion should not be set on objects to be created".into()));
         }
@@ -102,7 +103,7 @@ impl Objects {
             if attempt < NAME_ATTEMPTS && generated && matches!(created, Err(Error::AlreadyExists { .. })) {
                 continue;
             }
-            return created;
+            return created.map(|(object, warnings)| Written { object, warnings, removed: false });
         }
         Err(Error::BadRequest("no name could be generated".into()))
     }
@@ -112,13 +113,16 @@ impl Objects {
         target: &Target,
         mut body: Value,
         options: &WriteOptions,
-    ) -> Result<Arc<Object>, Error> {
+    ) -> Result<(Arc<Object>, Vec<String>), Error> {
         admission::service_account::wait(self, target, &body).await;
+        let mut turn = self.quotas.enter(target, &self.snapshot()).await;
         let snapshot = self.snapshot();
-        let request = self.admission(target, None, &snapshot, options);
-        admission::admit(&request, &mut body)?;
+        let warnings = self.admit(target, None, &snapshot, options, &mut body)?;
         let _addresses = self.networks.allocate(target, &snapshot, &mut body, None).await?;
         target.invalid(&body, (target.kind.hooks.validate)(&body, None))?;
+        if let Some(counted) = &mut turn {
+            quota::check(target, &snapshot, &body, None, counted)?;
+        }
         let key = target.key(meta::text(&body, "name"));
         if let Some(convert) = target.kind.hooks.to_stored {
             body = convert(body);
@@ -126,10 +130,11 @@ impl Objects {
         if options.dry_run {
             return match self.snapshot().get(&key) {
                 Some(_) => Err(self.refused(target, StoreError::Exists(key))),
-                None => Ok(unsaved(key, 0, &body)),
+                None => Ok((unsaved(key, 0, &body), warnings)),
             };
         }
-        self.commit_one(target, Write { key, expected: Expected::Absent, op: Op::Put(body) }).await
+        let write = Write { key, expected: Expected::Absent, op: Op::Put(body) };
+        Ok((self.commit_one(target, write).await?, warnings))
     }
 
     /// Replaces an object, or the part that `target.subresource` names. A `resourceVersion` in the body is a precondition.
@@ -143,7 +148,7 @@ impl Objects {
             let current = self.current(target)?;
             match self.replace(target, &current, body.clone(), options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
-                done => return done.map(|w| Written { warnings, ..w }),
+                done => return done.map(|w| w.with_warnings(warnings)),
             }
         }
         Err(target.conflict(MODIFIED))
@@ -167,20 +172,26 @@ impl Objects {
             let warnings = decode::decode(target, &mut body, options)?;
             match self.replace(target, &current, body, options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
-                done => return done.map(|w| Written { warnings, ..w }),
+                done => return done.map(|w| w.with_warnings(warnings)),
             }
         }
         Err(target.conflict(MODIFIED))
     }
 
-    fn admission<'a>(
-        &'a self,
-        target: &'a Target,
-        old: Option<&'a Value>,
-        snapshot: &'a Snapshot,
-        options: &'a WriteOptions,
-    ) -> admission::Request<'a> {
-        admission::Request { target, old, snapshot, user: &options.user, authorizer: &self.authorizer }
+    /// Runs admission, and gives its warnings.
+    fn admit(
+        &self,
+        target: &Target,
+        old: Option<&Value>,
+        snapshot: &Snapshot,
+        options: &WriteOptions,
+        object: &mut Value,
+    ) -> Result<Vec<String>, Error> {
+        let warnings = RefCell::default();
+        let (user, authorizer) = (&options.user, &*self.authorizer);
+        let request = admission::Request { target, old, snapshot, user, authorizer, warnings };
+        admission::admit(&request, object)?;
+        Ok(request.warnings.into_inner())
     }
 
     /// The stored object a request is about.
@@ -205,8 +216,12 @@ impl Objects {
         preconditions(target, current, &body)?;
         let old = target.view(current)?;
         let mut new = subresource::merge(target, &old, body)?;
+        let mut turn = None;
+        if quota::may_grow(target) {
+            turn = self.quotas.enter(target, &self.snapshot()).await;
+        }
         let snapshot = self.snapshot();
-        let mut _addresses = None;
+        let (mut _addresses, mut warnings) = (None, Vec::new());
         let claim = applied.map_or_else(|| Claim::Written(ownership::take_sent(&mut new)), Claim::Applied);
         meta::on_update(&mut new, &old);
         if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
@@ -215,18 +230,24 @@ impl Objects {
         ownership::on_update(target, &mut new, &old, claim, options);
         if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
             (target.kind.hooks.prepare_update)(&mut new, &old);
-            let request = self.admission(target, Some(&old), &snapshot, options);
-            admission::admit(&request, &mut new)?;
+            warnings = self.admit(target, Some(&old), &snapshot, options, &mut new)?;
             _addresses = self.networks.allocate(target, &snapshot, &mut new, Some(&old)).await?;
         }
+        if target.subresource == subresource::APPROVAL {
+            self.admit(target, Some(&old), &snapshot, options, &mut new)?;
+        }
         target.invalid(&new, (target.kind.hooks.validate)(&new, Some(&old)))?;
+        if let Some(counted) = &mut turn {
+            quota::check(target, &snapshot, &new, Some(&old), counted)?;
+        }
         if target.kind.hooks.has_generation && meta::spec_changed(&new, &old) {
             meta::bump_generation(&mut new);
         }
         if new == old {
-            return Ok(Written { object: current.clone(), warnings: Vec::new(), removed: false });
+            return Ok(Written { object: current.clone(), warnings, removed: false });
         }
-        self.save(target, current, new, options.dry_run).await
+        let saved = self.save(target, current, new, options.dry_run).await?;
+        Ok(Written { warnings, ..saved })
     }
 
     /// Stores a changed object, or removes it when nothing holds it any more.

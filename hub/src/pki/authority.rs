@@ -132,6 +132,21 @@ impl Authority {
         signed.map(|c| c.der().clone()).map_err(|source| PkiError::Sign { name: usage.name.clone(), source })
     }
 
+    /// Signs for subject and public key of a request, for a client; everything else in the request is ignored.
+    pub(super) fn sign_client(&self, pem: &[u8], lifetime: Duration, now: Timestamp) -> Result<String, PkiError> {
+        let malformed = |_| PkiError::Request(rcgen::Error::CouldNotParseCertificationRequest);
+        let request = CertificateSigningRequestDer::from_pem_slice(pem).map_err(malformed)?;
+        let mut request = CertificateSigningRequestParams::from_der(&request).map_err(PkiError::Request)?;
+        let subject = request.params.distinguished_name;
+        let name = subject.get(&DnType::CommonName).map(|name| format!("{name:?}")).unwrap_or_default();
+        let usage = Usage { name: name.clone(), groups: vec![], names: vec![], server: false };
+        let mut params = usage.params(now)?;
+        params.distinguished_name = subject;
+        request.params = dated(params, now, lifetime)?;
+        let signed = request.signed_by(&self.issuer);
+        signed.map(|c| c.pem()).map_err(|source| PkiError::Sign { name, source })
+    }
+
     fn still_good(&self, certificate: &CertificateDer<'_>, key: &KeyPair, usage: &Usage, now: Timestamp) -> bool {
         let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
         let Ok((_, ca)) = X509Certificate::from_der(&self.certificate) else { return false };

@@ -14,6 +14,7 @@ pub mod tokens;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustls::RootCertStore;
@@ -179,6 +180,14 @@ impl Pki {
         let usage =
             Usage { name: format!("{NODE_PREFIX}{node}"), groups: vec![NODES.into()], names: vec![], server: false };
         self.authority.sign_request(&usage, request_der, now)
+    }
+
+    /// Signs a client certificate for the subject and key of a request (PEM); gives it in PEM form.
+    ///
+    /// # Errors
+    /// [`PkiError::Request`] when the request is malformed; [`PkiError::Sign`].
+    pub fn sign_client(&self, request_pem: &[u8], lifetime: Duration, now: Timestamp) -> Result<String, PkiError> {
+        self.authority.sign_client(request_pem, lifetime, now)
     }
 
     /// Who presents this bearer token, if it is the administrator's. Compared in constant time.

@@ -1,15 +1,25 @@
 //! Bearer tokens: the administrator's, those of service accounts, and bootstrap tokens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use skiff_shared::telemetry::Chain;
 
 use crate::api::Authenticator;
 use crate::auth::jwt::Signer;
 use crate::auth::tokens::{self, Reviewed};
 use crate::auth::{User, bootstrap_token};
+use crate::controllers::signing::ClientAuthority;
 use crate::objects::Objects;
 use crate::pki::Pki;
+
+impl ClientAuthority for Pki {
+    fn sign(&self, request_pem: &[u8], seconds: i64, now: Timestamp) -> Result<String, String> {
+        let lifetime = Duration::from_secs(seconds.try_into().unwrap_or_default());
+        self.sign_client(request_pem, lifetime, now).map_err(|e| Chain(&e).to_string())
+    }
+}
 
 /// Knows every kind of token.
 #[derive(Debug)]

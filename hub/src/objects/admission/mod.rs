@@ -1,12 +1,23 @@
 //! Built-in admission: one ordered chain that every create and update passes after defaulting.
 //!
 //! A plugin sees the request and the newest state, may change the object, and may refuse it. Webhooks will be
-//! further entries of the same list.
+//! further entries of the same list. ResourceQuota comes after all of them: it counts what is really stored
+//! ([`super::quota`]).
 
+mod certificates;
 mod escalation;
+mod limit_ranger;
+mod node_restriction;
+mod pod_security;
+mod priority;
+pub(super) mod resources;
 pub(super) mod service_account;
+#[cfg(test)]
+mod tests;
 
-use serde_json::{Value, json};
+use std::cell::RefCell;
+
+use serde_json::Value;
 
 use super::error::{Error, not_found};
 use super::{Objects, Target, User, meta};
@@ -26,6 +37,8 @@ pub(super) struct Request<'a> {
     pub(super) user: &'a User,
     /// Judges what users may do.
     pub(super) authorizer: &'a Authorizer,
+    /// Texts for `Warning` headers.
+    pub(super) warnings: RefCell<Vec<String>>,
 }
 
 impl Request<'_> {
@@ -47,10 +60,14 @@ fn refuse(request: &Request<'_>, object: &Value, detail: String) -> Error {
 type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
 
 /// The chain, in the order in which Kubernetes runs its own.
-const CHAIN: [(&str, Plugin); 4] = [
+const CHAIN: [(&str, Plugin); 8] = [
     ("NamespaceLifecycle", namespace_lifecycle),
+    ("LimitRanger", limit_ranger::check),
     ("ServiceAccount", service_account::check),
-    ("CertificateRequestor", certificate_requestor),
+    ("NodeRestriction", node_restriction::check),
+    ("PodSecurity", pod_security::check),
+    ("Priority", priority::check),
+    ("CertificateApproval", certificates::check),
     ("RBAC", escalation::check),
 ];
 
@@ -59,18 +76,6 @@ pub(super) fn admit(request: &Request<'_>, object: &mut Value) -> Result<(), Err
     CHAIN.iter().try_for_each(|(name, plugin)| {
         plugin(request, object).inspect_err(|e| tracing::debug!(plugin = name, error = %e, "refused"))
     })
-}
-
-/// A certificate signing request says who made it, whatever its body says.
-fn certificate_requestor(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
-    let kind = &request.target.kind;
-    if request.old.is_none() && kind.kind == "CertificateSigningRequest" {
-        let User { name, groups, uid, .. } = request.user;
-        object["spec"]["username"] = json!(name);
-        object["spec"]["groups"] = json!(groups);
-        object["spec"]["uid"] = json!(uid);
-    }
-    Ok(())
 }
 
 /// Nothing is created in a namespace that does not exist or is being deleted.

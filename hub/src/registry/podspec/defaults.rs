@@ -45,13 +45,6 @@ pub(crate) fn default_pod_only(spec: &mut Value) {
     set_default(spec, "serviceAccountName", "default");
     let account = text(spec, "serviceAccountName").to_owned();
     set(spec, "serviceAccount", account);
-    let priority = match text(spec, "priorityClassName") {
-        "system-node-critical" => 2_000_001_000,
-        "system-cluster-critical" => 2_000_000_000,
-        _ => 0,
-    };
-    set_default(spec, "priority", priority);
-    set_default(spec, "preemptionPolicy", "PreemptLowerPriority");
     let host_network = is_true(spec, "hostNetwork");
     for list in &CONTAINER_LISTS[..2] {
         for container in items_mut(spec, list) {

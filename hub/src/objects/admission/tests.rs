@@ -1,0 +1,239 @@
+//! Admission, as tables of objects and what becomes of them.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::objects::{Networks, Objects, Target, User, WriteOptions};
+use crate::registry::Registry;
+use crate::store::MemoryStore;
+
+struct World(Objects);
+
+impl World {
+    /// Namespace `a` with its service account, and these objects.
+    async fn of(objects: Vec<Value>) -> Self {
+        let networks = Networks::new([10, 43, 0, 0].into(), 16);
+        let world = Self(Objects::new(MemoryStore::new(), Arc::new(Registry::builtin()), networks));
+        let labels =
+            json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"});
+        world
+            .put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": labels}}))
+            .await
+            .unwrap();
+        world
+            .put(json!({
+                "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": "a", "name": "default"},
+                "imagePullSecrets": [{"name": "pull"}],
+            }))
+            .await
+            .unwrap();
+        for object in objects {
+            world.put(object).await.unwrap();
+        }
+        world
+    }
+
+    async fn put(&self, object: Value) -> Result<Value, String> {
+        self.put_as(&User::component("test"), object).await
+    }
+
+    async fn put_as(&self, user: &User, object: Value) -> Result<Value, String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let kind = self.0.registry().kind(&text(&object["apiVersion"]), &text(&object["kind"])).unwrap().clone();
+        let namespace = text(&object["metadata"]["namespace"]);
+        let target = Target { kind, namespace, name: String::new(), subresource: String::new() };
+        let options = WriteOptions { user: user.clone(), ..WriteOptions::default() };
+        let written = self.0.create(&target, object, &options).await.map_err(|e| e.to_string())?;
+        Ok(written.object.parse().unwrap())
+    }
+}
+
+fn pod(name: &str, spec: Value) -> Value {
+    let mut pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "a", "name": name},
+        "spec": {"containers": [{"name": "c", "image": "i"}]},
+    });
+    json_patch::merge(&mut pod["spec"], &spec);
+    pod
+}
+
+fn sized(name: &str, requests: Value, limits: Value) -> Value {
+    pod(
+        name,
+        json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": requests, "limits": limits}}]}),
+    )
+}
+
+fn in_a(kind: &str, spec: Value) -> Value {
+    json!({"apiVersion": "v1", "kind": kind, "metadata": {"namespace": "a", "name": "q"}, "spec": spec})
+}
+
+fn class(name: &str, value: i64, default: bool) -> Value {
+    json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value, "globalDefault": default})
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_needs_its_service_account() {
+    let world = World::of(vec![]).await;
+    let refused = world.put(pod("x", json!({"serviceAccountName": "y"}))).await;
+    let expected = r#"pods "x" is forbidden: error looking up service account a/y: serviceaccount "y" not found"#;
+    assert_eq!(refused, Err(expected.to_owned()));
+    let made = world.put(pod("x", json!({}))).await.unwrap();
+    assert_eq!(
+        (&made["spec"]["serviceAccountName"], &made["spec"]["imagePullSecrets"]),
+        (&json!("default"), &json!([{"name": "pull"}]))
+    );
+}
+
+#[tokio::test]
+async fn priorities_come_from_classes() {
+    let world = World::of(vec![class("high", 100, false), class("usual", 7, true)]).await;
+    for (name, spec, expected) in [
+        ("a", json!({}), Ok((7, "usual"))),
+        ("b", json!({"priorityClassName": "high"}), Ok((100, "high"))),
+        (
+            "c",
+            json!({"priorityClassName": "none"}),
+            Err(r#"pods "c" is forbidden: no PriorityClass with name none was found"#),
+        ),
+        (
+            "d",
+            json!({"priority": 5}),
+            Err(
+                r#"pods "d" is forbidden: the integer value of priority (5) must not be provided in pod spec; priority admission controller computed 7 from the given PriorityClass name"#,
+            ),
+        ),
+    ] {
+        let made = world.put(pod(name, spec)).await;
+        let shown = made.map(|p| {
+            (p["spec"]["priority"].as_i64().unwrap(), p["spec"]["priorityClassName"].as_str().unwrap().to_owned())
+        });
+        assert_eq!(shown, expected.map(|(p, c)| (p, c.to_owned())).map_err(str::to_owned), "{name}");
+    }
+    let second = world.put(class("another", 8, true)).await;
+    let expected = r#"priorityclasses.scheduling.k8s.io "another" is forbidden: PriorityClass usual is already marked as default. Only one default can exist"#;
+    assert_eq!(second, Err(expected.to_owned()));
+}
+
+#[tokio::test]
+async fn limit_ranges_fill_in_and_bound() {
+    let limits = json!([
+        {"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}, "min": {"cpu": "50m"}, "max": {"cpu": "1"}, "maxLimitRequestRatio": {"cpu": "5"}},
+        {"type": "Pod", "max": {"memory": "1Gi"}},
+    ]);
+    let world = World::of(vec![in_a("LimitRange", json!({"limits": limits}))]).await;
+    let made = world.put(sized("ok", json!({"memory": "1Gi"}), json!({"memory": "1Gi"}))).await.unwrap();
+    assert_eq!(
+        made["spec"]["containers"][0]["resources"],
+        json!({"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "1Gi"}})
+    );
+    assert_eq!(
+        made["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
+    );
+    for (requests, limits, expected) in [
+        (
+            json!({"cpu": "10m"}),
+            json!({"cpu": "20m", "memory": "1"}),
+            "[minimum cpu usage per Container is 50m, but request is 10m]",
+        ),
+        (json!({}), json!({"cpu": "2", "memory": "1"}), "maximum cpu usage per Container is 1, but limit is 2"),
+        (
+            json!({"cpu": "100m"}),
+            json!({"cpu": "1", "memory": "1"}),
+            "cpu max limit to request ratio per Container is 5, but provided ratio is 10.000000",
+        ),
+        (json!({}), json!({}), "maximum memory usage per Pod is 1Gi.  No limit is specified"),
+    ] {
+        let refused = world.put(sized("x", requests, limits)).await.unwrap_err();
+        assert!(refused.contains(expected.trim_matches(['[', ']'])), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn quotas_count_exactly_under_concurrent_creates() {
+    let hard = json!({"pods": "5", "requests.cpu": "1", "count/configmaps": "1"});
+    let world = World::of(vec![in_a("ResourceQuota", json!({"hard": hard}))]).await;
+    let unsized_pod = world.put(pod("u", json!({}))).await.unwrap_err();
+    assert_eq!(unsized_pod, r#"pods "u" is forbidden: failed quota: q: must specify requests.cpu for: c"#);
+    let many = (0..20).map(|i| world.put(sized(&format!("p{i}"), json!({"cpu": "100m"}), json!({}))));
+    let made = futures_util::future::join_all(many).await.into_iter().filter(Result::is_ok).count();
+    assert_eq!(made, 5);
+    let refused = world.put(sized("x", json!({"cpu": "600m"}), json!({}))).await.unwrap_err();
+    assert_eq!(
+        refused,
+        r#"pods "x" is forbidden: exceeded quota: q, requested: pods=1,requests.cpu=600m, used: pods=5,requests.cpu=500m, limited: pods=5,requests.cpu=1"#
+    );
+    let map =
+        |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": name}});
+    assert!(world.put(map("one")).await.is_ok());
+    assert_eq!(
+        world.put(map("two")).await.unwrap_err(),
+        r#"configmaps "two" is forbidden: exceeded quota: q, requested: count/configmaps=1, used: count/configmaps=1, limited: count/configmaps=1"#
+    );
+}
+
+#[tokio::test]
+async fn pod_security_follows_the_labels() {
+    let world = World::of(vec![]).await;
+    let refused = world.put(pod("x", json!({"hostNetwork": true}))).await.unwrap_err();
+    assert_eq!(
+        refused,
+        r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#
+    );
+    assert!(world.put(pod("x", json!({}))).await.is_ok());
+}
+
+#[tokio::test]
+async fn roles_are_granted_by_those_who_hold_them() {
+    let rbac = "rbac.authorization.k8s.io/v1";
+    let rule = |verb: &str| json!([{"verbs": [verb], "apiGroups": [""], "resources": ["pods"]}]);
+    let role = |name: &str, verb: &str| json!({"apiVersion": rbac, "kind": "Role", "metadata": {"namespace": "a", "name": name}, "rules": rule(verb)});
+    let binding = |name: &str, role: &str| {
+        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": role});
+        let subject = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"});
+        json!({"apiVersion": rbac, "kind": "RoleBinding", "metadata": {"namespace": "a", "name": name}, "roleRef": role, "subjects": [subject]})
+    };
+    let world = World::of(vec![role("reader", "get"), role("killer", "delete"), binding("bob", "reader")]).await;
+    let bob = User { name: "bob".into(), ..User::default() };
+    let missing = |kind: &str, name: &str, verb: &str| {
+        Err(format!(
+            "{kind}.rbac.authorization.k8s.io {name:?} is forbidden: user \"bob\" (groups=[]) is attempting to grant RBAC permissions not currently held:\n{{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[{verb:?}]}}"
+        ))
+    };
+    for (object, expected) in [
+        (role("mine", "get"), Ok(())),
+        (role("more", "delete"), missing("roles", "more", "delete")),
+        (binding("again", "reader"), Ok(())),
+        (binding("more", "killer"), missing("rolebindings", "more", "delete")),
+        (binding("lost", "none"), Err("role.rbac.authorization.k8s.io \"none\" not found".to_owned())),
+    ] {
+        assert_eq!(world.put_as(&bob, object).await.map(|_| ()), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_node_writes_only_itself() {
+    let world = World::of(vec![]).await;
+    let edge = User { name: "system:node:edge".into(), groups: vec!["system:nodes".into()], ..User::default() };
+    let node = |name: &str, labels: Value| json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}});
+    for (object, expected) in [
+        (node("far", json!({})), Err(r#"nodes "far" is forbidden: node "edge" is not allowed to modify node "far""#)),
+        (
+            node("edge", json!({"node-restriction.kubernetes.io/x": "1"})),
+            Err(
+                r#"nodes "edge" is forbidden: is not allowed to set the following labels: node-restriction.kubernetes.io/x"#,
+            ),
+        ),
+        (node("edge", json!({"kubernetes.io/hostname": "edge", "node.kubernetes.io/x": "1", "mine": "1"})), Ok(())),
+        (
+            pod("x", json!({"nodeName": "edge"})),
+            Err(
+                r#"pods "x" is forbidden: pod does not have "kubernetes.io/config.mirror" annotation, node "edge" can only create mirror pods"#,
+            ),
+        ),
+    ] {
+        assert_eq!(world.put_as(&edge, object).await.map(|_| ()), expected.map_err(str::to_owned));
+    }
+}
