@@ -140,9 +140,9 @@ impl fmt::Display for Quantity {
             return f.write_str("0");
         }
         let unit = NANO.unsigned_abs();
-        if self.format == Format::BinarySi && n % unit == 0 && n / unit >= 1024 {
+        if self.format == Format::BinarySi && n.is_multiple_of(unit) && n / unit >= 1024 {
             let units = n / unit;
-            let best = BINARY.iter().rev().find(|(_, bits)| units % (1 << bits) == 0);
+            let best = BINARY.iter().rev().find(|(_, bits)| units.is_multiple_of(1 << bits));
             return match best {
                 Some((suffix, bits)) => write!(f, "{sign}{}{suffix}", units >> bits),
                 None => write!(f, "{sign}{units}"),

@@ -51,7 +51,7 @@ impl Networks {
         let guard = self.allocation.lock().await;
         let others: Vec<Value> = snapshot
             .list(&target.kind.storage, None)
-            .filter(|o| &*o.key.namespace != target.namespace || &*o.key.name != meta::text(service, "name"))
+            .filter(|o| *o.key.namespace != target.namespace || &*o.key.name != meta::text(service, "name"))
             .filter_map(|o| o.parse().ok())
             .collect();
         self.address(target, service, &others)?;

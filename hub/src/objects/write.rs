@@ -302,7 +302,7 @@ fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> 
     let applied = match patch {
         Patch::Json(operations) => patch::apply_json(body, operations),
         Patch::Merge(merge) => patch::apply_merge(body, merge),
-        Patch::Strategic(strategic) => patch::strategic(&Schema::builtin(), definition, body, strategic),
+        Patch::Strategic(strategic) => patch::strategic(Schema::builtin(), definition, body, strategic),
     };
     applied.map_err(|e| match e {
         PatchError::BadRequest(message) => Error::BadRequest(message),
