@@ -28,6 +28,8 @@ async fn with_namespace() -> Objects {
     let objects = objects();
     let namespaces = target(&objects, "v1", "Namespace", "");
     create(&objects, &namespaces, json!({"metadata": {"name": "default"}})).await.expect("a namespace");
+    let accounts = target(&objects, "v1", "ServiceAccount", "");
+    create(&objects, &accounts, json!({"metadata": {"name": "default"}})).await.expect("an account for pods");
     objects
 }
 
