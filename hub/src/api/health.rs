@@ -132,7 +132,18 @@ pub(crate) fn not_found() -> Response<Body> {
 
 fn index(state: &ApiState) -> Response<Body> {
     let mut paths = state.documents.paths();
-    paths.extend(["/.well-known/openid-configuration", "/healthz", "/livez", "/openid/v1/jwks", "/metrics", "/readyz", "/version"].map(str::to_owned));
+    paths.extend(
+        [
+            "/.well-known/openid-configuration",
+            "/healthz",
+            "/livez",
+            "/openid/v1/jwks",
+            "/metrics",
+            "/readyz",
+            "/version",
+        ]
+        .map(str::to_owned),
+    );
     paths.sort();
     paths.dedup();
     respond::bytes(200, respond::JSON, json!({"paths": paths}).to_string())

@@ -64,7 +64,8 @@ pub(super) fn token_request(call: &Call, path: &ResourcePath, request: &mut Valu
     if request["spec"]["boundObjectRef"].is_object() {
         bind(call, &mut grant, &request["spec"]["boundObjectRef"])?;
     }
-    let token = signer.sign(&claims(&grant, now)).ok_or_else(|| Status::internal("the system gives no random numbers"))?;
+    let token =
+        signer.sign(&claims(&grant, now)).ok_or_else(|| Status::internal("the system gives no random numbers"))?;
     let end = now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
     request["metadata"]["namespace"] = path.namespace.as_str().into();
     request["metadata"]["creationTimestamp"] = time(now).into();
@@ -102,7 +103,9 @@ fn bind(call: &Call, grant: &mut Grant, reference: &Value) -> Result<(), Status>
         ("v1" | "", "Node") => ("node", "nodes", ""),
         (version, _) => {
             let (group, version) = version.split_once('/').unwrap_or(("", version));
-            return Err(Status::bad_request(format!("cannot bind token to object of type {group}/{version}, Kind={kind}")));
+            return Err(Status::bad_request(format!(
+                "cannot bind token to object of type {group}/{version}, Kind={kind}"
+            )));
         }
     };
     let object = find(call, resource, namespace, &name)?;

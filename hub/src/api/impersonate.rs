@@ -26,9 +26,8 @@ const UNAUTHENTICATED: &str = "system:unauthenticated";
 pub(crate) fn impersonated(user: User, headers: &HeaderMap, objects: &Objects) -> Result<User, Status> {
     let Some(wanted) = asked(headers)? else { return Ok(user) };
     let may = |group, resource, subresource, namespace, name| {
-        let wanted = Attributes {
-            verb: "impersonate", group, resource, subresource, namespace, name, ..Attributes::default()
-        };
+        let wanted =
+            Attributes { verb: "impersonate", group, resource, subresource, namespace, name, ..Attributes::default() };
         check(&user, &wanted, objects)
     };
     let account = account(&wanted.name);
@@ -88,5 +87,7 @@ fn one(headers: &HeaderMap, name: &str) -> Result<String, Status> {
 
 /// Namespace and name of a service account's user name.
 fn account(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix(ACCOUNT_PREFIX)?.split_once(':').filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty())
+    name.strip_prefix(ACCOUNT_PREFIX)?
+        .split_once(':')
+        .filter(|(namespace, name)| !namespace.is_empty() && !name.is_empty())
 }

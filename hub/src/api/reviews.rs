@@ -85,7 +85,9 @@ fn attributes(spec: &Value) -> Attributes<'_> {
     }
     let required = |field: &str| {
         let requirements = resource["fieldSelector"]["requirements"].as_array().into_iter().flatten();
-        let one = |r: &&Value| r["key"] == field && r["operator"] == "In" && r["values"].as_array().is_some_and(|v| v.len() == 1);
+        let one = |r: &&Value| {
+            r["key"] == field && r["operator"] == "In" && r["values"].as_array().is_some_and(|v| v.len() == 1)
+        };
         requirements.into_iter().find(one).and_then(|r| r["values"][0].as_str()).unwrap_or_default()
     };
     Attributes {
@@ -110,11 +112,9 @@ fn subject(spec: &Value) -> User {
 
 fn attribute_errors(spec: &Value) -> Vec<FieldError> {
     match (spec["resourceAttributes"].is_null(), spec["nonResourceAttributes"].is_null()) {
-        (false, false) => vec![wrong(
-            "spec.nonResourceAttributes",
-            "",
-            "cannot be specified in combination with resourceAttributes",
-        )],
+        (false, false) => {
+            vec![wrong("spec.nonResourceAttributes", "", "cannot be specified in combination with resourceAttributes")]
+        }
         (true, true) => vec![wrong(
             "spec.resourceAttributes",
             "",

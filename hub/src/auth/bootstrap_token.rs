@@ -14,9 +14,8 @@ const GROUP: &str = "system:bootstrappers";
 /// The user of a bootstrap token (`ID.SECRET`); `None` when it is unknown, expired or not for authentication.
 pub fn user(token: &str, snapshot: &Snapshot, now: Timestamp) -> Option<User> {
     let (id, secret) = token.split_once('.')?;
-    let word = |text: &str, length| {
-        text.len() == length && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
-    };
+    let word =
+        |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     if !word(id, 6) || !word(secret, 16) {
         return None;
     }
@@ -57,12 +56,19 @@ mod tests {
                 "expiration": "2026-01-01T00:00:01Z", "auth-extra-groups": "system:bootstrappers:a,other",
             });
             plain[field] = value.into();
-            let data: serde_json::Map<String, Value> = plain.as_object().unwrap().iter()
-                .map(|(k, v)| (k.clone(), STANDARD.encode(v.as_str().unwrap()).into())).collect();
-            snapshot(&[("secrets", json!({
-                "metadata": {"namespace": "kube-system", "name": "bootstrap-token-abcdef"},
-                "type": "bootstrap.kubernetes.io/token", "data": data,
-            }))])
+            let data: serde_json::Map<String, Value> = plain
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(k, v)| (k.clone(), STANDARD.encode(v.as_str().unwrap()).into()))
+                .collect();
+            snapshot(&[(
+                "secrets",
+                json!({
+                    "metadata": {"namespace": "kube-system", "name": "bootstrap-token-abcdef"},
+                    "type": "bootstrap.kubernetes.io/token", "data": data,
+                }),
+            )])
         };
         let token = "abcdef.0123456789abcdef";
         for (token, field, value, good) in [

@@ -95,11 +95,7 @@ const ROLES: &[Role] = &[
     ("system:monitoring", "", &[]),
     ("system:service-account-issuer-discovery", "", &[]),
     ("system:node", "", NODE),
-    (
-        "system:node-bootstrapper",
-        "",
-        &[("create get list watch", "certificates.k8s.io", "certificatesigningrequests")],
-    ),
+    ("system:node-bootstrapper", "", &[("create get list watch", "certificates.k8s.io", "certificatesigningrequests")]),
     (
         "system:auth-delegator",
         "",
@@ -122,18 +118,18 @@ const ROLES: &[Role] = &[
             ("create patch update", "events.k8s.io", "events"),
         ],
     ),
-    ("system:persistent-volume-provisioner", "", &[
-        ("create delete get list watch", "", "persistentvolumes"),
-        ("get list update watch", "", "persistentvolumeclaims"),
-        (READ, "storage.k8s.io", "storageclasses"),
-        ("watch", "", "events"),
-        ("create patch update", "", "events"),
-    ]),
     (
-        "system:certificates.k8s.io:kube-apiserver-client-approver",
+        "system:persistent-volume-provisioner",
         "",
-        &[("approve", "certificates.k8s.io", "signers")],
+        &[
+            ("create delete get list watch", "", "persistentvolumes"),
+            ("get list update watch", "", "persistentvolumeclaims"),
+            (READ, "storage.k8s.io", "storageclasses"),
+            ("watch", "", "events"),
+            ("create patch update", "", "events"),
+        ],
     ),
+    ("system:certificates.k8s.io:kube-apiserver-client-approver", "", &[("approve", "certificates.k8s.io", "signers")]),
 ];
 
 const NODE: &[Row] = &[
@@ -186,7 +182,19 @@ const PATHS: [(&str, &[&str]); 5] = [
     ("cluster-admin", &["*"]),
     (
         "system:discovery",
-        &["/api", "/api/*", "/apis", "/apis/*", "/healthz", "/livez", "/openapi", "/openapi/*", "/readyz", "/version", "/version/"],
+        &[
+            "/api",
+            "/api/*",
+            "/apis",
+            "/apis/*",
+            "/healthz",
+            "/livez",
+            "/openapi",
+            "/openapi/*",
+            "/readyz",
+            "/version",
+            "/version/",
+        ],
     ),
     ("system:public-info-viewer", &["/healthz", "/livez", "/readyz", "/version", "/version/"]),
     (
@@ -195,7 +203,12 @@ const PATHS: [(&str, &[&str]); 5] = [
     ),
     (
         "system:service-account-issuer-discovery",
-        &["/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks", "/openid/v1/jwks/"],
+        &[
+            "/.well-known/openid-configuration",
+            "/.well-known/openid-configuration/",
+            "/openid/v1/jwks",
+            "/openid/v1/jwks/",
+        ],
     ),
 ];
 

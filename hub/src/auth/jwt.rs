@@ -119,7 +119,16 @@ pub(crate) mod tests {
         let changed = URL_SAFE_NO_PAD.encode(r#"{"sub":"y"}"#);
         let header = signed.split_once('.').unwrap().0;
         let long = format!("{token}{}", "A".repeat(MAX_TOKEN));
-        for text in ["", ".", "..", "a.b.c", signed, &format!("{none}.{changed}."), &format!("{header}.{changed}.{signature}"), &long] {
+        for text in [
+            "",
+            ".",
+            "..",
+            "a.b.c",
+            signed,
+            &format!("{none}.{changed}."),
+            &format!("{header}.{changed}.{signature}"),
+            &long,
+        ] {
             assert_eq!(signer.verify(text), None, "{text}");
         }
     }

@@ -89,11 +89,7 @@ fn own_pod(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(
         }
         "create" if wanted.subresource.is_empty() => Ok(()),
         _ => {
-            let key = Key {
-                resource: "pods".into(),
-                namespace: wanted.namespace.into(),
-                name: wanted.name.into(),
-            };
+            let key = Key { resource: "pods".into(), namespace: wanted.namespace.into(), name: wanted.name.into() };
             let pod = snapshot.get(&key).and_then(|o| o.parse::<Pod>().ok());
             if pod.is_some_and(|p| p.spec.node_name == node) { Ok(()) } else { Err(unrelated(node)) }
         }

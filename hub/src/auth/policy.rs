@@ -170,9 +170,10 @@ impl Policy {
             .chain(user.groups.iter().cloned().map(Subject::Group))
             .collect();
         let places = [Some(&*self.cluster), self.namespaced.get(namespace).filter(|_| !namespace.is_empty())];
-        let pairs = places.into_iter().flatten().flat_map(move |grants| {
-            subjects.clone().into_iter().filter_map(move |subject| grants.get(&subject))
-        });
+        let pairs = places
+            .into_iter()
+            .flatten()
+            .flat_map(move |grants| subjects.clone().into_iter().filter_map(move |subject| grants.get(&subject)));
         pairs.flatten()
     }
 }
@@ -192,9 +193,11 @@ impl Grant {
 /// Several errors in one message: alone as it is, more as `[a, b]`, each once.
 fn aggregate(mut errors: Vec<String>) -> String {
     let mut seen = Vec::new();
-    errors.retain(|e| !seen.contains(e) && {
-        seen.push(e.clone());
-        true
+    errors.retain(|e| {
+        !seen.contains(e) && {
+            seen.push(e.clone());
+            true
+        }
     });
     if errors.len() == 1 { errors.remove(0) } else { format!("[{}]", errors.join(", ")) }
 }

@@ -67,7 +67,8 @@ impl Rule {
         let one = |text: &String| vec![text.clone()];
         for verb in &self.verbs {
             for (group, resource) in self.api_groups.iter().flat_map(|g| self.resources.iter().map(move |r| (g, r))) {
-                let atom = Rule { verbs: one(verb), api_groups: one(group), resources: one(resource), ..Rule::default() };
+                let atom =
+                    Rule { verbs: one(verb), api_groups: one(group), resources: one(resource), ..Rule::default() };
                 if self.resource_names.is_empty() {
                     atoms.push(atom.clone());
                 }

@@ -69,7 +69,12 @@ fn world() -> Snapshot {
         role(CLUSTER_ROLES, "", "paths", json!([{"verbs": ["get"], "nonResourceURLs": ["/metrics", "/logs/*"]}])),
         binding("a", "bob-reads", ("Role", "reader"), json!({"kind": "User", "name": "bob"})),
         binding("a", "ops-one", ("Role", "one"), json!({"kind": "Group", "name": "ops"})),
-        binding("b", "robot-all", ("ClusterRole", "all"), json!({"kind": "ServiceAccount", "name": "robot", "namespace": "a"})),
+        binding(
+            "b",
+            "robot-all",
+            ("ClusterRole", "all"),
+            json!({"kind": "ServiceAccount", "name": "robot", "namespace": "a"}),
+        ),
         binding("", "bob-scales", ("ClusterRole", "scaler"), json!({"kind": "User", "name": "bob"})),
         binding("", "bob-paths", ("ClusterRole", "paths"), json!({"kind": "User", "name": "bob"})),
         binding("", "lost", ("ClusterRole", "missing"), json!({"kind": "User", "name": "eve"})),
@@ -112,8 +117,16 @@ fn roles_allow_what_their_rules_say() {
 fn reasons_are_kubernetes() {
     let world = world();
     for (user, request, reason) in [
-        (user("bob", &[]), "get /pods a x", r#"RBAC: allowed by RoleBinding "bob-reads/a" of Role "reader" to User "bob""#),
-        (user("bob", &[]), "get /metrics", r#"RBAC: allowed by ClusterRoleBinding "bob-paths" of ClusterRole "paths" to User "bob""#),
+        (
+            user("bob", &[]),
+            "get /pods a x",
+            r#"RBAC: allowed by RoleBinding "bob-reads/a" of Role "reader" to User "bob""#,
+        ),
+        (
+            user("bob", &[]),
+            "get /metrics",
+            r#"RBAC: allowed by ClusterRoleBinding "bob-paths" of ClusterRole "paths" to User "bob""#,
+        ),
         (
             user("system:serviceaccount:a:robot", &[]),
             "get /pods b x",
@@ -150,8 +163,13 @@ fn nobody_grants_what_it_does_not_hold() {
         (json!([rule(&["update"], "apps", &["deployments/scale"], &[])]), None),
         (json!([{"verbs": ["get"], "nonResourceURLs": ["/logs/a"]}]), None),
         (
-            json!([rule(&["get", "delete", "patch"], "", &["pods"], &[]), rule(&["get"], "apps", &["deployments"], &["web"])]),
-            Some("{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\" \"patch\"]}\n{APIGroups:[\"apps\"], Resources:[\"deployments\"], ResourceNames:[\"web\"], Verbs:[\"get\"]}"),
+            json!([
+                rule(&["get", "delete", "patch"], "", &["pods"], &[]),
+                rule(&["get"], "apps", &["deployments"], &["web"])
+            ]),
+            Some(
+                "{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"delete\" \"patch\"]}\n{APIGroups:[\"apps\"], Resources:[\"deployments\"], ResourceNames:[\"web\"], Verbs:[\"get\"]}",
+            ),
         ),
         (json!([{"verbs": ["get"], "nonResourceURLs": ["/x"]}]), Some("{NonResourceURLs:[\"/x\"], Verbs:[\"get\"]}")),
         (json!([rule(&["*"], "", &["pods"], &[])]), Some("{APIGroups:[\"\"], Resources:[\"pods\"], Verbs:[\"*\"]}")),
@@ -212,7 +230,8 @@ fn a_node_sees_itself_and_what_its_pods_refer_to() {
 
 #[test]
 fn default_roles_can_be_read_and_default_bindings_name_them() {
-    let names: Vec<String> = defaults::cluster_roles().iter().map(|r| r["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+    let names: Vec<String> =
+        defaults::cluster_roles().iter().map(|r| r["metadata"]["name"].as_str().unwrap().to_owned()).collect();
     for binding in defaults::cluster_role_bindings() {
         assert!(names.iter().any(|n| *n == binding["roleRef"]["name"]), "{binding}");
     }

@@ -155,7 +155,8 @@ fn bound(claims: &Value, snapshot: &Snapshot, now: Timestamp) -> Result<User, St
         extra("pod-name", pod.name);
         extra("pod-uid", pod.uid);
     } else if private["secret"].is_object() {
-        find("secrets", namespace, &reference(&private["secret"]), snapshot).ok_or("service account token has been invalidated")?;
+        find("secrets", namespace, &reference(&private["secret"]), snapshot)
+            .ok_or("service account token has been invalidated")?;
     } else if private["node"].is_object() {
         find("nodes", "", &node, snapshot).ok_or("service account token has been invalidated")?;
     }
@@ -182,10 +183,7 @@ fn account(namespace: &str, wanted: &Reference, snapshot: &Snapshot) -> Result<U
     let found = find_name("serviceaccounts", namespace, &wanted.name, snapshot).filter(|a| !a.meta.deleting);
     let found = found.ok_or_else(|| format!("serviceaccounts {:?} not found", wanted.name))?;
     if *found.meta.uid != *wanted.uid {
-        return Err(format!(
-            "service account UID ({}) does not match claim ({})",
-            found.meta.uid, wanted.uid
-        ));
+        return Err(format!("service account UID ({}) does not match claim ({})", found.meta.uid, wanted.uid));
     }
     Ok(User {
         name: format!("{ACCOUNT_PREFIX}{namespace}:{}", wanted.name),
@@ -229,7 +227,10 @@ mod tests {
     }
 
     fn object(resource: &'static str, name: &str, uid: &str) -> (&'static str, Value) {
-        (resource, json!({"metadata": {"namespace": if resource == "nodes" { "" } else { "a" }, "name": name, "uid": uid}}))
+        (
+            resource,
+            json!({"metadata": {"namespace": if resource == "nodes" { "" } else { "a" }, "name": name, "uid": uid}}),
+        )
     }
 
     fn named(name: &str) -> Reference {
@@ -238,8 +239,12 @@ mod tests {
 
     fn grant() -> Grant {
         Grant {
-            namespace: "a".into(), account: named("robot"), audiences: vec![ISSUER.into(), "vault".into()], seconds: 600,
-            id: "id-1".into(), ..Grant::default()
+            namespace: "a".into(),
+            account: named("robot"),
+            audiences: vec![ISSUER.into(), "vault".into()],
+            seconds: 600,
+            id: "id-1".into(),
+            ..Grant::default()
         }
     }
 
@@ -253,7 +258,13 @@ mod tests {
             ("late", grant(), vec![account()], 600, Err("service account token has expired")),
             ("early", grant(), vec![account()], -61, Err("service account token is not valid yet")),
             ("no account", grant(), vec![], 0, Err(r#"serviceaccounts "robot" not found"#)),
-            ("another account", grant(), vec![object("serviceaccounts", "robot", "x")], 0, Err("service account UID (x) does not match claim (uid-robot)")),
+            (
+                "another account",
+                grant(),
+                vec![object("serviceaccounts", "robot", "x")],
+                0,
+                Err("service account UID (x) does not match claim (uid-robot)"),
+            ),
             ("pod", bound("pod"), vec![account(), pod()], 0, Ok(())),
             ("no pod", bound("pod"), vec![account()], 0, Err("pod has been deleted")),
             ("another pod", bound("pod"), vec![account(), object("pods", "web", "x")], 0, Err("pod has been deleted")),
@@ -284,8 +295,12 @@ mod tests {
         assert_eq!(reviewed.audiences, ["vault"]);
         assert_eq!(reviewed.user.name, "system:serviceaccount:a:robot");
         assert_eq!(reviewed.user.groups, ["system:serviceaccounts", "system:serviceaccounts:a"]);
-        let extra: Vec<String> = reviewed.user.extra.iter().map(|(k, v)| format!("{}={}", k.rsplit('/').next().unwrap(), v[0])).collect();
-        assert_eq!(extra, ["credential-id=JTI=id-1", "node-name=edge", "node-uid=uid-edge", "pod-name=web", "pod-uid=uid-web"]);
+        let extra: Vec<String> =
+            reviewed.user.extra.iter().map(|(k, v)| format!("{}={}", k.rsplit('/').next().unwrap(), v[0])).collect();
+        assert_eq!(
+            extra,
+            ["credential-id=JTI=id-1", "node-name=edge", "node-uid=uid-edge", "pod-name=web", "pod-uid=uid-web"]
+        );
         let expected = r#"token audiences ["https://kubernetes.default.svc.cluster.local" "vault"] is invalid for the target audiences ["other"]"#;
         assert_eq!(asked(&["other"]).unwrap_err(), expected);
     }

@@ -66,9 +66,8 @@ impl Controller for Signing {
     fn reconcile(&self, key: &Key, snapshot: &Snapshot, now: Timestamp) -> Plan {
         let Some(stored) = snapshot.get(key) else { return Plan::nothing() };
         let mut object: Value = stored.parse().unwrap_or_default();
-        let has = |kind: &str| {
-            object["status"]["conditions"].as_array().into_iter().flatten().any(|c| c["type"] == kind)
-        };
+        let has =
+            |kind: &str| object["status"]["conditions"].as_array().into_iter().flatten().any(|c| c["type"] == kind);
         let ready = has("Approved") && !has("Denied") && !has("Failed");
         if !ready || object["spec"]["signerName"] != SIGNER || !object["status"]["certificate"].is_null() {
             return Plan::nothing();

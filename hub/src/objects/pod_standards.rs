@@ -7,8 +7,19 @@ use serde_json::Value;
 const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 /// Capabilities that `baseline` lets containers add.
 const CAPABILITIES: [&str; 13] = [
-    "AUDIT_WRITE", "CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "MKNOD", "NET_BIND_SERVICE", "SETFCAP", "SETGID",
-    "SETPCAP", "SETUID", "SYS_CHROOT",
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "NET_BIND_SERVICE",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYS_CHROOT",
 ];
 const SYSCTLS: [&str; 10] = [
     "kernel.shm_rmid_forced",
@@ -23,7 +34,15 @@ const SYSCTLS: [&str; 10] = [
     "net.ipv4.tcp_syncookies",
 ];
 const VOLUMES: [&str; 9] = [
-    "configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret", "image",
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+    "image",
 ];
 const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 
@@ -159,12 +178,15 @@ fn proc_mount(spec: &Value) -> Option<String> {
 fn selinux(spec: &Value) -> Option<String> {
     let bad = |security: &Value| {
         let options = &security["seLinuxOptions"];
-        !SELINUX_TYPES.contains(&text(options, "type")) || !text(options, "user").is_empty() || !text(options, "role").is_empty()
+        !SELINUX_TYPES.contains(&text(options, "type"))
+            || !text(options, "user").is_empty()
+            || !text(options, "role").is_empty()
     };
     let of_pod = bad(&spec["securityContext"]).then(|| "pod".to_owned());
     let who: Vec<String> =
         of_pod.into_iter().chain(named("container", &those(spec, |c| bad(&c["securityContext"])))).collect();
-    (!who.is_empty()).then(|| format!("seLinuxOptions ({} set forbidden securityContext.seLinuxOptions)", who.join(" and ")))
+    (!who.is_empty())
+        .then(|| format!("seLinuxOptions ({} set forbidden securityContext.seLinuxOptions)", who.join(" and ")))
 }
 
 fn profile(security: &Value) -> &str {
@@ -195,14 +217,19 @@ fn capabilities(spec: &Value) -> Option<String> {
         list(&c["securityContext"]["capabilities"][field]).filter_map(Value::as_str).map(str::to_owned).collect()
     };
     let keeps = those(spec, |c| !capabilities(c, "drop").iter().any(|d| d == "ALL"));
-    let forbidden = |c: &Value| capabilities(c, "add").into_iter().filter(|a| a != "NET_BIND_SERVICE").collect::<Vec<_>>();
+    let forbidden =
+        |c: &Value| capabilities(c, "add").into_iter().filter(|a| a != "NET_BIND_SERVICE").collect::<Vec<_>>();
     let adds = those(spec, |c| !forbidden(c).is_empty());
     let mut added: Vec<String> = containers(spec).flat_map(|(_, c)| forbidden(c)).collect();
     added.sort();
     added.dedup();
-    let keeps = named("container", &keeps).map(|who| format!("{who} must set securityContext.capabilities.drop=[\"ALL\"]"));
+    let keeps =
+        named("container", &keeps).map(|who| format!("{who} must set securityContext.capabilities.drop=[\"ALL\"]"));
     let adds = named("container", &adds).map(|who| {
-        format!("{who} must not include {} in securityContext.capabilities.add", quoted(added.iter().map(String::as_str)))
+        format!(
+            "{who} must not include {} in securityContext.capabilities.add",
+            quoted(added.iter().map(String::as_str))
+        )
     });
     let parts: Vec<String> = keeps.into_iter().chain(adds).collect();
     (!parts.is_empty()).then(|| format!("unrestricted capabilities ({})", parts.join("; ")))
@@ -228,13 +255,13 @@ fn run_as_non_root(spec: &Value) -> Option<String> {
     let set = |c: &Value| c["securityContext"]["runAsNonRoot"].clone();
     let explicit = those(spec, |c| set(c) == false);
     let implicit = those(spec, |c| set(c).is_null());
-    let who: Vec<String> = (*of_pod == false)
-        .then(|| "pod".to_owned())
-        .into_iter()
-        .chain(named("container", &explicit))
-        .collect();
+    let who: Vec<String> =
+        (*of_pod == false).then(|| "pod".to_owned()).into_iter().chain(named("container", &explicit)).collect();
     if !who.is_empty() && !(*of_pod == false && explicit.is_empty() && implicit.is_empty()) {
-        return Some(format!("runAsNonRoot != true ({} must not set securityContext.runAsNonRoot=false)", who.join(" and ")));
+        return Some(format!(
+            "runAsNonRoot != true ({} must not set securityContext.runAsNonRoot=false)",
+            who.join(" and ")
+        ));
     }
     let who = named("container", &implicit).filter(|_| *of_pod != true)?;
     Some(format!("runAsNonRoot != true (pod or {who} must set securityContext.runAsNonRoot=true)"))
@@ -295,7 +322,8 @@ mod tests {
         let pod = json!({"securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}, "volumes": [{"name": "v", "emptyDir": {}}]});
         let container = json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}}});
         assert_eq!(found("restricted", pod.clone(), container.clone()), "");
-        let root = json!({"securityContext": {"runAsUser": 0}, "volumes": [{"name": "v", "emptyDir": null, "nfs": {}}]});
+        let root =
+            json!({"securityContext": {"runAsUser": 0}, "volumes": [{"name": "v", "emptyDir": null, "nfs": {}}]});
         let mut more = pod;
         json_patch::merge(&mut more, &root);
         assert_eq!(
@@ -308,10 +336,22 @@ mod tests {
     fn baseline_refuses_known_ways_out() {
         let security = |s: Value| json!({"securityContext": s});
         for (pod, container, expected) in [
-            (json!({"hostNetwork": true, "hostPID": true}), json!({}), "host namespaces (hostNetwork=true, hostPID=true)"),
-            (json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}), json!({}), r#"hostPath volumes (volume "v")"#),
+            (
+                json!({"hostNetwork": true, "hostPID": true}),
+                json!({}),
+                "host namespaces (hostNetwork=true, hostPID=true)",
+            ),
+            (
+                json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
+                json!({}),
+                r#"hostPath volumes (volume "v")"#,
+            ),
             (json!({}), json!({"ports": [{"hostPort": 80}]}), r#"hostPort (container "a" uses hostPort 80)"#),
-            (json!({}), security(json!({"privileged": true})), r#"privileged (container "a" must not set securityContext.privileged=true)"#),
+            (
+                json!({}),
+                security(json!({"privileged": true})),
+                r#"privileged (container "a" must not set securityContext.privileged=true)"#,
+            ),
             (
                 json!({}),
                 security(json!({"capabilities": {"add": ["CHOWN", "NET_ADMIN"]}})),

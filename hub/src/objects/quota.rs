@@ -16,15 +16,8 @@ use crate::store::{Key, Object, Resource, Revision, Snapshot};
 /// Storage name of quotas.
 pub const QUOTAS: &str = "resourcequotas";
 /// Kinds with quota names of their own, beside `count/…`.
-const COUNTED: [&str; 7] = [
-    "configmaps",
-    "persistentvolumeclaims",
-    "pods",
-    "replicationcontrollers",
-    "resourcequotas",
-    "secrets",
-    "services",
-];
+const COUNTED: [&str; 7] =
+    ["configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers", "resourcequotas", "secrets", "services"];
 /// Kinds whose use depends on what is in the object.
 const READ: [&str; 3] = ["persistentvolumeclaims", "pods", "services"];
 /// Resources of containers that a quota may make mandatory.
@@ -71,7 +64,9 @@ impl Counter {
         let place = {
             let mut all = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
             // Namespaces go; nobody holds the place of one that is gone.
-            all.retain(|name, place| *name == target.namespace || Arc::strong_count(place) > 1 || quotas(snapshot, name).next().is_some());
+            all.retain(|name, place| {
+                *name == target.namespace || Arc::strong_count(place) > 1 || quotas(snapshot, name).next().is_some()
+            });
             Arc::clone(all.entry(target.namespace.clone()).or_default())
         };
         Some(place.lock_owned().await)

@@ -30,9 +30,11 @@ const PRIORITIES: [(&str, i64, &str); 2] = [
 /// # Errors
 /// [`RunError::Bootstrap`].
 pub(super) async fn bootstrap(objects: &Objects, service: Ipv4Addr, api_port: u16) -> Result<(), RunError> {
-    try_join_all(NAMESPACES.map(|name| {
-        ensure(objects, "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
-    }))
+    try_join_all(
+        NAMESPACES.map(|name| {
+            ensure(objects, "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+        }),
+    )
     .await?;
     let labels = json!({"component": "apiserver", "provider": "kubernetes"});
     let spec = json!({

@@ -166,6 +166,15 @@ async fn documents_carry_their_tag() {
     assert_eq!(api.send("GET", "/api", &[("if-none-match", "\"e1\"")], "").await.code, 304);
     assert_eq!(
         api.get("/").await.json()["paths"],
-        json!(["/api", "/healthz", "/livez", "/metrics", "/readyz", "/version"])
+        json!([
+            "/.well-known/openid-configuration",
+            "/api",
+            "/healthz",
+            "/livez",
+            "/metrics",
+            "/openid/v1/jwks",
+            "/readyz",
+            "/version"
+        ])
     );
 }

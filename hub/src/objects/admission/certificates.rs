@@ -48,8 +48,7 @@ fn approval(request: &Request<'_>, object: &Value) -> Result<(), Error> {
     let signer = object["spec"]["signerName"].as_str().unwrap_or_default();
     let domain = signer.split('/').next().unwrap_or_default();
     let may = |name: &str| {
-        let wanted =
-            Attributes { verb: "approve", group: GROUP, resource: "signers", name, ..Attributes::default() };
+        let wanted = Attributes { verb: "approve", group: GROUP, resource: "signers", name, ..Attributes::default() };
         request.authorizer.authorize(request.user, &wanted, request.snapshot).allowed
     };
     if may(signer) || may(&format!("{domain}/*")) {

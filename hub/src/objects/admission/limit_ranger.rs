@@ -87,7 +87,13 @@ fn bounds(limit: &Value, object: &Value, claim: bool, errors: &mut Vec<String>) 
         ("Container", false) => {
             for container in LISTS.iter().flat_map(|list| containers(object, list)) {
                 let resources = &container["resources"];
-                judge(limit, "Container", &amounts(&resources["requests"]), Some(&amounts(&resources["limits"])), errors);
+                judge(
+                    limit,
+                    "Container",
+                    &amounts(&resources["requests"]),
+                    Some(&amounts(&resources["limits"])),
+                    errors,
+                );
             }
         }
         ("Pod", false) => {

@@ -89,6 +89,7 @@ fn changed_labels<'a>(new: &'a Value, old: &'a Value) -> BTreeSet<&'a str> {
 fn is_restricted(label: &str) -> bool {
     let Some((domain, _)) = label.split_once('/') else { return false };
     let within = |suffix: &str| domain == suffix || domain.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'));
-    let free = within("kubelet.kubernetes.io") || (within("node.kubernetes.io") && !within("node-restriction.kubernetes.io"));
+    let free =
+        within("kubelet.kubernetes.io") || (within("node.kubernetes.io") && !within("node-restriction.kubernetes.io"));
     (within("kubernetes.io") || within("k8s.io")) && !free && !OWN_LABELS.contains(&label)
 }

@@ -12,7 +12,11 @@ const PREFIX: &str = "pod-security.kubernetes.io/";
 /// Refuses pods below the namespace's `enforce` level and warns of those below its `warn` level.
 pub(super) fn check(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
     let Some(spec) = pod_spec(request, object) else { return Ok(()) };
-    let key = Key { resource: Objects::NAMESPACES.into(), namespace: "".into(), name: request.target.namespace.as_str().into() };
+    let key = Key {
+        resource: Objects::NAMESPACES.into(),
+        namespace: "".into(),
+        name: request.target.namespace.as_str().into(),
+    };
     let Some(namespace) = request.snapshot.get(&key) else { return Ok(()) };
     let label = |name: &str| {
         let labels = namespace.meta.labels.iter();

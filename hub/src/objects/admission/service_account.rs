@@ -26,8 +26,7 @@ pub(super) fn check(request: &Request<'_>, pod: &mut Value) -> Result<(), Error>
     let namespace = &request.target.namespace;
     let stored = request.snapshot.get(&key(namespace, &name));
     let stored: Value = stored.and_then(|o| o.parse().ok()).ok_or_else(|| {
-        let detail =
-            format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
+        let detail = format!("error looking up service account {namespace}/{name}: serviceaccount {name:?} not found");
         refuse(request, pod, detail)
     })?;
     let pulls = stored["imagePullSecrets"].as_array().filter(|p| !p.is_empty());

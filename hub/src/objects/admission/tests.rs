@@ -15,12 +15,19 @@ impl World {
     async fn of(objects: Vec<Value>) -> Self {
         let networks = Networks::new([10, 43, 0, 0].into(), 16);
         let world = Self(Objects::new(MemoryStore::new(), Arc::new(Registry::builtin()), networks));
-        let labels = json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"});
-        world.put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": labels}})).await.unwrap();
-        world.put(json!({
-            "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": "a", "name": "default"},
-            "imagePullSecrets": [{"name": "pull"}],
-        })).await.unwrap();
+        let labels =
+            json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/warn": "restricted"});
+        world
+            .put(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a", "labels": labels}}))
+            .await
+            .unwrap();
+        world
+            .put(json!({
+                "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": "a", "name": "default"},
+                "imagePullSecrets": [{"name": "pull"}],
+            }))
+            .await
+            .unwrap();
         for object in objects {
             world.put(object).await.unwrap();
         }
@@ -52,7 +59,10 @@ fn pod(name: &str, spec: Value) -> Value {
 }
 
 fn sized(name: &str, requests: Value, limits: Value) -> Value {
-    pod(name, json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": requests, "limits": limits}}]}))
+    pod(
+        name,
+        json!({"containers": [{"name": "c", "image": "i", "resources": {"requests": requests, "limits": limits}}]}),
+    )
 }
 
 fn in_a(kind: &str, spec: Value) -> Value {
@@ -70,7 +80,10 @@ async fn a_pod_needs_its_service_account() {
     let expected = r#"pods "x" is forbidden: error looking up service account a/y: serviceaccount "y" not found"#;
     assert_eq!(refused, Err(expected.to_owned()));
     let made = world.put(pod("x", json!({}))).await.unwrap();
-    assert_eq!((&made["spec"]["serviceAccountName"], &made["spec"]["imagePullSecrets"]), (&json!("default"), &json!([{"name": "pull"}])));
+    assert_eq!(
+        (&made["spec"]["serviceAccountName"], &made["spec"]["imagePullSecrets"]),
+        (&json!("default"), &json!([{"name": "pull"}]))
+    );
 }
 
 #[tokio::test]
@@ -79,15 +92,23 @@ async fn priorities_come_from_classes() {
     for (name, spec, expected) in [
         ("a", json!({}), Ok((7, "usual"))),
         ("b", json!({"priorityClassName": "high"}), Ok((100, "high"))),
-        ("c", json!({"priorityClassName": "none"}), Err(r#"pods "c" is forbidden: no PriorityClass with name none was found"#)),
+        (
+            "c",
+            json!({"priorityClassName": "none"}),
+            Err(r#"pods "c" is forbidden: no PriorityClass with name none was found"#),
+        ),
         (
             "d",
             json!({"priority": 5}),
-            Err(r#"pods "d" is forbidden: the integer value of priority (5) must not be provided in pod spec; priority admission controller computed 7 from the given PriorityClass name"#),
+            Err(
+                r#"pods "d" is forbidden: the integer value of priority (5) must not be provided in pod spec; priority admission controller computed 7 from the given PriorityClass name"#,
+            ),
         ),
     ] {
         let made = world.put(pod(name, spec)).await;
-        let shown = made.map(|p| (p["spec"]["priority"].as_i64().unwrap(), p["spec"]["priorityClassName"].as_str().unwrap().to_owned()));
+        let shown = made.map(|p| {
+            (p["spec"]["priority"].as_i64().unwrap(), p["spec"]["priorityClassName"].as_str().unwrap().to_owned())
+        });
         assert_eq!(shown, expected.map(|(p, c)| (p, c.to_owned())).map_err(str::to_owned), "{name}");
     }
     let second = world.put(class("another", 8, true)).await;
@@ -103,12 +124,26 @@ async fn limit_ranges_fill_in_and_bound() {
     ]);
     let world = World::of(vec![in_a("LimitRange", json!({"limits": limits}))]).await;
     let made = world.put(sized("ok", json!({"memory": "1Gi"}), json!({"memory": "1Gi"}))).await.unwrap();
-    assert_eq!(made["spec"]["containers"][0]["resources"], json!({"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "1Gi"}}));
-    assert_eq!(made["metadata"]["annotations"]["kubernetes.io/limit-ranger"], "LimitRanger plugin set: cpu request for container c; cpu limit for container c");
+    assert_eq!(
+        made["spec"]["containers"][0]["resources"],
+        json!({"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": "500m", "memory": "1Gi"}})
+    );
+    assert_eq!(
+        made["metadata"]["annotations"]["kubernetes.io/limit-ranger"],
+        "LimitRanger plugin set: cpu request for container c; cpu limit for container c"
+    );
     for (requests, limits, expected) in [
-        (json!({"cpu": "10m"}), json!({"cpu": "20m", "memory": "1"}), "[minimum cpu usage per Container is 50m, but request is 10m]"),
+        (
+            json!({"cpu": "10m"}),
+            json!({"cpu": "20m", "memory": "1"}),
+            "[minimum cpu usage per Container is 50m, but request is 10m]",
+        ),
         (json!({}), json!({"cpu": "2", "memory": "1"}), "maximum cpu usage per Container is 1, but limit is 2"),
-        (json!({"cpu": "100m"}), json!({"cpu": "1", "memory": "1"}), "cpu max limit to request ratio per Container is 5, but provided ratio is 10.000000"),
+        (
+            json!({"cpu": "100m"}),
+            json!({"cpu": "1", "memory": "1"}),
+            "cpu max limit to request ratio per Container is 5, but provided ratio is 10.000000",
+        ),
         (json!({}), json!({}), "maximum memory usage per Pod is 1Gi.  No limit is specified"),
     ] {
         let refused = world.put(sized("x", requests, limits)).await.unwrap_err();
@@ -130,7 +165,8 @@ async fn quotas_count_exactly_under_concurrent_creates() {
         refused,
         r#"pods "x" is forbidden: exceeded quota: q, requested: pods=1,requests.cpu=600m, used: pods=5,requests.cpu=500m, limited: pods=5,requests.cpu=1"#
     );
-    let map = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": name}});
+    let map =
+        |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a", "name": name}});
     assert!(world.put(map("one")).await.is_ok());
     assert_eq!(
         world.put(map("two")).await.unwrap_err(),
@@ -142,7 +178,10 @@ async fn quotas_count_exactly_under_concurrent_creates() {
 async fn pod_security_follows_the_labels() {
     let world = World::of(vec![]).await;
     let refused = world.put(pod("x", json!({"hostNetwork": true}))).await.unwrap_err();
-    assert_eq!(refused, r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#);
+    assert_eq!(
+        refused,
+        r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#
+    );
     assert!(world.put(pod("x", json!({}))).await.is_ok());
 }
 
@@ -183,12 +222,16 @@ async fn a_node_writes_only_itself() {
         (node("far", json!({})), Err(r#"nodes "far" is forbidden: node "edge" is not allowed to modify node "far""#)),
         (
             node("edge", json!({"node-restriction.kubernetes.io/x": "1"})),
-            Err(r#"nodes "edge" is forbidden: is not allowed to set the following labels: node-restriction.kubernetes.io/x"#),
+            Err(
+                r#"nodes "edge" is forbidden: is not allowed to set the following labels: node-restriction.kubernetes.io/x"#,
+            ),
         ),
         (node("edge", json!({"kubernetes.io/hostname": "edge", "node.kubernetes.io/x": "1", "mine": "1"})), Ok(())),
         (
             pod("x", json!({"nodeName": "edge"})),
-            Err(r#"pods "x" is forbidden: pod does not have "kubernetes.io/config.mirror" annotation, node "edge" can only create mirror pods"#),
+            Err(
+                r#"pods "x" is forbidden: pod does not have "kubernetes.io/config.mirror" annotation, node "edge" can only create mirror pods"#,
+            ),
         ),
     ] {
         assert_eq!(world.put_as(&edge, object).await.map(|_| ()), expected.map_err(str::to_owned));

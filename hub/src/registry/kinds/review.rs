@@ -1,7 +1,7 @@
 //! `authentication.k8s.io/v1` and `authorization.k8s.io/v1`: kinds that are only ever created, and answered at once.
 
-use crate::registry::hooks::PLAIN;
 use crate::registry::Kind;
+use crate::registry::hooks::PLAIN;
 
 const AUTHENTICATION: &str = "authentication.k8s.io";
 const AUTHORIZATION: &str = "authorization.k8s.io";
@@ -9,7 +9,13 @@ const AUTHORIZATION: &str = "authorization.k8s.io";
 /// The rows.
 pub(in crate::registry) fn kinds() -> [Kind; 6] {
     [
-        row(AUTHENTICATION, "SelfSubjectReview", "selfsubjectreviews", "selfsubjectreview", "io.k8s.api.authentication.v1.SelfSubjectReview"),
+        row(
+            AUTHENTICATION,
+            "SelfSubjectReview",
+            "selfsubjectreviews",
+            "selfsubjectreview",
+            "io.k8s.api.authentication.v1.SelfSubjectReview",
+        ),
         row(AUTHENTICATION, "TokenReview", "tokenreviews", "tokenreview", "io.k8s.api.authentication.v1.TokenReview"),
         Kind {
             namespaced: true,
