@@ -191,7 +191,7 @@ async fn wrong_bodies_are_refused() {
             422,
             r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: "#,
         ),
-        ("DELETE", "/api/v1/namespaces/a/pods/one", JSON, "{", 400, "couldn't get version/kind; json parse error: "),
+        ("DELETE", "/api/v1/namespaces/a/pods/one", JSON, "{", 400, "unable to decode DeleteOptions: couldn't get version/kind; json parse error: "),
     ])
     .await;
 }
@@ -218,7 +218,12 @@ async fn long_urls_are_refused() {
 
 #[tokio::test]
 async fn anonymous_users_see_only_health_and_version() {
-    let api = api().await;
+    let rules = json!([{"verbs": ["get"], "nonResourceURLs": ["/api"]}]);
+    let subjects = json!([{"kind": "Group", "name": "system:authenticated"}]);
+    let role = json!({"metadata": {"name": "discovery"}, "rules": rules});
+    let binding = json!({"metadata": {"name": "discovery"}, "roleRef": {"kind": "ClusterRole", "name": "discovery"}, "subjects": subjects});
+    let (roles, bindings) = ("clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io");
+    let api = Api::with(&[pod("a", "one"), (roles, role), (bindings, binding)]).await;
     for (url, token, code) in [
         ("/api/v1/pods", "", 401),
         ("/metrics", "", 401),

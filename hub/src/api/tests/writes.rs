@@ -11,7 +11,9 @@ const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
 async fn api() -> Api {
     let namespace = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "default"}, "status": {"phase": "Active"}});
-    Api::over(Registry::builtin(), &[("namespaces", namespace)]).await
+    let account =
+        json!({"kind": "ServiceAccount", "apiVersion": "v1", "metadata": {"namespace": "default", "name": "default"}});
+    Api::over(Registry::builtin(), &[("namespaces", namespace), ("serviceaccounts", account)]).await
 }
 
 fn map(name: &str) -> String {

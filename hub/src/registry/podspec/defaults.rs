@@ -39,7 +39,7 @@ pub(crate) fn default_spec(spec: &mut Value) {
     }
 }
 
-/// Sets the defaults that only pods get, among them those of Kubernetes' admission (priority, service account, tolerations).
+/// Sets the defaults that only pods get, among them those of Kubernetes' admission (service account, tolerations).
 pub(crate) fn default_pod_only(spec: &mut Value) {
     set_default(spec, "enableServiceLinks", true);
     set_default(spec, "serviceAccountName", "default");
@@ -254,7 +254,6 @@ mod tests {
                 "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
                 "schedulerName": "default-scheduler", "securityContext": {}, "enableServiceLinks": true,
                 "serviceAccountName": "default", "serviceAccount": "default",
-                "priority": 0, "preemptionPolicy": "PreemptLowerPriority",
                 "tolerations": [
                     {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
                     {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
