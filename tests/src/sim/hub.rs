@@ -8,6 +8,7 @@ use tokio::runtime::Builder;
 
 use super::life::Life;
 use crate::hub::free_port;
+use crate::wait::wait_for;
 
 /// Threads of the hub's runtime, as its command has them.
 const THREADS: usize = 2;
@@ -51,8 +52,13 @@ impl Hub {
         self.life.take().into_iter().for_each(Life::stop);
     }
 
+    /// SQLite works on a thread of its own, which outlives the runtime by what it is just writing.
     pub(super) fn kill(&mut self) {
         self.life.take().into_iter().for_each(Life::kill);
+        wait_for(30, "the killed hub's database to be closed", || {
+            let open = open_files().find(|path| path.starts_with(&self.config.data_dir));
+            open.map_or(Ok(()), |path| Err(format!("{} is open", path.display())))
+        });
     }
 
     /// A new join token.
@@ -65,7 +71,14 @@ impl Hub {
         self.config.listen
     }
 
+    /// The administrator's kubeconfig.
     pub(super) fn kubeconfig(&self) -> PathBuf {
         self.config.data_dir.join("admin.kubeconfig")
     }
+}
+
+/// Files that this process has open.
+fn open_files() -> impl Iterator<Item = PathBuf> {
+    let handles = std::fs::read_dir("/proc/self/fd").expect("Linux lists open files");
+    handles.filter_map(|handle| std::fs::read_link(handle.ok()?.path()).ok())
 }

@@ -124,7 +124,7 @@ fn pods_of_a_deleted_node_are_collected_and_replaced() {
 #[test]
 fn what_is_asked_while_nobody_listens_is_done_later() {
     let (world, pods) = started();
-    for (replicas, settled) in [(6, 6), (1, 1)] {
+    for replicas in [6, 1] {
         world.nodes.iter().for_each(|node| node.relay.cut(true));
         world.scale("web", replicas);
         world.wait("the hub to know what it wants", || {
@@ -132,9 +132,29 @@ fn what_is_asked_while_nobody_listens_is_done_later() {
             ensure(bound == replicas as usize, || format!("{bound} pods are bound"))
         });
         world.nodes.iter().for_each(|node| node.relay.cut(false));
-        assert_eq!(world.settle().len(), settled);
+        assert_eq!(world.settle().len(), replicas as usize);
     }
     assert!(pods.contains(&world.settle()[0]), "the oldest stay");
+}
+
+#[test]
+fn a_connection_that_dies_amid_changes_loses_none_of_them() {
+    let world = World::with_grace(2, "1s");
+    world.deploy("web", 3, IMAGES[0]);
+    world.settle();
+    world.nodes.iter().for_each(|node| node.relay.cut(true));
+    world.scale("web", 8);
+    // The connections are given up on both sides.
+    wait_for(90, "the nodes to be unreachable", || {
+        world.nodes.iter().try_for_each(|node| {
+            let node = world.api.get(&format!("/api/v1/nodes/{}", node.name()))?;
+            ensure(condition(&node, "Ready") == "Unknown", || format!("it is {node}"))
+        })
+    });
+    world.scale("web", 2);
+    world.nodes.iter().for_each(|node| node.relay.cut(false));
+    let two = world.settle();
+    assert!(two.len() == 2 && two.iter().all(|pod| pod.restarts == 0), "{two:?}");
 }
 
 #[test]
