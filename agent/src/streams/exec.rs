@@ -7,6 +7,7 @@ use skiff_shared::tls::io::{read_chunk, write_chunks};
 use skiff_shared::wire::stream::channel::{Channel, End, MAX_CHUNK, parse_size};
 use skiff_shared::wire::stream::{AttachRequest, ExecRequest, StreamReply, Wanted};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 
 use super::{reply, running};
 use crate::podman::frames::Demux;
@@ -15,6 +16,10 @@ use crate::podman::{Connection, ExecSpec, Podman, PodmanError, Terminal};
 /// How often Podman is asked whether a command whose streams have ended has ended too, at first; then ever less often.
 const ASK_EVERY: Duration = Duration::from_millis(20);
 const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
+
+/// Time between two sizes of one terminal: of two that come at once, as kubectl sends them to attach, conmon may lose
+/// the second.
+const RESIZE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a command has after SIGHUP, once its client is gone.
 const HANG_UP_GRACE: Duration = Duration::from_secs(3);
@@ -153,9 +158,11 @@ impl Relay<'_> {
         recv: impl AsyncRead + Send + Unpin,
     ) -> io::Result<()> {
         let (output, input) = tokio::io::split(connection);
+        let (newest, sizes) = watch::channel(None);
         tokio::select! {
             ended = self.output(output, send) => ended,
-            ended = self.input(recv, input) => ended.and(Err(io::ErrorKind::BrokenPipe.into())),
+            ended = self.input(recv, input, &newest) => ended.and(Err(io::ErrorKind::BrokenPipe.into())),
+            () = self.resize(sizes) => Ok(()),
         }
     }
 
@@ -185,7 +192,12 @@ impl Relay<'_> {
     }
 
     /// Carries input until the hub ends its side.
-    async fn input(&self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+    async fn input(
+        &self,
+        mut from: impl AsyncRead + Unpin,
+        mut to: impl AsyncWrite + Unpin,
+        size: &watch::Sender<Option<(u16, u16)>>,
+    ) -> io::Result<()> {
         let mut buffer = Vec::new();
         let mut open = true;
         while let Some(channel) = read_chunk(&mut from, &mut buffer).await? {
@@ -197,18 +209,25 @@ impl Relay<'_> {
                     drop(to.shutdown().await);
                 }
                 Channel::Stdin => open = to.write_all(&buffer).await.is_ok(),
-                Channel::Resize => self.resize(&buffer).await,
+                Channel::Resize => {
+                    size.send_replace(parse_size(&buffer));
+                }
                 Channel::Stdout | Channel::Stderr | Channel::End => {}
             }
         }
         Ok(())
     }
 
-    async fn resize(&self, size: &[u8]) {
-        let Some((columns, rows)) = parse_size(size) else { return };
-        if let Err(error) = self.podman.resize(self.terminal, columns, rows).await {
-            // The process may just have ended.
-            tracing::debug!(error = error.chain(), "a terminal was not resized");
+    /// Tells Podman the newest size whenever there is one, for ever.
+    async fn resize(&self, mut sizes: watch::Receiver<Option<(u16, u16)>>) {
+        while sizes.changed().await.is_ok() {
+            let Some((columns, rows)) = *sizes.borrow_and_update() else { continue };
+            if let Err(error) = self.podman.resize(self.terminal, columns, rows).await {
+                // The process may just have ended.
+                tracing::debug!(error = error.chain(), "a terminal was not resized");
+            }
+            tokio::time::sleep(RESIZE_PAUSE).await;
         }
+        std::future::pending().await
     }
 }
