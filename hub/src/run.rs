@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 
-use crate::api::{self, ApiState, Authenticator};
+use crate::api::{self, ApiState, AuditLog, Authenticator};
 use crate::config::Config;
 use crate::controllers;
 use crate::link::{ClusterInfo, Link, LinkParts};
@@ -71,6 +71,15 @@ pub enum RunError {
         address: SocketAddr,
         /// `TCP` or `UDP`.
         protocol: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The audit log cannot be opened.
+    #[error("cannot open the audit log {}", path.display())]
+    Audit {
+        /// The file.
+        path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
@@ -167,7 +176,8 @@ impl Hub {
         });
         let (server, stopped) = (link.clone(), parts.stopped());
         parts.spawn("agents' endpoint", async move { server.serve(udp, stopped).await });
-        let state = self.api(config, &pki, link);
+        let audit = audit_log(config, parts).await?;
+        let state = Arc::new(self.api(config, &pki, link).with_audit(audit));
         parts.spawn_sure("API server", api::serve(tcp, Arc::new(pki.https_config()?), state, parts.stopped()));
         Ok(())
     }
@@ -191,20 +201,22 @@ impl Hub {
         recorder
     }
 
-    fn api(&self, config: &Config, pki: &Arc<Pki>, link: Link) -> Arc<ApiState> {
+    fn api(&self, config: &Config, pki: &Arc<Pki>, link: Link) -> ApiState {
         let registry = Arc::clone(self.objects.registry());
         let host = config.advertise_address.map_or_else(|| "127.0.0.1".to_owned(), |a| a.to_string());
         let documents = RegistryDocuments::new(registry, format!("{host}:{}", config.listen.port()));
         let authenticator: Arc<dyn Authenticator> = Arc::clone(pki) as _;
-        let state = ApiState::new(
-            self.objects.clone(),
-            authenticator,
-            Arc::new(LinkStreams(link)),
-            Arc::new(documents),
-            Vec::new(),
-        );
-        Arc::new(state)
+        ApiState::new(self.objects.clone(), authenticator, Arc::new(LinkStreams(link)), Arc::new(documents), Vec::new())
     }
+}
+
+/// The log of requests, where one is wanted, and its writer as a part of the hub.
+async fn audit_log(config: &Config, parts: &mut Parts) -> Result<Option<AuditLog>, RunError> {
+    let Some(path) = &config.audit_log else { return Ok(None) };
+    let opened = AuditLog::open(path.clone(), config.audit_level).await;
+    let (log, writer) = opened.map_err(|source| RunError::Audit { path: path.clone(), source })?;
+    parts.spawn_sure("audit log", writer.run(parts.stopped()));
+    Ok(Some(log))
 }
 
 /// Both sockets of the one port.
