@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
+use crate::api::AuditLevel;
 use layers::{Layer, Layers, Origin};
 pub use values::{Ipv4Net, parse_duration};
 
@@ -26,7 +27,7 @@ pub struct Setting {
 }
 
 /// Every setting of `skiff-hub serve`.
-pub const SETTINGS: [Setting; 11] = [
+pub const SETTINGS: [Setting; 13] = [
     Setting { name: "data-dir", default: None },
     Setting { name: "listen", default: Some("0.0.0.0:6443") },
     Setting { name: "advertise-address", default: None },
@@ -37,6 +38,8 @@ pub const SETTINGS: [Setting; 11] = [
     Setting { name: "node-grace", default: Some("40s") },
     Setting { name: "pod-eviction-timeout", default: Some("5m") },
     Setting { name: "log-level", default: Some("info") },
+    Setting { name: "audit-log", default: None },
+    Setting { name: "audit-level", default: Some("Metadata") },
     Setting { name: "config", default: None },
 ];
 
@@ -76,6 +79,12 @@ pub struct Flags {
     /// error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
+    /// File to which every request to the API is logged, as JSON lines [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<String>,
+    /// Metadata, Request or RequestResponse: what the audit log has of each request [default: Metadata]
+    #[arg(long, value_name = "LEVEL")]
+    pub audit_level: Option<String>,
 }
 
 impl Flags {
@@ -92,6 +101,8 @@ impl Flags {
             ("node-grace", &self.node_grace),
             ("pod-eviction-timeout", &self.pod_eviction_timeout),
             ("log-level", &self.log_level),
+            ("audit-log", &self.audit_log),
+            ("audit-level", &self.audit_level),
         ];
         let values = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
         Layer { origin: Origin::Flag, values }
@@ -121,6 +132,10 @@ pub struct Config {
     pub pod_eviction_timeout: Duration,
     /// What is logged.
     pub log_level: Level,
+    /// Where requests are logged; `None`: nowhere.
+    pub audit_log: Option<PathBuf>,
+    /// What is logged of each request.
+    pub audit_level: AuditLevel,
 }
 
 /// Everything that is wrong with a configuration, one line each.
@@ -169,6 +184,8 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
     let node_grace = layers.required("node-grace", errors, values::positive_duration);
     let pod_eviction_timeout = layers.required("pod-eviction-timeout", errors, parse_duration);
     let log_level = layers.required("log-level", errors, values::level);
+    let audit_log = layers.optional("audit-log", errors, values::path);
+    let audit_level = layers.required("audit-level", errors, values::audit_level);
     check_networks(layers, pod_cidr, service_cidr, cluster_dns, errors);
     Some(Config {
         data_dir: data_dir?,
@@ -181,6 +198,8 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
         node_grace: node_grace?,
         pod_eviction_timeout: pod_eviction_timeout?,
         log_level: log_level?,
+        audit_log,
+        audit_level: audit_level?,
     })
 }
 

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 
-use crate::api::{self, ApiState};
+use crate::api::{self, ApiState, AuditLog};
 use crate::auth::jwt::{KeyError, Signer};
 use crate::config::Config;
 use crate::controllers;
@@ -74,6 +74,15 @@ pub enum RunError {
         address: SocketAddr,
         /// `TCP` or `UDP`.
         protocol: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The audit log cannot be opened.
+    #[error("cannot open the audit log {}", path.display())]
+    Audit {
+        /// The file.
+        path: PathBuf,
         /// Why.
         #[source]
         source: io::Error,
@@ -174,7 +183,8 @@ impl Hub {
         });
         let (server, stopped) = (link.clone(), parts.stopped());
         parts.spawn("agents' endpoint", async move { server.serve(udp, stopped).await });
-        let state = self.api(config, &pki, &signer, link);
+        let audit = audit_log(config, parts).await?;
+        let state = Arc::new(self.api(config, &pki, &signer, link).with_audit(audit));
         parts.spawn_sure("API server", api::serve(tcp, Arc::new(pki.https_config()?), state, parts.stopped()));
         Ok(())
     }
@@ -207,20 +217,28 @@ impl Hub {
         recorder
     }
 
-    fn api(&self, config: &Config, pki: &Arc<Pki>, signer: &Arc<Signer>, link: Link) -> Arc<ApiState> {
+    fn api(&self, config: &Config, pki: &Arc<Pki>, signer: &Arc<Signer>, link: Link) -> ApiState {
         let registry = Arc::clone(self.objects.registry());
         let host = config.advertise_address.map_or_else(|| "127.0.0.1".to_owned(), |a| a.to_string());
         let documents = RegistryDocuments::new(registry, format!("{host}:{}", config.listen.port()));
         let identities = Identities { pki: Arc::clone(pki), signer: Arc::clone(signer), objects: self.objects.clone() };
-        let state = ApiState::new(
+        ApiState::new(
             self.objects.clone(),
             Arc::new(identities),
             Arc::new(LinkStreams(link)),
             Arc::new(documents),
             Vec::new(),
-        );
-        Arc::new(state)
+        )
     }
+}
+
+/// The log of requests, where one is wanted, and its writer as a part of the hub.
+async fn audit_log(config: &Config, parts: &mut Parts) -> Result<Option<AuditLog>, RunError> {
+    let Some(path) = &config.audit_log else { return Ok(None) };
+    let opened = AuditLog::open(path.clone(), config.audit_level).await;
+    let (log, writer) = opened.map_err(|source| RunError::Audit { path: path.clone(), source })?;
+    parts.spawn_sure("audit log", writer.run(parts.stopped()));
+    Ok(Some(log))
 }
 
 /// Both sockets of the one port.

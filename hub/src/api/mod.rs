@@ -4,6 +4,7 @@
 //! then `read`, `stream`, `write`, `logs` or `connect`. Kinds come from rows of the registry alone; no kind has a handler
 //! of its own but pods' logs and connections. Every refusal is a [`status::Status`].
 
+mod audit;
 mod auth;
 mod body;
 mod connect;
@@ -40,6 +41,7 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+pub use audit::{AuditLevel, AuditLog, AuditWriter};
 pub use auth::{Authenticator, certificate_user};
 pub use health::Check;
 pub use logs::{LogStream, NodeStream, NodeStreams, StreamError};
@@ -92,6 +94,7 @@ pub struct ApiState {
     in_flight: Arc<Semaphore>,
     long_running: Arc<Semaphore>,
     requests: AtomicU64,
+    audit: Option<AuditLog>,
 }
 
 impl fmt::Debug for ApiState {
@@ -119,6 +122,14 @@ impl ApiState {
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             long_running: Arc::new(Semaphore::new(MAX_LONG_RUNNING)),
             requests: AtomicU64::new(0),
+            audit: None,
         }
+    }
+
+    /// With a log of all requests.
+    #[must_use]
+    pub fn with_audit(mut self, log: Option<AuditLog>) -> Self {
+        self.audit = log;
+        self
     }
 }

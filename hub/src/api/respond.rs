@@ -34,8 +34,12 @@ pub(crate) const GZIP_FROM: usize = 128 * 1024;
 
 /// An answer of bytes that are there already.
 pub(crate) fn bytes(code: u16, content_type: &str, body: impl Into<Bytes>) -> Response<Body> {
-    let body = Full::new(body.into()).map_err(|never: Infallible| match never {}).boxed_unsync();
-    with_body(code, content_type, body)
+    with_body(code, content_type, full(body))
+}
+
+/// A body of bytes that are there already.
+pub(crate) fn full(body: impl Into<Bytes>) -> Body {
+    Full::new(body.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
 }
 
 /// An answer that comes in pieces.

@@ -9,9 +9,11 @@ use http_body_util::BodyExt;
 use hyper::header::HeaderName;
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response};
+use jiff::Timestamp;
 use ring::rand::SecureRandom;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::audit::Record;
 use super::auth::{authenticate, authorize};
 use super::impersonate::impersonated;
 use super::negotiate::{Negotiated, negotiate};
@@ -41,6 +43,8 @@ pub(crate) struct Call {
     pub(crate) upgrade: Option<OnUpgrade>,
     /// The request's place among those in flight, kept for as long as it lasts.
     pub(crate) place: Arc<OwnedSemaphorePermit>,
+    /// What the audit log is to know of it.
+    audit: Option<Record>,
 }
 
 impl Call {
@@ -55,7 +59,7 @@ pub(crate) async fn handle<B>(
     state: Arc<ApiState>,
     peer: Arc<Peer>,
     shutdown: watch::Receiver<bool>,
-    request: Request<B>,
+    mut request: Request<B>,
 ) -> Response<Body>
 where
     B: hyper::body::Body<Data = Bytes>,
@@ -65,8 +69,13 @@ where
     state.requests.fetch_add(1, Ordering::Relaxed);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_id, str::to_owned);
+    let log = state.audit.clone();
+    let record = Record::begin(log.as_ref(), &audit_id, &mut request, Timestamp::now());
     let mut response =
         limited(state, &peer, shutdown, request).await.unwrap_or_else(|status| respond::refusal(&status));
+    if let (Some(log), Some(record)) = (&log, record) {
+        response = record.end(log, response).await;
+    }
     respond::set(&mut response, HeaderName::from_static(AUDIT_ID), &audit_id);
     tracing::debug!(%method, path = uri.path(), code = response.status().as_u16(), elapsed = ?started.elapsed(), audit_id, "answered a request");
     response
@@ -110,11 +119,12 @@ where
         return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
+    let audit = Record::of(&parts.extensions).inspect(|record| record.identify(&user, &info));
     let user = impersonated(user, &parts.headers, &state.objects)?;
     authorize(&user, &info, &query, &state.objects)?;
     let place = Arc::new(admit(&state, &info)?);
     let upgrade = parts.extensions.remove();
-    let call = Call { state, user, query, headers: parts.headers, shutdown, upgrade, place: place.clone() };
+    let call = Call { state, user, query, headers: parts.headers, shutdown, upgrade, place: place.clone(), audit };
     if info.is_long_running() {
         let response = dispatch(&call, &info, body).await?;
         return Ok(response.map(|body| held(body, place)));
@@ -163,6 +173,9 @@ where
         Verb::Watch => stream::watch(call, &kind, path).await,
         Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
             let bytes = body::read(body).await?;
+            if let Some(record) = &call.audit {
+                record.request_body(&bytes);
+            }
             change(call, &kind, path, info.verb, &bytes).await
         }
         Verb::Unknown => Err(not_allowed(&kind, path, info.verb)),

@@ -110,7 +110,9 @@ pub fn review(
     in_time(&claims, now)?;
     let meant: Vec<String> = match &claims["aud"] {
         Value::String(one) => vec![one.clone()],
-        list => list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+        list @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        }
     };
     let both = meant.iter().filter(|a| wanted.contains(a)).cloned().collect();
     matched(bound(&claims, snapshot, now)?, both, &meant, wanted)
@@ -248,12 +250,15 @@ mod tests {
         }
     }
 
+    /// What, a grant, further objects, seconds later, and what is to come of it.
+    type Case = (&'static str, Grant, Vec<(&'static str, Value)>, i64, Result<(), &'static str>);
+
     #[test]
     fn a_token_is_good_while_what_it_stands_on_is_there() {
         let account = || object("serviceaccounts", "robot", "uid-robot");
         let pod = || object("pods", "web", "uid-web");
         let bound = |kind| Grant { bound: Some((kind, named("web"))), ..grant() };
-        let cases: Vec<(&str, Grant, Vec<(&'static str, Value)>, i64, Result<(), &str>)> = vec![
+        let cases: Vec<Case> = vec![
             ("plain", grant(), vec![account()], 0, Ok(())),
             ("late", grant(), vec![account()], 600, Err("service account token has expired")),
             ("early", grant(), vec![account()], -61, Err("service account token is not valid yet")),

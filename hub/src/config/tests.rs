@@ -37,6 +37,8 @@ fn defaults_are_those_of_the_documentation() {
         node_grace: Duration::from_secs(40),
         pod_eviction_timeout: Duration::from_secs(300),
         log_level: Level::INFO,
+        audit_log: None,
+        audit_level: AuditLevel::Metadata,
     };
     assert_eq!(config, expected);
 }
@@ -66,6 +68,8 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
         ("node-grace", "7s"),
         ("pod-eviction-timeout", "8s"),
         ("log-level", "trace"),
+        ("audit-log", "/a.log"),
+        ("audit-level", "Request"),
     ];
     let names: Vec<_> = SETTINGS.iter().map(|s| s.name).filter(|name| *name != "config").collect();
     assert_eq!(names, values.map(|(name, _)| name));
@@ -101,6 +105,7 @@ fn all_errors_are_reported_and_name_their_source_and_text() {
 fn single_mistakes() {
     let cases = [
         ("listen", "localhost", "--listen \"localhost\" is not an IP address and port such as 0.0.0.0:6443"),
+        ("audit-level", "All", "--audit-level \"All\" is not one of Metadata, Request, RequestResponse"),
         ("data-dir", "", "--data-dir \"\" must not be empty"),
         ("node-grace", "0s", "--node-grace \"0s\" must be longer than 0s"),
         ("service-cidr", "10.42.7.0/24", "--service-cidr \"10.42.7.0/24\" overlaps the network of pods"),

@@ -9,6 +9,13 @@ use std::time::Duration;
 use skiff_shared::ids::is_dns_subdomain;
 use tracing::Level;
 
+use crate::api::AuditLevel;
+
+pub(super) fn audit_level(text: &str) -> Result<AuditLevel, String> {
+    let named = AuditLevel::ALL.into_iter().find(|level| level.as_str() == text);
+    named.ok_or_else(|| "is not one of Metadata, Request, RequestResponse".into())
+}
+
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.into()) }
 }

@@ -42,6 +42,7 @@ impl Objects {
     ) -> Result<Applied, Error> {
         let Configuration { mut object, force } = configuration;
         let warnings = check(target, &mut object, options)?;
+        let pinned = ["resourceVersion", "uid"].iter().any(|field| !meta::text(&object, field).is_empty());
         for _ in 0..CONFLICT_ATTEMPTS {
             let there = self.get(target).is_some();
             let applied = if there {
@@ -52,7 +53,7 @@ impl Objects {
                 return Err(target.not_found());
             };
             match applied {
-                Err(Error::Conflict { .. }) if meta::text(&object, "resourceVersion").is_empty() => {}
+                Err(Error::Conflict { .. }) if !pinned => {}
                 Err(Error::AlreadyExists { .. }) if !there => {}
                 Err(Error::NotFound { .. }) if there && target.subresource.is_empty() => {}
                 done => {

@@ -129,7 +129,7 @@ pub(super) fn check(
 /// What a quota's namespace uses of what the quota limits (`status.used`).
 pub fn used(quota: &Value, namespace: &str, snapshot: &Snapshot, kinds: &[Resource]) -> BTreeMap<String, String> {
     let hard = amounts(&quota["spec"]["hard"]);
-    let mut sum: Amounts = hard.iter().map(|(name, _)| (name.clone(), zero(name))).collect();
+    let mut sum: Amounts = hard.keys().map(|name| (name.clone(), zero(name))).collect();
     let mut counted = Counted::default();
     for kind in kinds.iter().filter(|kind| concerns(kind, &hard)) {
         add(&mut sum, &counted.used(kind, namespace, snapshot, &quota["spec"]));
@@ -302,7 +302,9 @@ fn unspecified(kind: &str, hard: &Amounts, pod: &Value) -> Option<String> {
 }
 
 fn exceeded(name: &str, hard: &Amounts, used: &Amounts, wanted: &Amounts) -> Option<String> {
-    let over: Vec<(&String, &Quantity, Quantity, &Quantity)> = wanted
+    /// Resource, and what is wanted, used and allowed of it.
+    type Over<'a> = (&'a String, &'a Quantity, Quantity, &'a Quantity);
+    let over: Vec<Over<'_>> = wanted
         .iter()
         .filter_map(|(resource, wanted)| {
             let limit = hard.get(resource)?;
@@ -313,7 +315,7 @@ fn exceeded(name: &str, hard: &Amounts, used: &Amounts, wanted: &Amounts) -> Opt
     if over.is_empty() {
         return None;
     }
-    let texts = |of: &dyn Fn(&(&String, &Quantity, Quantity, &Quantity)) -> Quantity| -> String {
+    let texts = |of: &dyn Fn(&Over<'_>) -> Quantity| -> String {
         let texts: Vec<String> = over.iter().map(|entry| format!("{}={}", entry.0, of(entry))).collect();
         texts.join(",")
     };

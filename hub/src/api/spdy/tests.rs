@@ -58,7 +58,13 @@ fn data_comes_in_pieces_and_ends_once() {
         .into_iter()
         .map(|frame| match frame {
             Frame::Data { stream: 5, bytes, fin } => (bytes.len(), fin),
-            other => panic!("{other:?}"),
+            other @ (Frame::SynStream { .. }
+            | Frame::Data { .. }
+            | Frame::Reset(_)
+            | Frame::Ping(_)
+            | Frame::GoAway) => {
+                panic!("{other:?}")
+            }
         })
         .collect();
     assert_eq!(pieces, [(16384, false), (16384, false), (7232, true), (0, true)]);

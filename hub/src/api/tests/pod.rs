@@ -24,7 +24,9 @@ pub(super) async fn serve(mut stream: DuplexStream, request: StreamRequest) {
             Channel::Resize => {
                 write_chunks(&mut stream, Channel::Stderr, format!("{:?}", parse_size(&buffer)).as_bytes()).await
             }
-            _ => write_chunks(&mut stream, Channel::Stdout, &buffer).await,
+            Channel::Stdin | Channel::Stdout | Channel::Stderr | Channel::End => {
+                write_chunks(&mut stream, Channel::Stdout, &buffer).await
+            }
         };
         if written.is_err() {
             return;

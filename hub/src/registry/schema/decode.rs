@@ -214,6 +214,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of cases")]
     fn wrong_types_are_told_in_gos_words() {
         for (definition, body, expected) in [
             (

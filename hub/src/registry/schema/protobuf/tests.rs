@@ -88,6 +88,7 @@ fn zeros_that_nobody_set_are_left_out() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn every_kind_of_value_takes_its_json_form() {
     let named = |s: &str| field(3, &[&integer(1, 1), &integer(2, 0), &string(3, s)]);
     let cpu = field(3, &[&string(1, "cpu"), &field(2, &[&string(1, "100m")])]);

@@ -1,0 +1,278 @@
+//! The audit log: one JSON line (`audit.k8s.io/v1` Event) per request, at the level that the configuration names.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
+use hyper::header::USER_AGENT;
+use hyper::http::Extensions;
+use hyper::{Request, Response};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use skiff_shared::limits::MAX_REQUEST_BODY;
+use tokio::fs::{File, OpenOptions};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{mpsc, watch};
+
+use super::request::RequestInfo;
+use super::respond::{self, Body};
+use crate::objects::User;
+
+/// Lines that may wait for the disk; past that requests wait, as with apiserver's blocking mode, so that none is lost.
+const MAX_WAITING: usize = 1024;
+
+/// How much of each request is logged. Each level has all of the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AuditLevel {
+    /// Who, what, when and the outcome.
+    Metadata,
+    /// And the request's body.
+    Request,
+    /// And the answer's body, where it is not a stream.
+    RequestResponse,
+}
+
+impl AuditLevel {
+    /// All levels, the lowest first.
+    pub const ALL: [Self; 3] = [Self::Metadata, Self::Request, Self::RequestResponse];
+
+    /// Its name in policies and events.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Metadata => "Metadata",
+            Self::Request => "Request",
+            Self::RequestResponse => "RequestResponse",
+        }
+    }
+}
+
+/// Where the API puts its lines.
+#[derive(Debug, Clone)]
+pub struct AuditLog {
+    level: AuditLevel,
+    lines: mpsc::Sender<Vec<u8>>,
+}
+
+/// The task that writes the lines to their file.
+#[derive(Debug)]
+pub struct AuditWriter {
+    file: File,
+    path: PathBuf,
+    lines: mpsc::Receiver<Vec<u8>>,
+}
+
+impl AuditLog {
+    /// Opens a file, made where it is missing, to append to.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn open(path: PathBuf, level: AuditLevel) -> std::io::Result<(Self, AuditWriter)> {
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).await?;
+        let (sender, lines) = mpsc::channel(MAX_WAITING);
+        Ok((Self { level, lines: sender }, AuditWriter { file, path, lines }))
+    }
+}
+
+impl AuditWriter {
+    /// Writes until shutdown, and then what still waits. A line that cannot be written is told in the hub's own log.
+    pub async fn run(mut self, mut shutdown: watch::Receiver<bool>) {
+        loop {
+            let line = tokio::select! {
+                biased;
+                line = self.lines.recv() => line,
+                // A sender that is gone counts as shutdown too.
+                _ = shutdown.wait_for(|stop| *stop) => break,
+            };
+            let Some(line) = line else { break };
+            self.write(line).await;
+        }
+        while let Ok(line) = self.lines.try_recv() {
+            self.write(line).await;
+        }
+    }
+
+    async fn write(&mut self, mut lines: Vec<u8>) {
+        while let Ok(more) = self.lines.try_recv() {
+            lines.extend(more);
+        }
+        let written = match self.file.write_all(&lines).await {
+            Ok(()) => self.file.flush().await,
+            failed => failed,
+        };
+        if let Err(error) = written {
+            tracing::error!(%error, path = %self.path.display(), "cannot write the audit log");
+        }
+    }
+}
+
+/// What is known of one request so far. It travels in the request's extensions.
+#[derive(Debug, Clone)]
+pub(crate) struct Record(Arc<Mutex<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    level: AuditLevel,
+    event: Value,
+    body: Option<Bytes>,
+}
+
+impl Record {
+    /// Begins the record of a request, and puts it into the request's extensions.
+    pub(crate) fn begin<B>(log: Option<&AuditLog>, id: &str, request: &mut Request<B>, now: Timestamp) -> Option<Self> {
+        let level = log?.level;
+        let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let event = json!({
+            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": level.as_str(), "auditID": id,
+            "requestURI": request.uri().path_and_query().map_or("/", |p| p.as_str()),
+            "userAgent": agent, "requestReceivedTimestamp": micros(now),
+        });
+        let record = Self(Arc::new(Mutex::new(Known { level, event, body: None })));
+        request.extensions_mut().insert(record.clone());
+        Some(record)
+    }
+
+    /// The record in a request's extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Option<Self> {
+        extensions.get::<Self>().cloned()
+    }
+
+    /// Adds who asks for what.
+    pub(crate) fn identify(&self, user: &User, info: &RequestInfo) {
+        let mut known = self.lock();
+        known.event["verb"] = info.verb.as_str().into();
+        known.event["user"] = json!({"username": user.name, "groups": user.groups});
+        let Some(path) = &info.resource else { return };
+        let mut object = json!({"resource": path.resource, "apiVersion": path.version});
+        let parts = [
+            ("apiGroup", &path.group),
+            ("namespace", &path.namespace),
+            ("name", &path.name),
+            ("subresource", &path.subresource),
+        ];
+        for (field, text) in parts.into_iter().filter(|(_, text)| !text.is_empty()) {
+            object[field] = text.as_str().into();
+        }
+        known.event["objectRef"] = object;
+    }
+
+    /// Adds the request's body, where the level has it.
+    pub(crate) fn request_body(&self, body: &Bytes) {
+        let mut known = self.lock();
+        if known.level >= AuditLevel::Request && !body.is_empty() {
+            known.body = Some(body.clone());
+        }
+    }
+
+    /// Ends the record: its line goes to the log. The answer comes back as it is.
+    pub(crate) async fn end(self, log: &AuditLog, response: Response<Body>) -> Response<Body> {
+        let (response, body) = self.answer_body(response).await;
+        let line = self.line(response.status().as_u16(), body.as_deref(), Timestamp::now());
+        if log.lines.send(line).await.is_err() {
+            tracing::warn!("the audit log is closed");
+        }
+        response
+    }
+
+    /// The body of an answer that is there as a whole, where the level has it.
+    async fn answer_body(&self, response: Response<Body>) -> (Response<Body>, Option<Bytes>) {
+        let whole = response.body().size_hint().exact().is_some_and(|size| size <= MAX_REQUEST_BODY as u64);
+        if !whole || self.lock().level < AuditLevel::RequestResponse {
+            return (response, None);
+        }
+        let (parts, body) = response.into_parts();
+        match body.collect().await {
+            Ok(collected) => {
+                let bytes = collected.to_bytes();
+                (Response::from_parts(parts, respond::full(bytes.clone())), Some(bytes))
+            }
+            // A body of known size is in memory; there is nothing that could fail.
+            Err(_) => (Response::from_parts(parts, respond::full(Bytes::new())), None),
+        }
+    }
+
+    fn line(&self, code: u16, answer: Option<&[u8]>, now: Timestamp) -> Vec<u8> {
+        let mut known = self.lock();
+        let body = known.body.take();
+        let event = &mut known.event;
+        event["stage"] = if event["verb"] == "watch" { "ResponseStarted" } else { "ResponseComplete" }.into();
+        event["responseStatus"] = json!({"metadata": {}, "code": code});
+        event["stageTimestamp"] = micros(now).into();
+        for (field, body) in [("requestObject", body.as_deref()), ("responseObject", answer)] {
+            // A body that is no JSON (YAML, gzip) is left out, as apiserver leaves out what it cannot encode.
+            if let Some(object) = body.and_then(|body| serde_json::from_slice::<Value>(body).ok()) {
+                event[field] = object;
+            }
+        }
+        let mut line = event.to_string().into_bytes();
+        line.push(b'\n');
+        line
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A time as `metav1.MicroTime` writes it.
+fn micros(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::Method;
+
+    use super::super::query::Query;
+    use super::*;
+
+    /// The line of a request with this body and answer at a level.
+    async fn line(level: AuditLevel) -> (Value, Response<Body>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let (log, writer) = AuditLog::open(path.clone(), level).await.unwrap();
+        let uri = "/apis/apps/v1/namespaces/a/deployments?fieldManager=m";
+        let mut request = Request::builder().uri(uri).header("user-agent", "curl/8").body(()).unwrap();
+        let record = Record::begin(Some(&log), "id", &mut request, Timestamp::UNIX_EPOCH).unwrap();
+        let info = RequestInfo::parse(&Method::POST, request.uri().path(), &Query::default());
+        let user = User { name: "anna".into(), groups: vec!["ops".into()], ..User::default() };
+        Record::of(request.extensions()).unwrap().identify(&user, &info);
+        record.request_body(&Bytes::from_static(br#"{"a":1}"#));
+        let answer = respond::bytes(201, respond::JSON, Bytes::from_static(br#"{"b":2}"#));
+        let answer = record.end(&log, answer).await;
+        drop(log);
+        writer.run(watch::Sender::new(false).subscribe()).await;
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        (serde_json::from_str(&text).unwrap(), answer)
+    }
+
+    #[tokio::test]
+    async fn a_line_has_what_its_level_says() {
+        for level in AuditLevel::ALL {
+            let (event, answer) = line(level).await;
+            assert_eq!(event["level"], level.as_str());
+            assert_eq!(event.get("requestObject").is_some(), level >= AuditLevel::Request);
+            assert_eq!(event.get("responseObject").is_some(), level >= AuditLevel::RequestResponse);
+            assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), br#"{"b":2}"#.as_slice());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_says_who_did_what() {
+        let (mut event, _) = line(AuditLevel::Metadata).await;
+        assert!(event["stageTimestamp"].take().is_string());
+        assert_eq!(
+            event,
+            json!({
+                "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": "id",
+                "stage": "ResponseComplete", "requestURI": "/apis/apps/v1/namespaces/a/deployments?fieldManager=m",
+                "verb": "create", "user": {"username": "anna", "groups": ["ops"]}, "userAgent": "curl/8",
+                "objectRef": {"resource": "deployments", "apiGroup": "apps", "apiVersion": "v1", "namespace": "a"},
+                "responseStatus": {"metadata": {}, "code": 201},
+                "requestReceivedTimestamp": "1970-01-01T00:00:00.000000Z", "stageTimestamp": null,
+            })
+        );
+    }
+}
