@@ -83,7 +83,7 @@ impl Handshake {
         &self,
         offered: &[(&str, T)],
         default: Option<T>,
-    ) -> Result<(Accepted, T), Response<Body>> {
+    ) -> Result<(Accepted, T), Box<Response<Body>>> {
         let none = Vec::new();
         let versions = match &self.asked {
             Asked::Spdy { versions } => versions,
@@ -96,7 +96,7 @@ impl Handshake {
                 version
             }
             (None, Some(default)) if versions.is_empty() => default,
-            (None, _) => return Err(no_version(versions, &names(offered))),
+            (None, _) => return Err(Box::new(no_version(versions, &names(offered)))),
         };
         Ok((Accepted { upgrade: self.upgrade.clone(), headers }, chosen))
     }

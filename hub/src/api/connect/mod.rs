@@ -80,7 +80,7 @@ async fn remote_command(
         None => {
             let (accepted, protocol) = match handshake.spdy(spdy::PROTOCOLS, Some(spdy::DEFAULT)) {
                 Ok(accepted) => accepted,
-                Err(refusal) => return Ok(refusal),
+                Err(refusal) => return Ok(*refusal),
             };
             let node = match open(call, node, request).await {
                 Ok(node) => node,
@@ -116,7 +116,7 @@ fn port_forward(call: &Call, forwarder: Arc<Forwarder>) -> Result<Response<Body>
         }
         None => match handshake.spdy(&[("portforward.k8s.io", ())], None) {
             Ok((accepted, ())) => Ok(accepted.serve(call, move |io| async move { forward::spdy(io, forwarder).await })),
-            Err(refusal) => Ok(refusal),
+            Err(refusal) => Ok(*refusal),
         },
     }
 }
