@@ -11,8 +11,8 @@ use skiff_tests::process::text;
 use skiff_tests::wait::ensure;
 use skiff_tests::{Cluster, Kubectl, wait_for};
 
-/// Releases that speak each protocol: SPDY with v4 channels, WebSocket with v5.
-const RELEASES: [&str; 3] = ["1.27", "1.30", "1.33"];
+/// Releases that speak each protocol, where the machine has them: SPDY with v4 channels, WebSocket with v5.
+const RELEASES: [&str; 4] = ["1.20", "1.27", "1.30", "1.33"];
 
 const WEB: &str = r#"apiVersion: v1
 kind: Pod

@@ -64,3 +64,6 @@ async fn running(podman: &dyn Podman, pod: &PodUid, container: &str) -> Result<L
     };
     found.ok_or_else(|| StreamReply::Failed(missing()))
 }
+
+#[cfg(test)]
+mod tests;
