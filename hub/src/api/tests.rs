@@ -1,12 +1,13 @@
 //! The API as a client meets it: requests in, answers out, over a small table of kinds and a volatile store.
 
+mod identity;
 mod reads;
 mod refusals;
 mod streams;
 mod tls;
 mod writes;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 use super::router::handle;
 use super::{ApiState, Authenticator, Body, Check, Document, Documents, LogStream, NodeStreams, Peer, StreamError};
+use crate::auth::jwt::Signer;
 use crate::objects::{Objects, User};
 use crate::registry::{Column, Hooks, Kind, Registry};
 use crate::store::{Expected, Key, MemoryStore, Op, Store, Write};
@@ -110,6 +112,11 @@ struct Tokens;
 impl Authenticator for Tokens {
     fn bearer(&self, token: &str) -> Option<User> {
         (token == "good").then(|| User { name: "robot".into(), ..User::default() })
+    }
+
+    fn signer(&self) -> Option<&Signer> {
+        static SIGNER: LazyLock<Signer> = LazyLock::new(crate::auth::jwt::tests::signer);
+        Some(&SIGNER)
     }
 }
 

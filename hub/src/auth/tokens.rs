@@ -108,10 +108,9 @@ pub fn review(
         return Err("invalid bearer token".into());
     }
     in_time(&claims, now)?;
-    let meant: Vec<String> = match &claims["aud"] {
-        Value::String(one) => vec![one.clone()],
-        list => list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
-    };
+    let one = claims["aud"].as_str().map(str::to_owned).into_iter();
+    let many = claims["aud"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    let meant: Vec<String> = one.chain(many).collect();
     let both = meant.iter().filter(|a| wanted.contains(a)).cloned().collect();
     matched(bound(&claims, snapshot, now)?, both, &meant, wanted)
 }
@@ -222,6 +221,9 @@ mod tests {
 
     const NOW: i64 = 1_000_000;
 
+    /// What it shows, the token, the objects that are there, seconds after it was made, and what comes of it.
+    type Case = (&'static str, Grant, Vec<(&'static str, Value)>, i64, Result<(), &'static str>);
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
@@ -253,7 +255,7 @@ mod tests {
         let account = || object("serviceaccounts", "robot", "uid-robot");
         let pod = || object("pods", "web", "uid-web");
         let bound = |kind| Grant { bound: Some((kind, named("web"))), ..grant() };
-        let cases: Vec<(&str, Grant, Vec<(&'static str, Value)>, i64, Result<(), &str>)> = vec![
+        let cases: Vec<Case> = vec![
             ("plain", grant(), vec![account()], 0, Ok(())),
             ("late", grant(), vec![account()], 600, Err("service account token has expired")),
             ("early", grant(), vec![account()], -61, Err("service account token is not valid yet")),

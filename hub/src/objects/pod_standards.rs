@@ -106,7 +106,7 @@ fn named(what: &str, names: &[&str]) -> Option<String> {
 }
 
 /// Names of the containers that something holds for.
-fn those<'a>(spec: &'a Value, bad: impl Fn(&Value) -> bool) -> Vec<&'a str> {
+fn those(spec: &Value, bad: impl Fn(&Value) -> bool) -> Vec<&str> {
     containers(spec).filter(|(_, c)| bad(c)).map(|(name, _)| name).collect()
 }
 
@@ -257,7 +257,7 @@ fn run_as_non_root(spec: &Value) -> Option<String> {
     let implicit = those(spec, |c| set(c).is_null());
     let who: Vec<String> =
         (*of_pod == false).then(|| "pod".to_owned()).into_iter().chain(named("container", &explicit)).collect();
-    if !who.is_empty() && !(*of_pod == false && explicit.is_empty() && implicit.is_empty()) {
+    if !who.is_empty() {
         return Some(format!(
             "runAsNonRoot != true ({} must not set securityContext.runAsNonRoot=false)",
             who.join(" and ")
