@@ -2,6 +2,7 @@
 
 mod apply;
 mod connect;
+mod identity;
 mod pod;
 mod reads;
 mod refusals;
@@ -9,7 +10,7 @@ mod streams;
 mod tls;
 mod writes;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,6 +25,7 @@ use super::router::handle;
 use super::{
     ApiState, Authenticator, Body, Check, Document, Documents, LogStream, NodeStream, NodeStreams, Peer, StreamError,
 };
+use crate::auth::jwt::Signer;
 use crate::objects::{Objects, User};
 use crate::registry::{Column, Hooks, Kind, Registry};
 use crate::store::{Expected, Key, MemoryStore, Op, Store, Write};
@@ -115,6 +117,11 @@ struct Tokens;
 impl Authenticator for Tokens {
     fn bearer(&self, token: &str) -> Option<User> {
         (token == "good").then(|| User { name: "robot".into(), ..User::default() })
+    }
+
+    fn signer(&self) -> Option<&Signer> {
+        static SIGNER: LazyLock<Signer> = LazyLock::new(crate::auth::jwt::tests::signer);
+        Some(&SIGNER)
     }
 }
 

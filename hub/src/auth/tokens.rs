@@ -108,12 +108,9 @@ pub fn review(
         return Err("invalid bearer token".into());
     }
     in_time(&claims, now)?;
-    let meant: Vec<String> = match &claims["aud"] {
-        Value::String(one) => vec![one.clone()],
-        list @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
-            list.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-        }
-    };
+    let one = claims["aud"].as_str().map(str::to_owned).into_iter();
+    let many = claims["aud"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned);
+    let meant: Vec<String> = one.chain(many).collect();
     let both = meant.iter().filter(|a| wanted.contains(a)).cloned().collect();
     matched(bound(&claims, snapshot, now)?, both, &meant, wanted)
 }
@@ -224,6 +221,9 @@ mod tests {
 
     const NOW: i64 = 1_000_000;
 
+    /// What it shows, the token, the objects that are there, seconds after it was made, and what comes of it.
+    type Case = (&'static str, Grant, Vec<(&'static str, Value)>, i64, Result<(), &'static str>);
+
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
@@ -249,9 +249,6 @@ mod tests {
             ..Grant::default()
         }
     }
-
-    /// What, a grant, further objects, seconds later, and what is to come of it.
-    type Case = (&'static str, Grant, Vec<(&'static str, Value)>, i64, Result<(), &'static str>);
 
     #[test]
     fn a_token_is_good_while_what_it_stands_on_is_there() {

@@ -1,6 +1,8 @@
 //! The controllers: pure functions from the state of the world to a plan, one file or folder each.
 
 pub mod aggregation;
+#[cfg(test)]
+mod auth_tests;
 pub mod claim;
 pub mod deployment;
 pub mod event_ttl;

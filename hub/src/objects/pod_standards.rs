@@ -257,8 +257,7 @@ fn run_as_non_root(spec: &Value) -> Option<String> {
     let implicit = those(spec, |c| set(c).is_null());
     let who: Vec<String> =
         (*of_pod == false).then(|| "pod".to_owned()).into_iter().chain(named("container", &explicit)).collect();
-    let only_the_pod = *of_pod == false && explicit.is_empty() && implicit.is_empty();
-    if !who.is_empty() && !only_the_pod {
+    if !who.is_empty() {
         return Some(format!(
             "runAsNonRoot != true ({} must not set securityContext.runAsNonRoot=false)",
             who.join(" and ")

@@ -301,24 +301,30 @@ fn unspecified(kind: &str, hard: &Amounts, pod: &Value) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join("; "))
 }
 
+/// One resource of which too much is wanted.
+struct Excess<'a> {
+    resource: &'a str,
+    requested: Quantity,
+    used: Quantity,
+    limited: Quantity,
+}
+
 fn exceeded(name: &str, hard: &Amounts, used: &Amounts, wanted: &Amounts) -> Option<String> {
-    /// Resource, and what is wanted, used and allowed of it.
-    type Over<'a> = (&'a String, &'a Quantity, Quantity, &'a Quantity);
-    let over: Vec<Over<'_>> = wanted
-        .iter()
-        .filter_map(|(resource, wanted)| {
-            let limit = hard.get(resource)?;
-            let used = used.get(resource).copied().unwrap_or_else(|| zero(resource));
-            (used.plus(*wanted).nano() > limit.nano()).then_some((resource, wanted, used, limit))
-        })
-        .collect();
+    let mut over = Vec::new();
+    for (resource, requested) in wanted {
+        let Some(limited) = hard.get(resource).copied() else { continue };
+        let used = used.get(resource).copied().unwrap_or_else(|| zero(resource));
+        if used.plus(*requested).nano() > limited.nano() {
+            over.push(Excess { resource, requested: *requested, used, limited });
+        }
+    }
     if over.is_empty() {
         return None;
     }
-    let texts = |of: &dyn Fn(&Over<'_>) -> Quantity| -> String {
-        let texts: Vec<String> = over.iter().map(|entry| format!("{}={}", entry.0, of(entry))).collect();
+    let texts = |of: fn(&Excess<'_>) -> Quantity| {
+        let texts: Vec<String> = over.iter().map(|e| format!("{}={}", e.resource, of(e))).collect();
         texts.join(",")
     };
-    let (requested, used, limited) = (texts(&|e| *e.1), texts(&|e| e.2), texts(&|e| *e.3));
+    let (requested, used, limited) = (texts(|e| e.requested), texts(|e| e.used), texts(|e| e.limited));
     Some(format!("exceeded quota: {name}, requested: {requested}, used: {used}, limited: {limited}"))
 }

@@ -12,8 +12,9 @@ use crate::objects::{Objects, Target};
 use crate::store::Key;
 
 const DEFAULT: &str = "default";
-/// How long a pod waits for the `default` account of a namespace that has just been made: as long as in Kubernetes.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a pod waits for the `default` account of a namespace that has just been made. Kubernetes waits about one
+/// second; small machines may be slower.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Names the account where the pod does not, checks that it exists, and takes over its pull secrets.
 pub(super) fn check(request: &Request<'_>, pod: &mut Value) -> Result<(), Error> {
