@@ -1,5 +1,6 @@
 //! What the agent needs of Podman: a narrow trait, owned by its consumers, with a real and a fake implementation.
 
+mod answers;
 pub mod fake;
 pub mod frames;
 mod http;

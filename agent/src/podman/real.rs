@@ -3,7 +3,7 @@
 //! Own client: create (podman-api's options lack fields we need), list and inspect (its structs fail on Podman 5),
 //! logs (its decoder panics on unknown bytes and trusts lengths), events (its attributes lose our labels).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,15 +13,17 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use hyper::Method;
 use podman_api::opts::{ContainerDeleteOpts, PullOpts, PullPolicy};
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
 use serde_json::json;
 use skiff_shared::ids::PodUid;
 
+use super::answers::{
+    Created, ExecInspection, ImageInspection, InfoAnswer, Inspection, ListEntry, NetworkAnswer, pod_of_event,
+};
 use super::http::{Client, encode};
 use super::labels::NODE;
 use super::{
     ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Labels, Listed,
-    LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal, oom, spec,
+    LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, Terminal, oom, spec,
 };
 
 /// How long one call may take; Podman serialises creation, and a 1 GB machine under load is slow.
@@ -75,198 +77,6 @@ impl RealPodman {
             Err(late) => Err(self.unreachable(operation, late)),
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Created {
-    #[serde(alias = "ID", alias = "id", rename = "Id")]
-    id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ListEntry {
-    id: String,
-    #[serde(default)]
-    pod: String,
-    #[serde(default)]
-    is_infra: bool,
-    labels: Option<BTreeMap<String, String>>,
-    #[serde(default)]
-    state: String,
-    #[serde(default)]
-    exit_code: i32,
-    #[serde(default)]
-    started_at: i64,
-    #[serde(default)]
-    exited_at: i64,
-    #[serde(default, rename = "ImageID")]
-    image_id: String,
-}
-
-impl ListEntry {
-    fn listed(self) -> Option<Listed> {
-        let labels = Labels::parse(&self.labels?)?;
-        // Go's zero time is far below 0.
-        let millis = |seconds: i64| seconds.max(0).saturating_mul(1000);
-        Some(Listed {
-            id: self.id,
-            pod_id: self.pod,
-            infra: self.is_infra,
-            labels,
-            state: RunState::parse(&self.state),
-            exit_code: self.exit_code,
-            started_ms: millis(self.started_at),
-            finished_ms: millis(self.exited_at),
-            image_id: self.image_id,
-        })
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Inspection {
-    state: InspectedState,
-    config: Option<InspectedConfig>,
-    network_settings: Option<NetworkSettings>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct InspectedState {
-    #[serde(default)]
-    exit_code: i32,
-    #[serde(default, rename = "OOMKilled")]
-    oom_killed: bool,
-    #[serde(default)]
-    started_at: String,
-    #[serde(default)]
-    finished_at: String,
-    #[serde(default)]
-    error: String,
-    #[serde(default)]
-    pid: i64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct InspectedConfig {
-    #[serde(default)]
-    tty: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ExecInspection {
-    running: bool,
-    #[serde(default)]
-    exit_code: i32,
-    #[serde(default)]
-    pid: i32,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct NetworkSettings {
-    #[serde(default, rename = "IPAddress")]
-    ip_address: String,
-    networks: Option<BTreeMap<String, NetworkEntry>>,
-}
-
-#[derive(Deserialize)]
-struct NetworkEntry {
-    #[serde(default, rename = "IPAddress")]
-    ip_address: String,
-}
-
-impl Inspection {
-    fn inspected(self) -> Inspected {
-        let networks = self.network_settings;
-        let ip = networks.map(|n| {
-            let mut addresses = n.networks.into_iter().flatten().map(|(_, entry)| entry.ip_address);
-            addresses.find(|ip| !ip.is_empty()).unwrap_or(n.ip_address)
-        });
-        Inspected {
-            exit_code: self.state.exit_code,
-            oom_killed: self.state.oom_killed,
-            started_ms: go_time_ms(&self.state.started_at),
-            finished_ms: go_time_ms(&self.state.finished_at),
-            ip: ip.unwrap_or_default(),
-            error: self.state.error,
-            pid: self.state.pid,
-            tty: self.config.is_some_and(|c| c.tty),
-        }
-    }
-}
-
-/// Unix milliseconds of Go's RFC 3339 text; its zero time, and nonsense, give 0.
-fn go_time_ms(text: &str) -> i64 {
-    text.parse::<jiff::Timestamp>().map_or(0, |t| t.as_millisecond().max(0))
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ImageInspection {
-    id: String,
-    repo_digests: Option<Vec<String>>,
-    #[serde(default)]
-    size: u64,
-    config: Option<ImageConfig>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct ImageConfig {
-    #[serde(default)]
-    user: String,
-    #[serde(default)]
-    stop_signal: String,
-}
-
-#[derive(Deserialize)]
-struct NetworkAnswer {
-    subnets: Option<Vec<NetworkSubnet>>,
-    labels: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct NetworkSubnet {
-    subnet: String,
-}
-
-#[derive(Deserialize)]
-struct InfoAnswer {
-    store: Store,
-    version: Version,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Store {
-    #[serde(default)]
-    graph_root: String,
-    #[serde(default)]
-    graph_root_allocated: u64,
-    #[serde(default)]
-    graph_root_used: u64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Version {
-    version: String,
-}
-
-#[derive(Deserialize)]
-struct Event {
-    #[serde(rename = "Actor")]
-    actor: Actor,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Actor {
-    attributes: Option<BTreeMap<String, String>>,
 }
 
 fn filters(pairs: &[(&str, &[&str])]) -> String {
@@ -482,42 +292,9 @@ impl Podman for RealPodman {
     }
 }
 
-fn pod_of_event(line: &[u8]) -> Option<PodUid> {
-    let event: Event = serde_json::from_slice(line).ok()?;
-    Labels::pod_of(&event.actor.attributes?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn answers_of_podman_4_and_5_are_read() {
-        let exited = r#"{"State":{"ExitCode":137,"OOMKilled":true,"StartedAt":"2026-11-26T21:21:17.230970421Z",
-            "FinishedAt":"0001-01-01T00:00:00Z","Error":"","Pid":0},"Config":{"StopSignal":"SIGTERM"},
-            "NetworkSettings":{"IPAddress":"","Networks":{"podman":{"IPAddress":"10.88.0.7"}}}}"#;
-        let inspected = serde_json::from_str::<Inspection>(exited).expect("readable").inspected();
-        assert_eq!(
-            inspected,
-            Inspected {
-                exit_code: 137,
-                oom_killed: true,
-                started_ms: 1_795_728_077_230,
-                ip: "10.88.0.7".into(),
-                ..Inspected::default()
-            }
-        );
-    }
-
-    #[test]
-    fn foreign_containers_are_not_listed() {
-        let json = r#"[{"Id":"a","Labels":null,"State":"running"},{"Id":"b","Labels":{"x":"y"}},
-            {"Id":"c","Labels":{"io.skiff.pod-uid":"u"},"State":"exited","ExitedAt":5,"StartedAt":-62135596800}]"#;
-        let entries: Vec<ListEntry> = serde_json::from_str(json).expect("readable");
-        let listed: Vec<Listed> = entries.into_iter().filter_map(ListEntry::listed).collect();
-        assert_eq!(listed.len(), 1);
-        assert_eq!((listed[0].state, listed[0].started_ms, listed[0].finished_ms), (RunState::Exited, 0, 5000));
-    }
 
     #[test]
     fn only_unix_sockets_are_taken() {
