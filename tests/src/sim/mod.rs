@@ -149,8 +149,8 @@ impl World {
         Ok(pods)
     }
 
-    /// Waits until nothing is left to do, then gives all pods: Deployments have what they ask for, every pod is ready,
-    /// and the nodes run exactly these pods.
+    /// Waits until nothing is left to do, then gives all pods: Deployments have what they ask for and there
+    /// are no other pods, every pod is ready, and the nodes run exactly these pods.
     ///
     /// # Panics
     /// When it does not come to that.
@@ -164,8 +164,12 @@ impl World {
     /// # Errors
     /// What is left to do.
     pub fn settled(&self) -> Result<Vec<Pod>, String> {
-        items(&self.api.get("/apis/apps/v1/deployments")?).iter().try_for_each(complete)?;
+        let deployments = self.api.get("/apis/apps/v1/deployments")?;
+        items(&deployments).iter().try_for_each(complete)?;
+        let wanted: u64 = items(&deployments).iter().filter_map(|d| d["spec"]["replicas"].as_u64()).sum();
         let pods = self.pods()?;
+        // Those of a Deployment that was just deleted are not marked yet.
+        ensure(pods.len() as u64 == wanted, || format!("there are {} pods, not {wanted}", pods.len()))?;
         if let Some(pod) = pods.iter().find(|pod| !pod.serves() || pod.phase != "Running") {
             return Err(format!("{pod:?} is not ready"));
         }

@@ -1,7 +1,7 @@
 //! Hubs, agents, machines and connections that fail: pods go on, and nothing is made twice.
 
 use serde_json::{Value, json};
-use skiff_tests::sim::{IMAGES, Node, Pod, World, condition};
+use skiff_tests::sim::{DEPLOYMENTS, IMAGES, Node, Pod, World, condition};
 use skiff_tests::wait::{ensure, wait_for};
 
 /// What was done to containers so far, on every node.
@@ -123,7 +123,7 @@ fn pods_of_a_deleted_node_are_collected_and_replaced() {
 
 #[test]
 fn what_is_asked_while_nobody_listens_is_done_later() {
-    let (world, pods) = started();
+    let (world, _) = started();
     for replicas in [6, 1] {
         world.nodes.iter().for_each(|node| node.relay.cut(true));
         world.scale("web", replicas);
@@ -134,7 +134,6 @@ fn what_is_asked_while_nobody_listens_is_done_later() {
         world.nodes.iter().for_each(|node| node.relay.cut(false));
         assert_eq!(world.settle().len(), replicas as usize);
     }
-    assert!(pods.contains(&world.settle()[0]), "the oldest stay");
 }
 
 #[test]
@@ -155,6 +154,30 @@ fn a_connection_that_dies_amid_changes_loses_none_of_them() {
     world.nodes.iter().for_each(|node| node.relay.cut(false));
     let two = world.settle();
     assert!(two.len() == 2 && two.iter().all(|pod| pod.restarts == 0), "{two:?}");
+}
+
+#[test]
+fn a_pod_deleted_by_force_leaves_its_node_whether_its_agent_hears_of_it_then_or_later() {
+    let mut world = World::start(1);
+    for agent_lives in [true, false] {
+        world.deploy("web", 2, IMAGES[0]);
+        let pods = world.settle();
+        if !agent_lives {
+            world.nodes[0].kill();
+        }
+        world.api.delete(&format!("/api/v1/namespaces/default/pods/{}?gracePeriodSeconds=0", pods[0].name)).unwrap();
+        world.wait("the pod to be gone", || {
+            let now = world.pods()?;
+            ensure(now.iter().all(|pod| pod.uid != pods[0].uid), || format!("there is {now:?}"))
+        });
+        if !agent_lives {
+            world.nodes[0].start();
+        }
+        let after = world.settle();
+        assert!(after.len() == 2 && after.contains(&pods[1]), "{after:?}");
+        world.api.delete(&format!("{DEPLOYMENTS}/web")).unwrap();
+        world.wait("all pods to be gone", || ensure(world.settled()?.is_empty(), || "some are left".into()));
+    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ type Wanted = std::collections::BTreeMap<&'static str, u64>;
 fn ask(world: &World, dice: &mut Dice, wanted: &mut Wanted) {
     let name = NAMES[dice.below(NAMES.len())];
     let (replicas, image) = (dice.below(5) as u64, IMAGES[dice.below(2)]);
-    match (wanted.contains_key(name), dice.below(4)) {
+    match (wanted.contains_key(name), dice.below(5)) {
         (false, _) => world.deploy(name, replicas, image),
         (true, 0) => {
             world.api.delete(&format!("{DEPLOYMENTS}/{name}")).unwrap();
@@ -46,9 +46,21 @@ fn ask(world: &World, dice: &mut Dice, wanted: &mut Wanted) {
             let template = json!({"spec": {"containers": [{"name": "main", "image": image}]}});
             world.change(name, &json!({"replicas": replicas, "template": template}));
         }
+        (true, 2) => return delete_pod(world, dice),
         (true, _) => world.scale(name, replicas),
     }
     wanted.insert(name, replicas);
+}
+
+/// Deletes a pod, perhaps by force; its owner makes another.
+fn delete_pod(world: &World, dice: &mut Dice) {
+    let pods = world.pods().unwrap();
+    if !pods.is_empty() {
+        let (name, grace) = (&pods[dice.below(pods.len())].name, [0, 30][dice.below(2)]);
+        let path = format!("/api/v1/namespaces/default/pods/{name}?gracePeriodSeconds={grace}");
+        // It may be gone by now.
+        let _ = world.api.delete(&path);
+    }
 }
 
 /// Calls that Podman may refuse.
