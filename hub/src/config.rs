@@ -36,7 +36,6 @@ pub const SETTINGS: [Setting; 13] = [
     Setting { name: "cluster-dns", default: Some("10.43.0.10") },
     Setting { name: "cluster-domain", default: Some("cluster.local") },
     Setting { name: "node-grace", default: Some("40s") },
-    Setting { name: "pod-eviction-timeout", default: Some("5m") },
     Setting { name: "log-level", default: Some("info") },
     Setting { name: "audit-log", default: None },
     Setting { name: "audit-level", default: Some("Metadata") },
@@ -73,9 +72,6 @@ pub struct Flags {
     /// Silence after which a node is no longer ready [default: 40s]
     #[arg(long, value_name = "DURATION")]
     pub node_grace: Option<String>,
-    /// Time on a lost node after which a pod is replaced elsewhere [default: 5m]
-    #[arg(long, value_name = "DURATION")]
-    pub pod_eviction_timeout: Option<String>,
     /// error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -99,7 +95,6 @@ impl Flags {
             ("cluster-dns", &self.cluster_dns),
             ("cluster-domain", &self.cluster_domain),
             ("node-grace", &self.node_grace),
-            ("pod-eviction-timeout", &self.pod_eviction_timeout),
             ("log-level", &self.log_level),
             ("audit-log", &self.audit_log),
             ("audit-level", &self.audit_level),
@@ -128,8 +123,6 @@ pub struct Config {
     pub cluster_domain: String,
     /// Silence after which a node is no longer ready.
     pub node_grace: Duration,
-    /// Time on a lost node after which a pod is replaced.
-    pub pod_eviction_timeout: Duration,
     /// What is logged.
     pub log_level: Level,
     /// Where requests are logged; `None`: nowhere.
@@ -182,7 +175,6 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
     let cluster_dns = layers.required("cluster-dns", errors, values::ipv4_address);
     let cluster_domain = layers.required("cluster-domain", errors, values::domain);
     let node_grace = layers.required("node-grace", errors, values::positive_duration);
-    let pod_eviction_timeout = layers.required("pod-eviction-timeout", errors, parse_duration);
     let log_level = layers.required("log-level", errors, values::level);
     let audit_log = layers.optional("audit-log", errors, values::path);
     let audit_level = layers.required("audit-level", errors, values::audit_level);
@@ -196,7 +188,6 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
         cluster_dns: cluster_dns?,
         cluster_domain: cluster_domain?,
         node_grace: node_grace?,
-        pod_eviction_timeout: pod_eviction_timeout?,
         log_level: log_level?,
         audit_log,
         audit_level: audit_level?,

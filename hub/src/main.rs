@@ -128,7 +128,7 @@ mod tests {
     fn the_documented_commands_parse() {
         let serve = "skiff-hub serve --data-dir /d --config /c --listen 0.0.0.0:6443 --advertise-address 192.0.2.1 \
                      --pod-cidr 10.42.0.0/16 --service-cidr 10.43.0.0/16 --cluster-dns 10.43.0.10 \
-                     --cluster-domain cluster.local --node-grace 40s --pod-eviction-timeout 5m --log-level info";
+                     --cluster-domain cluster.local --node-grace 40s --log-level info";
         assert!(matches!(parse(serve), Ok(Command::Serve(flags)) if flags.data_dir.as_deref() == Some("/d")));
         let create = parse("skiff-hub token create --data-dir /d");
         assert!(

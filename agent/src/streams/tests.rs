@@ -34,6 +34,7 @@ async fn running_pod() -> Arc<FakePodman> {
         infra_name: "infra".into(),
         hostname: String::new(),
         host_network: false,
+        network: String::new(),
         ports: vec![],
         labels: labels(""),
     };

@@ -119,8 +119,8 @@ where
         return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
-    let audit = Record::of(&parts.extensions).inspect(|record| record.identify(&user, &info));
     let user = impersonated(user, &parts.headers, &state.objects)?;
+    let audit = Record::of(&parts.extensions).inspect(|record| record.identify(&user, &info));
     authorize(&user, &info, &query, &state.objects)?;
     let place = Arc::new(admit(&state, &info)?);
     let upgrade = parts.extensions.remove();

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{ConnectionError, Endpoint, EndpointConfig, Incoming, TokioRuntime, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
+use ring::hmac;
 use rustls::pki_types::CertificateDer;
 use skiff_shared::ids::NodeName;
 use skiff_shared::tls::close;
@@ -30,7 +32,8 @@ pub(super) async fn serve(
 ) -> Result<(), LinkError> {
     let config = shared.parts.pki.quic_config()?;
     socket.set_nonblocking(true).map_err(LinkError::Socket)?;
-    let endpoint = Endpoint::new(EndpointConfig::default(), Some(config), socket, Arc::new(TokioRuntime))
+    let secret = shared.parts.pki.endpoint_secret();
+    let endpoint = Endpoint::new(endpoint_config(secret), Some(config), socket, Arc::new(TokioRuntime))
         .map_err(LinkError::Socket)?;
     let pending = Arc::new(Semaphore::new(MAX_PENDING));
     let mut tasks = JoinSet::new();
@@ -53,6 +56,15 @@ pub(super) async fn serve(
     // Peers are told; those that do not answer are not waited for.
     let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
     Ok(())
+}
+
+/// Connection ids and reset tokens that a hub recognises after a restart, so that it can tell the agents of the one
+/// before that their connections are gone.
+fn endpoint_config(secret: [u8; 32]) -> EndpointConfig {
+    let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &secret)));
+    let id_key = u64::from_le_bytes(std::array::from_fn(|i| secret[i]));
+    config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(id_key)));
+    config
 }
 
 fn admit(shared: &Arc<Shared>, incoming: Incoming, pending: &Arc<Semaphore>, tasks: &mut JoinSet<()>) {

@@ -8,7 +8,6 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Error, Objects, Target, meta};
 use crate::registry::{FieldError, FieldErrorKind};
-use crate::store::Snapshot;
 
 /// Kubernetes' default `--service-node-port-range`.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
@@ -38,7 +37,7 @@ impl Networks {
     pub(super) async fn allocate(
         &self,
         target: &Target,
-        snapshot: &Snapshot,
+        objects: &Objects,
         service: &mut Value,
         old: Option<&Value>,
     ) -> Result<Allocation<'_>, Error> {
@@ -49,7 +48,9 @@ impl Networks {
             keep(service, old);
         }
         let guard = self.allocation.lock().await;
-        let others: Vec<Value> = snapshot
+        // Taken under the lock: it shows whatever was allocated before.
+        let others: Vec<Value> = objects
+            .snapshot()
             .list(&target.kind.storage, None)
             .filter(|o| *o.key.namespace != target.namespace || &*o.key.name != meta::text(service, "name"))
             .filter_map(|o| o.parse().ok())

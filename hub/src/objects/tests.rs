@@ -1,3 +1,5 @@
+//! The write path over a volatile store: requests and what becomes of them.
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -305,4 +307,25 @@ async fn concurrent_patches_without_a_version_all_land() {
     }
     let stored: Value = objects.current(&named).expect("there").parse().expect("JSON");
     assert_eq!(stored["data"].as_object().map(serde_json::Map::len), Some(20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_made_at_the_same_time_get_different_addresses() {
+    let objects = with_namespace().await;
+    let makers = (0..20).map(|i| {
+        let objects = objects.clone();
+        tokio::spawn(async move {
+            let name = format!("s{i}");
+            let named = target(&objects, "v1", "Service", &name);
+            let body = json!({"metadata": {"name": name}, "spec": {"ports": [{"port": 80}]}});
+            json_of(&create(&objects, &named, body).await.expect("valid"))["spec"]["clusterIP"].clone()
+        })
+    });
+    let mut addresses = Vec::new();
+    for maker in makers.collect::<Vec<_>>() {
+        addresses.push(maker.await.expect("no panic").to_string());
+    }
+    addresses.sort();
+    addresses.dedup();
+    assert_eq!(addresses.len(), 20);
 }

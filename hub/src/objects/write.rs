@@ -118,7 +118,7 @@ impl Objects {
         let mut turn = self.quotas.enter(target, &self.snapshot()).await;
         let snapshot = self.snapshot();
         let warnings = self.admit(target, None, &snapshot, options, &mut body)?;
-        let _addresses = self.networks.allocate(target, &snapshot, &mut body, None).await?;
+        let _addresses = self.networks.allocate(target, self, &mut body, None).await?;
         target.invalid(&body, (target.kind.hooks.validate)(&body, None))?;
         if let Some(counted) = &mut turn {
             quota::check(target, &snapshot, &body, None, counted)?;
@@ -231,7 +231,7 @@ impl Objects {
         if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
             (target.kind.hooks.prepare_update)(&mut new, &old);
             warnings = self.admit(target, Some(&old), &snapshot, options, &mut new)?;
-            _addresses = self.networks.allocate(target, &snapshot, &mut new, Some(&old)).await?;
+            _addresses = self.networks.allocate(target, self, &mut new, Some(&old)).await?;
         }
         if target.subresource == subresource::APPROVAL {
             self.admit(target, Some(&old), &snapshot, options, &mut new)?;

@@ -223,6 +223,14 @@ impl Pki {
         Ok(skiff_shared::tls::hub_config(self.chain(), self.server.key(), self.client_verifier()?)?)
     }
 
+    /// A secret that outlives restarts, for the endpoint's stateless resets and connection ids (RFC 9000, 10.3): an agent
+    /// whose hub was killed learns at its next packet that the connection is gone, not only when it has timed out.
+    pub(crate) fn endpoint_secret(&self) -> [u8; 32] {
+        let mut seed = b"skiff endpoint\0".to_vec();
+        seed.extend_from_slice(self.server.key().secret_der());
+        fingerprint(&seed)
+    }
+
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![self.server.certificate.clone(), self.authority.der().clone()]
     }
