@@ -113,3 +113,23 @@ fn tokens_are_listed_and_deleted_by_id() {
     assert_eq!(tokens.delete(&token.id).unwrap_err().to_string(), format!("there is no join token {:?}", token.id));
     assert!(matches!(tokens.claim(&token.proof(), b"a", at(0)), Err(TokenError::Invalid)));
 }
+
+#[test]
+fn a_client_certificate_takes_subject_and_key_of_its_request() {
+    let dir = tempfile::tempdir().unwrap();
+    let pki = Pki::open_or_create(dir.path(), &options(&[]), at(0)).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec!["evil.example".to_owned()]).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "devs");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "alice");
+    let request = params.serialize_request(&key).unwrap().pem().unwrap();
+    let pem = pki.sign_client(request.as_bytes(), Duration::from_secs(3600), at(0)).unwrap();
+    let (_, der) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap();
+    let certificate = der.parse_x509().unwrap();
+    let who = identity(&der.contents).unwrap();
+    assert_eq!(who.subject, Subject { name: "alice".into(), groups: vec!["devs".into()] });
+    assert!(certificate.subject_alternative_name().unwrap().is_none());
+    assert_eq!(certificate.validity().not_after.timestamp(), at(0).as_second() + 3600);
+    assert!(pki.sign_client(b"nonsense", Duration::from_secs(3600), at(0)).is_err());
+}
