@@ -27,7 +27,7 @@ pub struct Setting {
 }
 
 /// Every setting of `skiff-hub serve`.
-pub const SETTINGS: [Setting; 13] = [
+pub const SETTINGS: [Setting; 12] = [
     Setting { name: "data-dir", default: None },
     Setting { name: "listen", default: Some("0.0.0.0:6443") },
     Setting { name: "advertise-address", default: None },

@@ -34,6 +34,9 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(38);
 /// Streams that the hub may have open towards one agent at once (logs and the like). quinn allocates each slot.
 pub const HUB_STREAMS: u32 = 32;
 
+/// Bytes that a peer may send on one stream before they are read.
+const STREAM_WINDOW: u32 = 64 * 1024;
+
 /// Why a connection was closed, as a QUIC application error code. The reason text beside it is for people.
 pub mod close {
     use quinn::VarInt;
@@ -83,8 +86,9 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// Transport settings. Windows bound what one peer can make the other hold; stream slots are eager memory in quinn.
 fn transport(peer_bidi: u32) -> TransportConfig {
     let mut t = TransportConfig::default();
-    t.stream_receive_window(VarInt::from_u32(64 * 1024))
-        .receive_window(VarInt::from_u32(256 * 1024))
+    // Streams whose readers stall keep their whole window; the control stream must still have its own then.
+    t.stream_receive_window(VarInt::from_u32(STREAM_WINDOW))
+        .receive_window(VarInt::from_u32(STREAM_WINDOW * (HUB_STREAMS + 4)))
         .send_window(256 * 1024)
         .max_concurrent_bidi_streams(VarInt::from_u32(peer_bidi))
         .max_concurrent_uni_streams(VarInt::from_u32(0))

@@ -258,6 +258,17 @@ async fn streams_reach_the_node_and_refusals_come_back_as_text() {
     };
     let (_send, mut recv) = hub.link.open(&edge, logs("c")).await.unwrap();
     assert_eq!(recv.read_to_end(100).await.unwrap(), b"line 1\nline 2\n");
+    // Streams that nobody reads leave the control stream its room.
+    let mut stalled = Vec::new();
+    for _ in 0..skiff_shared::tls::HUB_STREAMS - 1 {
+        stalled.push(hub.link.open(&edge, logs("endless")).await.unwrap());
+    }
+    for phase in [Phase::Running, Phase::Failed] {
+        agent.node.report(pod_report(&uid, "web", phase));
+        let wanted = format!("{phase:?}");
+        until("the status", || hub.get("pods", "web").filter(|p| p["status"]["phase"] == *wanted)).await;
+    }
+    drop(stalled);
     assert_eq!(hub.link.open(&edge, logs("x")).await.unwrap_err().to_string(), "no such container");
     assert_eq!(hub.link.open(&away, logs("c")).await.unwrap_err().to_string(), "node \"away\" is not connected");
     agent.stop().await;

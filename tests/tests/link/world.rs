@@ -294,9 +294,15 @@ impl Node for Remembers {
 
     async fn stream(&self, request: StreamRequest, mut send: quinn::SendStream, _recv: quinn::RecvStream) {
         let StreamRequest::Logs(logs) = request else { panic!("only logs are asked for here: {request:?}") };
-        let known = logs.container == "c";
+        let endless = logs.container == "endless";
+        let known = logs.container == "c" || endless;
         let reply = if known { StreamReply::Ok } else { StreamReply::BadRequest("no such container".into()) };
         skiff_shared::tls::io::write(&mut send, &reply).await.unwrap();
+        while endless {
+            if send.write_all(&[b'.'; 1000]).await.is_err() {
+                return;
+            }
+        }
         if known {
             send.write_all(b"line 1\nline 2\n").await.unwrap();
         }
