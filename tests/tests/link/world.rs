@@ -298,10 +298,9 @@ impl Node for Remembers {
         let known = logs.container == "c" || endless;
         let reply = if known { StreamReply::Ok } else { StreamReply::BadRequest("no such container".into()) };
         skiff_shared::tls::io::write(&mut send, &reply).await.unwrap();
-        while endless {
-            if send.write_all(&[b'.'; 1000]).await.is_err() {
-                return;
-            }
+        if endless {
+            while send.write_all(&[b'.'; 1000]).await.is_ok() {}
+            return;
         }
         if known {
             send.write_all(b"line 1\nline 2\n").await.unwrap();
