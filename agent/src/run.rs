@@ -24,6 +24,7 @@ use crate::node::{self, Health};
 use crate::podman::{Info, Podman, PodmanError};
 use crate::pods::Pods;
 use crate::pods::context::{Clock, Context, DISK_WRITERS, EventLog};
+use crate::pods::followers::Followers;
 use crate::pods::network::{PodNetwork, Subnet};
 use crate::streams;
 
@@ -113,6 +114,7 @@ impl Agent {
             reported: watch::Sender::new(Arc::default()),
             events,
             pulls: Semaphore::new(1),
+            followers: Followers::default(),
             disk: Arc::new(Semaphore::new(DISK_WRITERS as usize)),
             network: PodNetwork::new(settings.node.as_str(), contents.welcome.as_ref().and_then(subnet)),
             clock: settings.clock,
@@ -286,8 +288,8 @@ impl Node for Agent {
     }
 
     async fn stream(&self, request: StreamRequest, send: quinn::SendStream, recv: quinn::RecvStream) {
-        let pod = streams::pod(&request);
-        let name = self.ctx.reported.borrow().pods.get(pod).map(|p| p.name.clone()).unwrap_or_default();
+        let pod = streams::pod(&request).clone();
+        let name = self.ctx.reported.borrow().pods.get(&pod).map(|p| p.name.clone()).unwrap_or_default();
         let stopped = send.stopped();
         let gone = async {
             // `None`: the hub has everything that this side sent, and its end.
@@ -295,6 +297,8 @@ impl Node for Agent {
                 std::future::pending::<()>().await;
             }
         };
+        let follows = matches!(&request, StreamRequest::Logs(logs) if logs.follow);
+        let _following = follows.then(|| self.ctx.followers.enter(&pod));
         streams::serve(&*self.ctx.podman, request, &name, send, recv, gone).await;
     }
 }

@@ -64,10 +64,13 @@ pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) 
             Ok(()) => Outcome::SandboxChanged,
             Err(error) => Outcome::Failed(error),
         },
-        Action::RemoveSandbox { pod_id } => match podman.remove_pod(&pod_id).await {
-            Ok(()) => Outcome::SandboxChanged,
-            Err(error) => Outcome::Failed(error),
-        },
+        Action::RemoveSandbox { pod_id } => {
+            scene.ctx.followers.gone(&scene.pod.uid).await;
+            match podman.remove_pod(&pod_id).await {
+                Ok(()) => Outcome::SandboxChanged,
+                Err(error) => Outcome::Failed(error),
+            }
+        }
         Action::Create { container, attempt, sandbox } => create(scene, container, attempt, sandbox, image).await,
         Action::Start { container, id } => match podman.start(&id).await {
             Ok(()) => Outcome::Started { container, id },

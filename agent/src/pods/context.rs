@@ -9,6 +9,7 @@ use skiff_shared::report::{EventReport, Subject};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::followers::Followers;
 use super::network::PodNetwork;
 use crate::desired::{Desired, Reported};
 use crate::ledger::Ledger;
@@ -65,6 +66,8 @@ pub struct Context {
     pub events: EventLog,
     /// Images are pulled one at a time, as a kubelet does: a small link is not shared to death.
     pub pulls: Semaphore,
+    /// Who follows pods' logs.
+    pub followers: Followers,
     /// Disk work in progress; see [`Context::on_disk`].
     pub disk: Arc<Semaphore>,
     /// The network that pods are in.

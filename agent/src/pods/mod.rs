@@ -5,6 +5,7 @@ pub mod build;
 pub mod context;
 pub mod decide;
 pub mod env;
+pub mod followers;
 pub mod history;
 mod images;
 pub mod network;

@@ -33,7 +33,7 @@ async fn running_pod() -> Arc<FakePodman> {
         name: "p".into(),
         infra_name: "infra".into(),
         hostname: String::new(),
-        host_network: false,
+        host_network: true,
         network: String::new(),
         ports: vec![],
         labels: labels(""),

@@ -165,7 +165,7 @@ async fn wrong_bodies_are_refused() {
             ("content-type", "application/vnd.kubernetes.protobuf"),
             "k8s",
             400,
-            "couldn't get version/kind; provided data does not appear to be a protobuf message",
+            "the object provided is unrecognized (must be of type Pod): couldn't get version/kind; provided data does not appear to be a protobuf message",
         ),
         (
             "POST",
