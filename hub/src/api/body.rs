@@ -1,5 +1,7 @@
 //! Request bodies: read within their limit, and parsed from JSON, YAML or protobuf.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
@@ -24,6 +26,30 @@ where
         Ok(collected) => Ok(collected.to_bytes()),
         Err(e) if e.is::<http_body_util::LengthLimitError>() => Err(Status::too_large(MAX_REQUEST_BODY)),
         Err(e) => Err(Status::bad_request(format!("the request body could not be read: {e}"))),
+    }
+}
+
+/// Most bytes of a refused request's body that are read and dropped, and how long that may take.
+const DRAIN_BYTES: usize = 8 * MAX_REQUEST_BODY;
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// Reads on what is left of a refused request's body: a client that is still sending may take a stream that ends under
+/// it for a failure and never see why it was refused (RFC 9113, 8.1).
+pub(crate) async fn drain<B>(body: &mut B)
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let mut left = DRAIN_BYTES;
+    let rest = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    if tokio::time::timeout(DRAIN_TIME, rest).await.is_err() {
+        tracing::debug!("a refused client went on sending");
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::header::HeaderName;
+use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Request, Response};
 use jiff::Timestamp;
@@ -62,7 +63,7 @@ pub(crate) async fn handle<B>(
     mut request: Request<B>,
 ) -> Response<Body>
 where
-    B: hyper::body::Body<Data = Bytes>,
+    B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let started = Instant::now();
@@ -71,8 +72,12 @@ where
     let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_id, str::to_owned);
     let log = state.audit.clone();
     let record = Record::begin(log.as_ref(), &audit_id, &mut request, Timestamp::now());
+    let (parts, mut body) = request.into_parts();
     let mut response =
-        limited(state, &peer, shutdown, request).await.unwrap_or_else(|status| respond::refusal(&status));
+        limited(state, &peer, shutdown, parts, &mut body).await.unwrap_or_else(|status| respond::refusal(&status));
+    if response.status().is_client_error() {
+        body::drain(&mut body).await;
+    }
     if let (Some(log), Some(record)) = (&log, record) {
         response = record.end(log, response).await;
     }
@@ -102,13 +107,13 @@ async fn limited<B>(
     state: Arc<ApiState>,
     peer: &Peer,
     shutdown: watch::Receiver<bool>,
-    request: Request<B>,
+    mut parts: Parts,
+    body: &mut B,
 ) -> Result<Response<Body>, Status>
 where
-    B: hyper::body::Body<Data = Bytes>,
+    B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let (mut parts, body) = request.into_parts();
     if parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > MAX_URL) {
         return Err(Status::new(414, "RequestURITooLong", "the request URI is too long"));
     }
@@ -149,15 +154,18 @@ fn held(body: Body, place: Arc<OwnedSemaphorePermit>) -> Body {
     .boxed_unsync()
 }
 
-async fn dispatch<B>(call: &Call, info: &RequestInfo, body: B) -> Result<Response<Body>, Status>
+async fn dispatch<B>(call: &Call, info: &RequestInfo, body: &mut B) -> Result<Response<Body>, Status>
 where
-    B: hyper::body::Body<Data = Bytes>,
+    B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Some(path) = &info.resource else {
-        let allowed = info.verb == Verb::Get;
+        if info.verb == Verb::Get {
+            return Ok(health::path(&call.state, &info.path, &call.headers).await);
+        }
+        let known = call.state.documents.paths().contains(&info.path);
         let refused = || Status::method_not_allowed(&info.verb.to_string(), &info.path);
-        return if allowed { Ok(health::path(&call.state, &info.path, &call.headers).await) } else { Err(refused()) };
+        return Err(if known { refused() } else { Status::no_such_resource() });
     };
     let kinds = call.state.objects.registry();
     if !kinds.kinds().iter().any(|k| k.group == path.group && k.version == path.version) {

@@ -1,8 +1,12 @@
 //! What is refused, and how.
 
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http_body_util::Full;
+use futures_util::stream;
+use http_body_util::{Full, StreamBody};
+use hyper::body::Frame;
 
 use super::*;
 
@@ -279,4 +283,24 @@ async fn too_many_requests_are_told_to_come_back() {
     assert_eq!((busy.code, busy.header("retry-after")), (429, "1"));
     drop(all);
     assert_eq!(api.get("/api/v1/pods").await.code, 200);
+}
+
+#[tokio::test]
+async fn a_refused_body_is_read_to_its_end() {
+    let api = api().await;
+    for (method, url, code) in
+        [("POST", "/api/v1/namespaces/a/pods", 413), ("PUT", "/api/v1/pods", 405), ("POST", "/nowhere", 404)]
+    {
+        let read = Arc::new(AtomicUsize::new(0));
+        let counter = read.clone();
+        let frames = (0..5).map(move |_| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(Frame::data(Bytes::from(vec![b' '; 1 << 20])))
+        });
+        let request = Request::builder().method(method).uri(url);
+        let request = request.body(StreamBody::new(stream::iter(frames))).unwrap();
+        let peer = Arc::new(Peer { user: Some(admin()) });
+        let answer = finish(handle(api.state.clone(), peer, api.shutdown.subscribe(), request).await).await;
+        assert_eq!((answer.code, read.load(Ordering::Relaxed)), (code, 5), "{method} {url}: {}", answer.text);
+    }
 }
