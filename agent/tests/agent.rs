@@ -97,6 +97,7 @@ fn pod(uid: &str) -> Pod {
         qos: Qos::BestEffort,
         deletion: None,
         created_unix_ms: 0,
+        extras: Vec::new(),
     }
 }
 

@@ -1,14 +1,20 @@
 //! What a node is told to run: lean forms of the Kubernetes objects that concern it.
 //!
-//! These types are wire and ledger types (postcard): fields are only ever appended to the end of an enum's
-//! variants or carried in new variants, never reordered. Golden bytes in `wire` keep that true.
+//! These types are wire and ledger types (postcard): enums only ever get new variants at their end, structs never
+//! change. What a pod needs beyond [`Pod`]'s fields is an [`Extra`]. Golden bytes in `wire` keep that true.
+
+mod extra;
+mod item;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::PodUid;
 
+pub use extra::{Ephemeral, Extra, KeyPath, Mount, Projection, Volume, VolumeSource};
+
 /// One thing a node must know. `Pod`s are run; config maps and secrets are what pods on this node refer to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Encoded by `item`.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// A pod bound to this node.
     Pod(Pod),
@@ -96,6 +102,9 @@ pub struct Pod {
     pub deletion: Option<Deletion>,
     /// `metadata.creationTimestamp`, Unix milliseconds.
     pub created_unix_ms: i64,
+    /// What else it needs; carried by its [`Item`], not by the pod's own encoding.
+    #[serde(skip)]
+    pub extras: Vec<Extra>,
 }
 
 /// A pod's graceful deletion.

@@ -113,6 +113,7 @@ fn pod(uid: &str, containers: Vec<Container>) -> Pod {
         qos: Qos::BestEffort,
         deletion: None,
         created_unix_ms: 0,
+        extras: Vec::new(),
     }
 }
 

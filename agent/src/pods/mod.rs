@@ -219,6 +219,7 @@ fn stranger(uid: PodUid, labels: &Labels) -> Pod {
         qos: Qos::BestEffort,
         deletion: Some(Deletion { grace_seconds: STRANGER_GRACE_SECONDS, deadline_unix_ms: 0 }),
         created_unix_ms: 0,
+        extras: Vec::new(),
     }
 }
 

@@ -51,6 +51,7 @@ pub(super) fn pod(policy: RestartPolicy, init: &[&str], main: &[&str]) -> Pod {
         qos: Qos::BestEffort,
         deletion: None,
         created_unix_ms: 0,
+        extras: Vec::new(),
     }
 }
 

@@ -34,6 +34,7 @@ fn pod() -> Pod {
         qos: Qos::Burstable,
         deletion: Some(Deletion { grace_seconds: 5, deadline_unix_ms: 1_700_000_005_000 }),
         created_unix_ms: 1_700_000_000_000,
+        extras: Vec::new(),
     }
 }
 
@@ -170,6 +171,47 @@ fn data(name: &str) -> Data {
     Data { namespace: "default".into(), name: name.into(), entries: vec![("k".into(), vec![0, 255])] }
 }
 
+/// A pod with one extra of every kind.
+fn pod_with_extras() -> Item {
+    let volume = |name: &str, source| Extra::Volume(Volume { name: name.into(), source });
+    let sources = vec![
+        Projection::Object {
+            source: ObjectRef::Secret("s".into()),
+            items: Some(vec![KeyPath { key: "k".into(), path: "p".into(), mode: Some(0o400) }]),
+            optional: true,
+        },
+        Projection::Field { field: "metadata.labels".into(), path: "l".into(), mode: None },
+        Projection::Resource {
+            container: "app".into(),
+            resource: "limits.cpu".into(),
+            divisor: 1000,
+            path: "r".into(),
+            mode: Some(1),
+        },
+        Projection::Token { path: "token".into(), audience: "a".into(), expiration_seconds: 3607 },
+    ];
+    let extras = vec![
+        Extra::Ephemeral(Box::new(Ephemeral { container: container(), target: Some("app".into()) })),
+        volume("e", VolumeSource::EmptyDir { memory: true, size_limit_bytes: Some(1 << 20) }),
+        volume("h", VolumeSource::HostPath { path: "/h".into(), kind: "Directory".into() }),
+        volume("p", VolumeSource::Projected { mode: 0o644, memory: true, sources }),
+        Extra::Mount(Mount {
+            container: "app".into(),
+            volume: "e".into(),
+            path: "/e".into(),
+            sub_path: "$(A)".into(),
+            expand: true,
+            read_only: true,
+            propagation: "Bidirectional".into(),
+        }),
+        Extra::FsGroup(7),
+        Extra::SharedPids,
+        Extra::HostPids,
+        Extra::HostIpc,
+    ];
+    Item::Pod(Pod { extras, ..pod() })
+}
+
 fn keys() -> Vec<ItemKey> {
     let (namespace, name) = ("default".to_owned(), "c".to_owned());
     vec![
@@ -276,6 +318,9 @@ fn every_message_is_written_as_the_golden_bytes() {
     check_golden(&to_agent(), &mut seen);
     check_golden(&requests(), &mut seen);
     check_golden(&replies(), &mut seen);
+    let extended = postcard::to_stdvec(&pod_with_extras()).unwrap();
+    assert_eq!(postcard::from_bytes::<Item>(&extended).unwrap(), pod_with_extras());
+    seen.push(format!("item-PodWith {}", hex(&extended)));
     assert_eq!(seen.join("\n"), GOLDEN.trim_end());
 }
 

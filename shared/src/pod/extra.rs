@@ -1,0 +1,199 @@
+//! Parts of a pod that many pods do without: volumes, ephemeral containers, shared namespaces.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Container, ObjectRef, Pod};
+
+/// One further need of a pod. Variants are only ever added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Extra {
+    /// `spec.ephemeralContainers[]`.
+    Ephemeral(Box<Ephemeral>),
+    /// `spec.volumes[]`.
+    Volume(Volume),
+    /// `volumeMounts[]` of a container of any kind.
+    Mount(Mount),
+    /// `spec.securityContext.fsGroup`: the group that owns the files of volumes.
+    FsGroup(i64),
+    /// `spec.shareProcessNamespace`.
+    SharedPids,
+    /// `spec.hostPID`.
+    HostPids,
+    /// `spec.hostIPC`.
+    HostIpc,
+}
+
+/// A container added to a running pod (`kubectl debug`); it is never restarted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ephemeral {
+    /// The container.
+    pub container: Container,
+    /// `targetContainerName`: the container whose process namespace it joins.
+    pub target: Option<String>,
+}
+
+/// A volume of a pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Name, unique in the pod.
+    pub name: String,
+    /// What is in it.
+    pub source: VolumeSource,
+}
+
+/// Where a volume's content comes from. Variants are only ever added at the end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VolumeSource {
+    /// `emptyDir`: lives as long as the pod.
+    EmptyDir {
+        /// `medium: Memory`: a tmpfs.
+        memory: bool,
+        /// `sizeLimit`, bytes.
+        size_limit_bytes: Option<u64>,
+    },
+    /// `hostPath`.
+    HostPath {
+        /// Path on the node.
+        path: String,
+        /// `type`, e.g. `DirectoryOrCreate`; empty: no check.
+        kind: String,
+    },
+    /// `configMap`, `secret`, `downwardAPI` and `projected`: files that follow their sources.
+    Projected {
+        /// `defaultMode`.
+        mode: u32,
+        /// Kept in memory (tmpfs) only, as secrets and tokens are.
+        memory: bool,
+        /// In order; where two name the same path the later wins.
+        sources: Vec<Projection>,
+    },
+}
+
+/// A source of files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Projection {
+    /// Keys of a ConfigMap or Secret.
+    Object {
+        /// The object.
+        source: ObjectRef,
+        /// `items`; `None`: every key, as a file of its name.
+        items: Option<Vec<KeyPath>>,
+        /// Whether a missing object or key is no error.
+        optional: bool,
+    },
+    /// A field of the pod (`fieldRef.fieldPath`).
+    Field {
+        /// E.g. `metadata.labels`.
+        field: String,
+        /// Path of the file in the volume.
+        path: String,
+        /// `mode`, where it is not the volume's.
+        mode: Option<u32>,
+    },
+    /// A resource of a container (`resourceFieldRef`), rounded up to a multiple of `divisor`.
+    Resource {
+        /// Container name.
+        container: String,
+        /// E.g. `limits.cpu`.
+        resource: String,
+        /// The divisor: milli-units for CPU, bytes for the rest.
+        divisor: u64,
+        /// Path of the file in the volume.
+        path: String,
+        /// `mode`, where it is not the volume's.
+        mode: Option<u32>,
+    },
+    /// A token of the pod's service account (`serviceAccountToken`), which the agent asks of the hub and renews.
+    Token {
+        /// Path of the file in the volume.
+        path: String,
+        /// `audience`; empty: the API server's.
+        audience: String,
+        /// `expirationSeconds`.
+        expiration_seconds: u64,
+    },
+}
+
+/// One `items` entry of a ConfigMap or Secret volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyPath {
+    /// The key.
+    pub key: String,
+    /// Path of the file in the volume.
+    pub path: String,
+    /// `mode`, where it is not the volume's.
+    pub mode: Option<u32>,
+}
+
+/// Where a container sees a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The container, of any kind.
+    pub container: String,
+    /// The volume.
+    pub volume: String,
+    /// `mountPath`.
+    pub path: String,
+    /// `subPath` or, where `expand` is set, `subPathExpr`; empty: the whole volume.
+    pub sub_path: String,
+    /// Expand `$(NAME)` in `sub_path` from the container's environment.
+    pub expand: bool,
+    /// `readOnly`.
+    pub read_only: bool,
+    /// `mountPropagation`: empty, `HostToContainer` or `Bidirectional`.
+    pub propagation: String,
+}
+
+impl Pod {
+    /// Its ephemeral containers, in order.
+    pub fn ephemeral(&self) -> impl Iterator<Item = &Ephemeral> {
+        self.extras.iter().filter_map(|extra| match extra {
+            Extra::Ephemeral(ephemeral) => Some(&**ephemeral),
+            Extra::Volume(_)
+            | Extra::Mount(_)
+            | Extra::FsGroup(_)
+            | Extra::SharedPids
+            | Extra::HostPids
+            | Extra::HostIpc => None,
+        })
+    }
+
+    /// Its volumes, in order.
+    pub fn volumes(&self) -> impl Iterator<Item = &Volume> {
+        self.extras.iter().filter_map(|extra| match extra {
+            Extra::Volume(volume) => Some(volume),
+            Extra::Ephemeral(_)
+            | Extra::Mount(_)
+            | Extra::FsGroup(_)
+            | Extra::SharedPids
+            | Extra::HostPids
+            | Extra::HostIpc => None,
+        })
+    }
+
+    /// The mounts of one of its containers, in order.
+    pub fn mounts(&self, container: &str) -> impl Iterator<Item = &Mount> {
+        self.extras.iter().filter_map(move |extra| match extra {
+            Extra::Mount(mount) => (mount.container == container).then_some(mount),
+            Extra::Ephemeral(_)
+            | Extra::Volume(_)
+            | Extra::FsGroup(_)
+            | Extra::SharedPids
+            | Extra::HostPids
+            | Extra::HostIpc => None,
+        })
+    }
+
+    /// `spec.securityContext.fsGroup`.
+    pub fn fs_group(&self) -> Option<i64> {
+        self.extras.iter().find_map(|extra| match extra {
+            Extra::FsGroup(group) => Some(*group),
+            Extra::Ephemeral(_)
+            | Extra::Volume(_)
+            | Extra::Mount(_)
+            | Extra::SharedPids
+            | Extra::HostPids
+            | Extra::HostIpc => None,
+        })
+    }
+}
