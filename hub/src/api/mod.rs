@@ -8,6 +8,8 @@ mod audit;
 mod auth;
 mod body;
 mod connect;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod health;
 mod identity;
 mod impersonate;

@@ -8,6 +8,8 @@ mod frame;
 mod headers;
 
 pub(crate) use connection::{Reader, Writer};
+#[cfg(fuzzing)]
+pub(crate) use frame::Decoder;
 pub(crate) use frame::{Frame, Headers, Reset};
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ mod connection;
 mod frame;
 
 pub(crate) use connection::{Reader, Writer, accept_key};
+#[cfg(fuzzing)]
+pub(crate) use frame::Decoder;
 pub(crate) use frame::Opcode;
 
 #[cfg(test)]

@@ -1,0 +1,4 @@
+//! A client's bytes on a WebSocket connection.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| skiff_hub::api::fuzz::websocket(data));
