@@ -1,6 +1,6 @@
 """Watches: from the start, from a list, selected, resumed, timed out, stopped, and the informer on top of them."""
 
-import threading
+import logging
 import time
 
 from kubernetes import client, watch
@@ -20,10 +20,10 @@ class Watches(InNamespace):
         version = self.list_of().metadata.resource_version
         self.config_map("a", labels={"w": "1"})
         core.patch_namespaced_config_map("a", self.namespace, {"data": {"x": "1"}})
-        self.config_map("b")
+        self.config_map("b", labels={"w": "1"})
         core.delete_namespaced_config_map("a", self.namespace)
         seen, watcher = [], watch.Watch()
-        for event in self.stream(watcher, resource_version=version):
+        for event in self.stream(watcher, resource_version=version, label_selector="w=1"):
             seen.append((event["type"], event["object"].metadata.name, (event["object"].data or {}).get("x")))
             self.assertIsInstance(event["object"], client.V1ConfigMap)
             self.assertEqual(event["raw_object"]["kind"], "ConfigMap")
@@ -35,13 +35,13 @@ class Watches(InNamespace):
     def test_a_watch_resumes_where_it_stopped(self):
         version = self.list_of().metadata.resource_version
         for index in range(4):
-            self.config_map(f"resume-{index}")
+            self.config_map(f"resume-{index}", labels={"resume": "1"})
         seen, watcher = [], watch.Watch()
-        for event in self.stream(watcher, resource_version=version):
+        for event in self.stream(watcher, resource_version=version, label_selector="resume=1"):
             seen.append(event["object"].metadata.name)
             if len(seen) == 2:
                 watcher.stop()
-        for event in self.stream(watcher, resource_version=watcher.resource_version):
+        for event in self.stream(watcher, resource_version=watcher.resource_version, label_selector="resume=1"):
             seen.append(event["object"].metadata.name)
             if len(seen) == 4:
                 watcher.stop()
@@ -71,11 +71,12 @@ class Watches(InNamespace):
         meta = seen[1]["raw_object"]["metadata"]
         self.assertEqual(meta["annotations"], {"k8s.io/initial-events-end": "true"})
 
-    def test_raw_events_and_stopping_from_another_thread(self):
+    def test_events_without_models(self):
+        made = self.config_map("raw", labels={"raw": "1"})
         watcher = watch.Watch()
-        events = self.stream(watcher, deserialize=False, label_selector="none=such")
-        threading.Timer(0.3, watcher.stop).start()
-        self.assertEqual(list(events), [])
+        for event in self.stream(watcher, deserialize=False, label_selector="raw=1"):
+            self.assertEqual((event["type"], event["object"]["metadata"]["uid"]), ("ADDED", made.metadata.uid))
+            watcher.stop()
 
     def test_namespaces_are_watched_while_they_go(self):
         name = core.create_namespace({"metadata": {"generateName": "python-w-"}}).metadata.name
@@ -100,5 +101,7 @@ class Watches(InNamespace):
         eventually("the change", lambda: cached().data == {"a": "2"})
         core.delete_namespaced_config_map("cached", self.namespace)
         eventually("the deletion", lambda: cached() is None)
-        informer.stop()
+        # Stopping cuts the connection, which the client counts as an error of its own.
         self.assertEqual(events, ["ADDED", "MODIFIED", "DELETED"])
+        logging.getLogger("kubernetes.informer.informer").disabled = True
+        informer.stop()
