@@ -61,7 +61,7 @@ async fn outcome(mut process: AttachedProcess) -> (String, String, String) {
     let causes = status.details.and_then(|d| d.causes).unwrap_or_default();
     let code = causes.into_iter().find(|c| c.reason.as_deref() == Some("ExitCode")).and_then(|c| c.message);
     process.join().await.unwrap();
-    (out, err, code.unwrap_or_else(|| format!("{:?}", status.status.unwrap())))
+    (out, err, code.unwrap_or_else(|| status.status.unwrap()))
 }
 
 async fn commands(pods: &Api<Pod>) {
