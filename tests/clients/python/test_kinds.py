@@ -61,7 +61,8 @@ NAMESPACED = [
 
 CLUSTER = [
     ("CoreV1Api", "namespace", {}),
-    ("CoreV1Api", "node", {"spec": {"unschedulable": True, "podCIDR": "10.42.200.0/24", "podCIDRs": ["10.42.200.0/24"]}}),
+    ("CoreV1Api", "node",
+     {"spec": {"unschedulable": True, "podCIDR": "10.42.200.0/24", "podCIDRs": ["10.42.200.0/24"]}}),
     ("CoreV1Api", "persistent_volume", {"spec": VOLUME}),
     ("NetworkingV1Api", "ingress_class", {"spec": {"controller": "example.com/x"}}),
     ("NodeV1Api", "runtime_class", {"handler": "runc"}),

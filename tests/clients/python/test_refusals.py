@@ -26,7 +26,8 @@ class Refusals(InNamespace):
         with self.refused(400, "BadRequest", "does not match the namespace"):
             core.create_namespaced_pod(self.namespace, {"metadata": {"name": "x", "namespace": "default"}})
         with self.refused(400, "BadRequest", "cannot unmarshal string into Go"):
-            custom.create_namespaced_custom_object("apps", "v1", self.namespace, "deployments", deployment(replicas="many"))
+            body = deployment(replicas="many")
+            custom.create_namespaced_custom_object("apps", "v1", self.namespace, "deployments", body)
         with self.assertRaises(exceptions.BadRequestException):
             core.list_namespaced_pod(self.namespace, _continue="nonsense")
 
@@ -41,8 +42,8 @@ class Refusals(InNamespace):
         core.create_namespaced_service_account(self.namespace, {"metadata": {"name": "robot"}})
         robot = client.CoreV1Api(as_account(self.namespace, "robot"))
         user = f'User "system:serviceaccount:{self.namespace}:robot"'
-        message = f'secrets is forbidden: {user} cannot list resource "secrets" in API group "" in the namespace "default"'
-        with self.refused(403, "Forbidden", message):
+        message = f'secrets is forbidden: {user} cannot list resource "secrets" in API group ""'
+        with self.refused(403, "Forbidden", message, 'in the namespace "default"'):
             robot.list_namespaced_secret("default")
         message = f'nodes "x" is forbidden: {user} cannot delete resource "nodes" in API group "" at the cluster scope'
         with self.refused(403, "Forbidden", message):
@@ -92,7 +93,7 @@ class Refusals(InNamespace):
         rest = core.list_namespaced_config_map(self.namespace, _continue=status["metadata"]["continue"])
         self.assertNotIn(first.items[0].metadata.name, [item.metadata.name for item in rest.items])
         version = first.metadata.resource_version
-        with self.refused(410, "Expired", f"The resourceVersion for the provided list is too old"):
+        with self.refused(410, "Expired", "The resourceVersion for the provided list is too old"):
             core.list_namespaced_config_map(self.namespace, resource_version=version, resource_version_match="Exact")
         with self.assertRaises(client.ApiException) as caught:
             for _ in watch.Watch().stream(core.list_namespaced_config_map, self.namespace, resource_version=version):
@@ -101,7 +102,8 @@ class Refusals(InNamespace):
         self.assertIn("too old resource version", caught.exception.reason)
 
     def test_422_invalid(self):
-        with self.refused(422, "Invalid", "spec.replicas: Invalid value: -1: must be greater than or equal to 0") as found:
+        message = "spec.replicas: Invalid value: -1: must be greater than or equal to 0"
+        with self.refused(422, "Invalid", message) as found:
             apps.create_namespaced_deployment(self.namespace, deployment(replicas=-1))
         (cause,) = found["details"]["causes"]
         self.assertEqual((cause["reason"], cause["field"]), ("FieldValueInvalid", "spec.replicas"))
@@ -109,7 +111,8 @@ class Refusals(InNamespace):
             apps.create_namespaced_deployment(self.namespace, deployment(selector={}))
         apps.create_namespaced_deployment(self.namespace, deployment(replicas=0))
         with self.refused(422, "Invalid", "spec.selector: Invalid value", "field is immutable"):
-            body = {"spec": {"selector": {"matchLabels": {"app": "y"}}, "template": {"metadata": {"labels": {"app": "y"}}}}}
+            labels = {"app": "y"}
+            body = {"spec": {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}}
             apps.patch_namespaced_deployment("x", self.namespace, body)
         with self.refused(422, "Invalid", "metadata.name: Required value: name or generateName is required"):
             core.create_namespaced_config_map(self.namespace, {"metadata": {}})

@@ -1,9 +1,7 @@
 """Subresources and virtual kinds: status, scale, tokens, reviews, certificates."""
 
 import base64
-import json
 import subprocess
-import unittest
 
 from kubernetes import client
 from support import InNamespace, apps, as_account, core, eventually, with_token
@@ -21,6 +19,8 @@ class Scales(InNamespace):
         scale = apps.read_namespaced_deployment_scale("x", self.namespace)
         self.assertEqual((scale.kind, scale.spec.replicas, scale.status.selector), ("Scale", 0, "app=x"))
         scale.spec.replicas = 2
+        # The controller may write a status at any time.
+        scale.metadata.resource_version = None
         scaled = apps.replace_namespaced_deployment_scale("x", self.namespace, scale, dry_run="All")
         self.assertEqual(scaled.spec.replicas, 2)
         scaled = apps.patch_namespaced_deployment_scale("x", self.namespace, {"spec": {"replicas": 1}})
@@ -84,12 +84,10 @@ class Identities(InNamespace):
             mine = client.AuthorizationV1Api(reader).create_self_subject_access_review(
                 {"spec": {"resourceAttributes": attributes}}
             )
-            local = authorization.create_namespaced_local_subject_access_review(
-                self.namespace, {"metadata": {"namespace": self.namespace}, "spec": {"resourceAttributes": attributes, "user": user}}
-            )
-            everywhere = authorization.create_subject_access_review(
-                {"spec": {"resourceAttributes": attributes, "user": user}}
-            )
+            body = {"spec": {"resourceAttributes": attributes, "user": user}}
+            everywhere = authorization.create_subject_access_review(body)
+            body = {"metadata": {"namespace": self.namespace}, **body}
+            local = authorization.create_namespaced_local_subject_access_review(self.namespace, body)
             self.assertEqual({mine.status.allowed, local.status.allowed}, {everywhere.status.allowed})
             return mine.status.allowed
 

@@ -52,7 +52,7 @@ class Watches(InNamespace):
         start = time.monotonic()
         seen = [(e["type"], e["object"].metadata.name) for e in self.stream(label_selector="t=1", timeout_seconds=1)]
         self.assertEqual(seen, [("ADDED", "there")])
-        self.assertTrue(0.8 < time.monotonic() - start < 3)
+        self.assertGreater(time.monotonic() - start, 0.8)
 
     def test_objects_enter_and_leave_a_selection(self):
         version = self.list_of().metadata.resource_version

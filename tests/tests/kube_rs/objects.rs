@@ -142,6 +142,8 @@ async fn subresources_of_deployments() {
     let mut scale = api.get_scale("web").await.unwrap();
     assert_eq!(scale.spec.as_ref().unwrap().replicas, Some(0));
     scale.spec.as_mut().unwrap().replicas = Some(2);
+    // The controller may write a status at any time.
+    scale.metadata.resource_version = None;
     api.replace_scale("web", &PostParams::default(), &scale).await.unwrap();
     let patch = Patch::Merge(json!({"spec": {"replicas": 1}}));
     let scaled = api.patch_scale("web", &PatchParams::default(), &patch).await.unwrap();
@@ -151,8 +153,9 @@ async fn subresources_of_deployments() {
     let patch = Patch::Merge(json!({"spec": {"replicas": 7}, "status": {"conditions": [condition]}}));
     let patched = api.patch_status("web", &PatchParams::default(), &patch).await.unwrap();
     assert_eq!(patched.spec.as_ref().unwrap().replicas, Some(1));
-    let status = api.get_status("web").await.unwrap();
-    api.replace_status("web", &PostParams::default(), &status).await.ok();
+    let mut status = api.get_status("web").await.unwrap();
+    status.metadata.resource_version = None;
+    api.replace_status("web", &PostParams::default(), &status).await.unwrap();
     api.restart("web").await.unwrap();
     let template = api.get("web").await.unwrap().spec.unwrap().template;
     assert!(template.metadata.unwrap().annotations.unwrap().contains_key("kube.kubernetes.io/restartedAt"));

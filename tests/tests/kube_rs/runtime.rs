@@ -120,7 +120,7 @@ async fn events_become_series() {
     assert_eq!(found[0].reporting_controller.as_deref(), Some("example.com/controller"));
 }
 
-/// A candidate that takes a Lease when it is free or expired, and renews it while it may.
+/// A candidate that takes a Lease when it is free or expired, and renews it.
 struct Candidate {
     name: &'static str,
     leases: Api<Lease>,
@@ -128,7 +128,7 @@ struct Candidate {
 }
 
 impl Candidate {
-    const SECONDS: i32 = 1;
+    const SECONDS: i32 = 2;
 
     async fn run(self, until: Instant) {
         let mut leading = false;
@@ -174,7 +174,7 @@ async fn leaders_hold_a_lease_one_at_a_time() {
     let candidate = |name| Candidate { name, leases: leases.clone(), leads: leads.clone() };
     let far = Instant::now() + Duration::from_secs(60);
     // The first leader stops renewing while the second one waits.
-    spawn(candidate("one").run(Instant::now() + Duration::from_secs(2)));
+    spawn(candidate("one").run(Instant::now() + Duration::from_secs(1)));
     assert_eq!(soon(leaders.recv()).await, Some("one"));
     let second = spawn(candidate("two").run(far));
     assert_eq!(soon(leaders.recv()).await, Some("two"));
