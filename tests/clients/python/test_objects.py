@@ -137,7 +137,7 @@ class Objects(InNamespace):
         self.assertEqual(headers["Warning"], '299 - "unknown field \\"extra\\""')
         entry = made["metadata"]["managedFields"][0]
         self.assertEqual((entry["manager"], entry["operation"]), ("python", "Update"))
-        self.assertEqual(entry["fieldsV1"]["f:revision"], {})
+        self.assertEqual(entry["fieldsV1"], {"f:data": {}, "f:revision": {}})
         custom.patch_namespaced_custom_object(*kind, "fields", body, field_validation="Ignore")
 
     def test_apply_through_the_typed_client(self):
