@@ -87,7 +87,7 @@ pub(crate) async fn logs(call: &Call, kind: &Kind, path: &ResourcePath) -> Resul
     let container = choose_container(&pod, call.query.get("container"))?;
     let Some(node) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) else {
         // A pod that is on no node yet has an empty log, as in Kubernetes.
-        return Ok(respond::bytes(200, respond::TEXT, ""));
+        return Ok(respond::bytes(200, respond::LOG, ""));
     };
     check_status(&pod, &container, options.previous)?;
     let uid = PodUid::parse(&object.meta.uid).map_err(|e| Status::internal(&e.to_string()))?;
@@ -95,7 +95,7 @@ pub(crate) async fn logs(call: &Call, kind: &Kind, path: &ResourcePath) -> Resul
     let bytes = call.state.streams.logs(node, request).await?;
     let mut shutdown = call.shutdown.clone();
     let down = async move { ended(&mut shutdown).await };
-    Ok(respond::streamed(respond::TEXT, bytes.take_until(Box::pin(down))))
+    Ok(respond::streamed(respond::LOG, bytes.take_until(Box::pin(down))))
 }
 
 /// Reads the query (`PodLogOptions`); pod and container are left to fill in.

@@ -28,6 +28,8 @@ pub(crate) const JSON: &str = "application/json";
 pub(crate) const YAML: &str = "application/yaml";
 /// The media type of plain text.
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
+/// The media type of logs: they are bytes of no known charset.
+pub(crate) const LOG: &str = "text/plain";
 
 /// Answers smaller than this are not compressed: apiserver's threshold, below which gzip costs more than it saves.
 pub(crate) const GZIP_FROM: usize = 128 * 1024;

@@ -26,14 +26,19 @@ const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
 const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// Resources whose deletion answers with the object even when it is gone; others answer with a `Status`.
-const RETURN_DELETED: [&str; 7] = [
+const RETURN_DELETED: [&str; 12] = [
     "pods",
+    "podtemplates",
     "namespaces",
     "services",
     "serviceaccounts",
     "persistentvolumes",
     "persistentvolumeclaims",
     "resourcequotas",
+    "csidrivers.storage.k8s.io",
+    "csinodes.storage.k8s.io",
+    "storageclasses.storage.k8s.io",
+    "volumeattachments.storage.k8s.io",
 ];
 
 fn target(kind: &Arc<Kind>, path: &ResourcePath) -> Target {

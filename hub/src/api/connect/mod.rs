@@ -106,7 +106,7 @@ async fn open(
 
 fn port_forward(call: &Call, forwarder: Arc<Forwarder>) -> Result<Response<Body>, Status> {
     let handshake = Handshake::read(call)?;
-    match handshake.websocket(tunnel::PROTOCOLS, None)? {
+    match handshake.websocket(tunnel::PROTOCOLS, Some(tunnel::DEFAULT))? {
         Some((accepted, tunnel::Protocol::Spdy)) => {
             Ok(accepted.serve(call, move |io| async move { tunnel::spdy(io, forwarder).await }))
         }

@@ -28,9 +28,12 @@ pub(super) enum Protocol {
 /// The subprotocols.
 pub(super) const PROTOCOLS: &[(&str, Protocol)] = &[
     ("SPDY/3.1+portforward.k8s.io", Protocol::Spdy),
-    ("v4.channel.k8s.io", Protocol::Channels { base64: false }),
+    ("v4.channel.k8s.io", DEFAULT),
     ("v4.base64.channel.k8s.io", Protocol::Channels { base64: true }),
 ];
+
+/// What clients speak that name no subprotocol.
+pub(super) const DEFAULT: Protocol = Protocol::Channels { base64: false };
 
 /// Most bytes on their way through a tunnel, each direction.
 const TUNNEL: usize = 32 * 1024;

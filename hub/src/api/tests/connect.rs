@@ -176,12 +176,14 @@ async fn ports_over_a_tunnel() {
 
 #[tokio::test]
 async fn ports_over_channels() {
-    let headers = format!("{WEBSOCKET}sec-websocket-protocol: v4.channel.k8s.io\r\n");
-    let mut client = Client::connect("GET", "portforward?ports=80", &headers).await;
-    assert_eq!(client.message().await, (0x82, vec![0, 80, 0]));
-    assert_eq!(client.message().await, (0x82, vec![1, 80, 0]));
-    client.send(&masked(b"\0hello")).await;
-    assert_eq!(client.message().await, (0x82, b"\0hello".to_vec()));
+    // Some clients name no subprotocol.
+    for protocol in ["", "sec-websocket-protocol: v4.channel.k8s.io\r\n"] {
+        let mut client = Client::connect("GET", "portforward?ports=80", &format!("{WEBSOCKET}{protocol}")).await;
+        assert_eq!(client.message().await, (0x82, vec![0, 80, 0]), "{protocol}");
+        assert_eq!(client.message().await, (0x82, vec![1, 80, 0]), "{protocol}");
+        client.send(&masked(b"\0hello")).await;
+        assert_eq!(client.message().await, (0x82, b"\0hello".to_vec()), "{protocol}");
+    }
 }
 
 #[tokio::test]

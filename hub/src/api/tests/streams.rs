@@ -115,6 +115,7 @@ async fn logs_come_from_the_pods_node() {
     ] {
         let answer = api.get(url).await;
         assert_eq!((answer.code, answer.text.as_str()), (code, expected), "{url}");
+        assert_eq!(answer.header("content-type"), "text/plain", "{url}");
     }
     let away = api.get("/api/v1/namespaces/a/pods/away/log").await;
     assert_eq!((away.code, &away.json()["message"]), (503, &json!("node \"away\" is not connected")));

@@ -116,6 +116,19 @@ async fn a_collection_is_deleted_by_selector_and_lists_what_went() {
 }
 
 #[tokio::test]
+async fn what_a_deletion_answers_with_is_up_to_the_kind() {
+    let api = api().await;
+    let classes = "/apis/storage.k8s.io/v1/storageclasses";
+    let class = json!({"kind": "StorageClass", "apiVersion": "storage.k8s.io/v1", "metadata": {"name": "x"}, "provisioner": "example.com/x"});
+    for (collection, body, expected) in [(MAPS, map("x"), "Status"), (classes, class.to_string(), "StorageClass")] {
+        let created = api.send("POST", collection, &[JSON], body).await;
+        assert_eq!(created.code, 201, "{}", created.text);
+        let deleted = api.send("DELETE", &format!("{collection}/x"), &[], "").await;
+        assert_eq!((deleted.code, &deleted.json()["kind"]), (200, &json!(expected)), "{}", deleted.text);
+    }
+}
+
+#[tokio::test]
 async fn a_marked_object_comes_back_as_it_is() {
     let api = api().await;
     let body =

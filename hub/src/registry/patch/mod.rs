@@ -2,19 +2,16 @@
 //!
 //! All are pure functions on JSON values. What they return on failure is what Kubernetes answers with.
 
+mod json;
 mod order;
 mod strategic;
 #[cfg(test)]
 mod tests;
 
-use json_patch::PatchOperation;
 use serde_json::Value;
-use skiff_shared::limits::MAX_REQUEST_BODY;
 
+pub use json::{MAX_OPERATIONS, apply_json};
 pub use strategic::{printed, strategic};
-
-/// Most operations in one JSON patch, as in Kubernetes.
-const MAX_OPERATIONS: usize = 10_000;
 
 /// Why a patch is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,33 +41,6 @@ pub fn apply_merge(target: &mut Value, patch: &Value) -> Result<(), PatchError> 
         return Err(not_an_object(patch));
     }
     json_patch::merge(target, patch);
-    Ok(())
-}
-
-/// Applies a JSON patch, all of it or nothing.
-///
-/// # Errors
-/// [`PatchError::Unprocessable`] where it does not apply; [`PatchError::TooLarge`] for too many operations or copies
-/// that would blow up the object.
-pub fn apply_json(target: &mut Value, patch: &[PatchOperation]) -> Result<(), PatchError> {
-    if patch.len() > MAX_OPERATIONS {
-        let message =
-            format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", patch.len());
-        return Err(PatchError::TooLarge(message));
-    }
-    let mut patched = target.clone();
-    let mut copied = 0;
-    for (index, operation) in patch.iter().enumerate() {
-        if let PatchOperation::Copy(copy) = operation {
-            copied += patched.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
-            if copied > MAX_REQUEST_BODY {
-                return Err(PatchError::TooLarge(format!("copied more than {MAX_REQUEST_BODY} bytes")));
-            }
-        }
-        json_patch::patch_unsafe(&mut patched, std::slice::from_ref(operation))
-            .map_err(|error| PatchError::Unprocessable { detail: format!("operation {index}: {error}") })?;
-    }
-    *target = patched;
     Ok(())
 }
 

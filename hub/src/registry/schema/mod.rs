@@ -152,6 +152,8 @@ impl Schema {
         let Some(field) = self.field(self.structure(index), field) else { return (TypeRef::ANY, Shape::Unknown) };
         let ty = TypeRef(field.ty);
         let shape = match &self.model.strategies[usize::from(field.strategy)].parts {
+            // A field that may hold anything (`data` of a ControllerRevision) is owned as a whole.
+            Parts::OfType if matches!(field.ty, Type::Any) => Shape::Leaf,
             Parts::OfType => self.shape(ty),
             Parts::Atomic => Shape::Leaf,
             Parts::Granular => Shape::Struct,
@@ -258,6 +260,7 @@ mod tests {
             ("io.k8s.api.core.v1.PersistentVolumeSpec", "claimRef", Shape::Struct),
             ("io.k8s.api.apps.v1.DeploymentSpec", "selector", Shape::Leaf),
             ("io.k8s.api.apps.v1.DeploymentSpec", "replicas", Shape::Leaf),
+            ("io.k8s.api.apps.v1.ControllerRevision", "data", Shape::Leaf),
             ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "labels", Shape::Map),
             ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "finalizers", Shape::Set),
             ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "nonsense", Shape::Unknown),
