@@ -1,6 +1,7 @@
 //! Connections: TLS, HTTP/1.1 and 2, their limits, and shutdown.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,23 +16,28 @@ use tokio_rustls::TlsAcceptor;
 
 use super::ApiState;
 use super::auth::certificate_user;
+use super::hasty::Hasty;
 use super::router::handle;
 use crate::objects::User;
 
 /// Most connections. Further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
 
-/// How long a client has for its TLS handshake.
+/// How long a client has for its TLS handshake, and then to begin its first request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client has for the head of an HTTP/1.1 request; also how long such a connection may lie idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Most bytes of a request's head: the longest URL, and room for tokens.
-const MAX_HEAD: usize = 64 * 1024;
+/// Most bytes of a request's head, and most headers: more than a request may have, so that those that are not far
+/// beyond get a Status. The rest get an empty 431, or on HTTP/2 their stream is reset.
+const MAX_HEAD: usize = 128 * 1024;
+const MAX_HEADERS: usize = 200;
 
-/// Most headers of a request.
-const MAX_HEADERS: usize = 100;
+/// Streams that a client may have reset before they were even looked at, and streams that may be reset for a client's
+/// errors, before its connection is closed (rapid reset, CVE-2023-44487, and its kin).
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_ERROR_RESETS: usize = 1024;
 
 /// Most requests at one time on one HTTP/2 connection: apiserver's own bound.
 const MAX_STREAMS: u32 = 100;
@@ -51,6 +57,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Peer {
     /// The user its client certificate names, if it has one that the CA has signed.
     pub user: Option<User>,
+    /// Its address, where that is known.
+    pub address: Option<IpAddr>,
 }
 
 /// Serves HTTPS on a listener until `shutdown` becomes true; then ends watches and lets requests finish. A failing
@@ -102,6 +110,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpS
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiState>, shutdown: watch::Receiver<bool>) {
     // Watch events are small and must not wait for more.
     let _ = stream.set_nodelay(true);
+    let address = stream.peer_addr().ok().map(|address| address.ip());
     let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(e)) => return tracing::debug!(error = %e, "a TLS handshake failed"),
@@ -109,7 +118,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiStat
     };
     let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let user = certificate.and_then(|c| certificate_user(c));
-    serve_connection(tls, Peer { user }, state, shutdown).await;
+    serve_connection(tls, Peer { user, address }, state, shutdown).await;
 }
 
 /// Serves one established connection until it ends, or until `shutdown` and the end of its requests.
@@ -123,7 +132,8 @@ where
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let builder = builder();
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(Hasty::new(stream, HANDSHAKE_TIMEOUT)), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -156,6 +166,8 @@ fn builder() -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD as u32)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     builder

@@ -9,6 +9,7 @@ use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
 
 use super::*;
+use crate::api::fairness::{Class, Holder};
 
 async fn api() -> Api {
     Api::with(&[pod("a", "one")]).await
@@ -278,9 +279,14 @@ async fn a_revision_of_the_future_is_waited_for_and_then_refused() {
 #[tokio::test]
 async fn too_many_requests_are_told_to_come_back() {
     let api = api().await;
-    let all = api.state.in_flight.clone().acquire_many_owned(256).await.unwrap();
+    let all: Vec<_> = std::iter::from_fn(|| api.state.fairness.admit(Holder::Master, Class::Reading)).collect();
     let busy = api.get("/api/v1/pods").await;
     assert_eq!((busy.code, busy.header("retry-after")), (429, "1"));
+    let status = busy.json();
+    assert_eq!(
+        (&status["reason"], &status["message"]),
+        (&json!("TooManyRequests"), &json!("too many requests, please try again later"))
+    );
     drop(all);
     assert_eq!(api.get("/api/v1/pods").await.code, 200);
 }
@@ -299,8 +305,48 @@ async fn a_refused_body_is_read_to_its_end() {
         });
         let request = Request::builder().method(method).uri(url);
         let request = request.body(StreamBody::new(stream::iter(frames))).unwrap();
-        let peer = Arc::new(Peer { user: Some(admin()) });
+        let peer = Arc::new(Peer { user: Some(admin()), ..Peer::default() });
         let answer = finish(handle(api.state.clone(), peer, api.shutdown.subscribe(), request).await).await;
         assert_eq!((answer.code, read.load(Ordering::Relaxed)), (code, 5), "{method} {url}: {}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn the_head_of_a_request_is_bounded() {
+    let api = api().await;
+    let long = "a".repeat(33 * 1024);
+    let many: Vec<(String, String)> = (0..101).map(|n| (format!("x-{n}"), String::new())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    for headers in [&[("x-long", long.as_str())][..], &many] {
+        let answer = api.send("GET", "/api/v1/pods", headers, "").await;
+        assert_eq!((answer.code, &answer.json()["kind"]), (431, &json!("Status")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_times_out() {
+    let api = api().await;
+    for (query, seconds) in [("", 60), ("?timeout=5s", 5)] {
+        let never = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let uri = format!("/api/v1/namespaces/a/pods{query}");
+        let request = Request::builder().method("POST").uri(uri).body(never).unwrap();
+        let peer = Arc::new(Peer { user: Some(admin()), ..Peer::default() });
+        let before = tokio::time::Instant::now();
+        let answer = finish(handle(api.state.clone(), peer, api.shutdown.subscribe(), request).await).await;
+        let status = answer.json();
+        assert_eq!((answer.code, &status["reason"], before.elapsed().as_secs()), (504, &json!("Timeout"), seconds));
+    }
+    assert_eq!(api.get("/api/v1/pods?timeout=x").await.code, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_on_which_nothing_comes_is_closed() {
+    let api = api().await;
+    for beginning in ["", "PRI * HTTP"] {
+        let (mut client, server) = tokio::io::duplex(1024);
+        tokio::io::AsyncWriteExt::write_all(&mut client, beginning.as_bytes()).await.unwrap();
+        let before = tokio::time::Instant::now();
+        super::super::serve_connection(server, Peer::default(), api.state.clone(), api.shutdown.subscribe()).await;
+        assert_eq!(before.elapsed().as_secs(), 10, "{beginning:?}");
     }
 }

@@ -109,8 +109,10 @@ impl Maker {
         let below = if self.next(2) == 0 { 3 } else { 1 << 31 };
         let number = self.next(below) + least;
         match ty {
-            Type::Bool => (least == 1 || number % 2 == 0).into(),
-            Type::Int32 => (i32::try_from(number.min(1 << 30)).unwrap() * if number % 2 == 0 { 1 } else { -1 }).into(),
+            Type::Bool => (least == 1 || number.is_multiple_of(2)).into(),
+            Type::Int32 => {
+                (i32::try_from(number.min(1 << 30)).unwrap() * if number.is_multiple_of(2) { 1 } else { -1 }).into()
+            }
             Type::Int64 => i64::try_from(number << 20 | least).unwrap().into(),
             Type::Double => (number as f64 + 0.5).into(),
             Type::String => format!("s{number}é").into(),
@@ -118,7 +120,7 @@ impl Maker {
             Type::Time => format!("20{:02}-02-28T23:59:0{}Z", number % 80 + 10, number % 10).into(),
             Type::MicroTime => format!("2026-02-28T23:59:00.{:06}Z", number % 1_000_000).into(),
             Type::Quantity => format!("{number}m").into(),
-            Type::IntOrString if number % 2 == 0 => "50%".into(),
+            Type::IntOrString if number.is_multiple_of(2) => "50%".into(),
             Type::IntOrString => (number % 1000).into(),
             Type::Any => json!({"a": [number, "x", null], "b": {"c": true}}),
             Type::Struct(index) => self.object(index, depth).into(),
