@@ -6,6 +6,7 @@ mod identity;
 mod pod;
 mod reads;
 mod refusals;
+mod semantics;
 mod streams;
 mod tls;
 mod writes;
