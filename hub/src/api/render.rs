@@ -149,11 +149,21 @@ impl Renderer {
         if initial_events_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let (kind, version) = match self.view {
-            View::Object | View::Table { .. } => (self.kind.kind, self.kind.api_version()),
-            View::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
-        };
-        encode(&json!({"kind": kind, "apiVersion": version, "metadata": metadata}))
+        let version = self.kind.api_version();
+        encode(&match self.view {
+            View::Object => json!({"kind": self.kind.kind, "apiVersion": version, "metadata": metadata}),
+            View::Metadata => partial_of(metadata),
+            View::Table { version: table, include } => {
+                let value = json!({"kind": self.kind.kind, "apiVersion": version, "metadata": metadata.clone()});
+                json!({
+                    "kind": "Table",
+                    "apiVersion": format!("meta.k8s.io/{table}"),
+                    "metadata": {"resourceVersion": revision.to_string()},
+                    "columnDefinitions": null,
+                    "rows": [self.row_of(value, || partial_of(metadata), include)],
+                })
+            }
+        })
     }
 
     fn definitions(&self) -> &'static [Column] {
@@ -166,7 +176,10 @@ impl Renderer {
     }
 
     fn row(&self, object: &Object, include: Include) -> Value {
-        let value = parse(&self.object(object));
+        self.row_of(parse(&self.object(object)), || partial(object), include)
+    }
+
+    fn row_of(&self, value: Value, metadata: impl FnOnce() -> Value, include: Include) -> Value {
         let cells = if self.kind.hooks.columns.is_empty() {
             default_cells(&value)
         } else {
@@ -174,7 +187,7 @@ impl Renderer {
         };
         match include {
             Include::None => json!({"cells": cells, "object": null}),
-            Include::Metadata => json!({"cells": cells, "object": partial(object)}),
+            Include::Metadata => json!({"cells": cells, "object": metadata()}),
             Include::Object => json!({"cells": cells, "object": value}),
         }
     }
@@ -185,7 +198,10 @@ fn default_cells(object: &Value) -> Vec<Value> {
 }
 
 fn partial(object: &Object) -> Value {
-    let metadata = object.parse::<MetadataOnly>().map_or(Value::Null, |m| m.metadata);
+    partial_of(object.parse::<MetadataOnly>().map_or(Value::Null, |m| m.metadata))
+}
+
+fn partial_of(metadata: Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 

@@ -146,6 +146,7 @@ where
         return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
+    peer.known.store(true, Ordering::Relaxed);
     let user = impersonated(user, &parts.headers, &state.objects)?;
     let audit = Record::of(&parts.extensions).inspect(|record| record.identify(&user, &info));
     let place = state.fairness.admit(Holder::of(&user), Class::of(&info));

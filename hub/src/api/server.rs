@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -20,8 +21,16 @@ use super::hasty::Hasty;
 use super::router::handle;
 use crate::objects::User;
 
-/// Most connections. Further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
+/// Most connections, where the process may have as many files open: room for all watches, each of which takes a
+/// connection of its own with clients of HTTP/1.1. Further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 5000;
+
+/// Descriptors that connections leave to everything else.
+const OTHER_FILES: usize = 128;
+
+/// How long a connection may go on without a request of a user who is known: else connections that only lie there could
+/// keep everyone out.
+const UNKNOWN_FOR: Duration = Duration::from_secs(90);
 
 /// How long a client has for its TLS handshake, and then to begin its first request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,6 +68,8 @@ pub struct Peer {
     pub user: Option<User>,
     /// Its address, where that is known.
     pub address: Option<IpAddr>,
+    /// Whether a request on the connection was one of a user who is known.
+    pub known: Arc<AtomicBool>,
 }
 
 /// Serves HTTPS on a listener until `shutdown` becomes true; then ends watches and lets requests finish. A failing
@@ -70,7 +81,8 @@ pub async fn serve(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let places = Arc::new(Semaphore::new(max_connections(&limits)));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -92,6 +104,13 @@ pub async fn serve(
     if drained.is_err() {
         tracing::warn!("requests were still running at the end of the shutdown's grace; they are cut");
     }
+}
+
+/// As many connections as the process may have, from `/proc/self/limits`.
+fn max_connections(limits: &str) -> usize {
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    let files = soft.and_then(|files| files.parse().ok()).unwrap_or(usize::MAX);
+    files.saturating_sub(OTHER_FILES).clamp(1, MAX_CONNECTIONS)
 }
 
 /// The next connection and its place. Cancel safe: a place that is not used goes back.
@@ -118,7 +137,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiStat
     };
     let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let user = certificate.and_then(|c| certificate_user(c));
-    serve_connection(tls, Peer { user, address }, state, shutdown).await;
+    serve_connection(tls, Peer { user, address, ..Peer::default() }, state, shutdown).await;
 }
 
 /// Serves one established connection until it ends, or until `shutdown` and the end of its requests.
@@ -126,6 +145,7 @@ pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, mu
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let known = peer.known.clone();
     let (peer, requests_shutdown) = (Arc::new(peer), shutdown.clone());
     let service = service_fn(move |request| {
         let answer = handle(state.clone(), peer.clone(), requests_shutdown.clone(), request);
@@ -141,9 +161,21 @@ where
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = unknown_for_long(&known) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+        }
     };
     if let Err(e) = result {
         tracing::debug!(error = %e, "a connection ended early");
+    }
+}
+
+/// Resolves when there was no request of a known user for long enough; never once there was one. Cancel safe.
+async fn unknown_for_long(known: &AtomicBool) {
+    tokio::time::sleep(UNKNOWN_FOR).await;
+    if known.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -171,4 +203,25 @@ fn builder() -> Builder<TokioExecutor> {
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_to_others() {
+        for (limits, expected) in [
+            ("", MAX_CONNECTIONS),
+            ("Max open files            1024                 524288               files     ", 896),
+            ("Max open files            65536                65536                files     ", MAX_CONNECTIONS),
+            ("Max open files            unlimited            unlimited            files     ", MAX_CONNECTIONS),
+            (
+                "Max processes             7                    7                    processes \nMax open files 64 64 files",
+                1,
+            ),
+        ] {
+            assert_eq!(max_connections(limits), expected, "{limits}");
+        }
+    }
 }

@@ -49,8 +49,10 @@ pub(crate) async fn watch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) ->
         start,
         options.bookmarks,
     ) {
-        Ok(watch) => {
-            let frames = frames(watch, renderer, form.format, deadline(&options), call.shutdown.clone());
+        Ok(mut watch) => {
+            let deadline = deadline(&options);
+            watch.ends_at(deadline);
+            let frames = frames(watch, renderer, form.format, deadline, call.shutdown.clone());
             Ok(respond::streamed(content_type(form.format), frames))
         }
         // As apiserver: a watch from too far back is opened, and told so by its only event.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::stream;
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::api::fairness::{Class, Holder};
@@ -72,7 +73,7 @@ async fn wrong_options_of_reads_are_refused() {
             400,
             r#""data" is not a known field selector: only "metadata.name", "metadata.namespace""#,
         ),
-        ("GET", "/api/v1/pods?continue=nonsense", JSON, "", 400, "continue key is not valid: "),
+        ("GET", "/api/v1/pods?continue=nonsense", JSON, "", 400, "invalid continue token: continue key is not valid: "),
         ("GET", "/api/v1/pods?labelSelector=a+b", JSON, "", 400, "unable to parse requirement: "),
         (
             "GET",
@@ -344,9 +345,33 @@ async fn a_connection_on_which_nothing_comes_is_closed() {
     let api = api().await;
     for beginning in ["", "PRI * HTTP"] {
         let (mut client, server) = tokio::io::duplex(1024);
-        tokio::io::AsyncWriteExt::write_all(&mut client, beginning.as_bytes()).await.unwrap();
+        client.write_all(beginning.as_bytes()).await.unwrap();
         let before = tokio::time::Instant::now();
         super::super::serve_connection(server, Peer::default(), api.state.clone(), api.shutdown.subscribe()).await;
         assert_eq!(before.elapsed().as_secs(), 10, "{beginning:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_of_nobody_is_closed_however_often_it_answers_pings() {
+    const PING: u8 = 6;
+    let api = api().await;
+    let (mut client, server) = tokio::io::duplex(1024);
+    let before = tokio::time::Instant::now();
+    let serving = super::super::serve_connection(server, Peer::default(), api.state.clone(), api.shutdown.subscribe());
+    let answering = async {
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut head = [0; 9];
+        while client.read_exact(&mut head).await.is_ok() {
+            let mut content = vec![0; usize::from(head[2]) | usize::from(head[1]) << 8];
+            client.read_exact(&mut content).await.unwrap();
+            if (head[3], head[4]) == (PING, 0) {
+                let acknowledged = [&[0, 0, 8, PING, 1, 0, 0, 0, 0][..], &content].concat();
+                // The last one may come after the server has closed.
+                let _ = client.write_all(&acknowledged).await;
+            }
+        }
+    };
+    tokio::join!(serving, answering);
+    assert_eq!(before.elapsed().as_secs(), 90);
 }
