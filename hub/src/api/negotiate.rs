@@ -2,7 +2,7 @@
 //! metadata.
 
 use hyper::HeaderMap;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderName};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, USER_AGENT};
 
 use super::query::Query;
 use super::respond::{JSON, PROTOBUF, PROTOBUF_WATCH, YAML};
@@ -105,7 +105,14 @@ pub(crate) fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Res
         View::Object | View::Metadata => view,
     };
     let gzip = clauses(&header(headers, ACCEPT_ENCODING)).iter().any(|c| c.media == "gzip" || c.media == "*");
-    Ok(Negotiated { format, view, pretty: query.flag("pretty"), gzip })
+    Ok(Negotiated { format, view, pretty: pretty(headers, query), gzip })
+}
+
+/// Whether a person reads the answer: as `pretty` says, else by the client, as apiserver guesses it.
+fn pretty(headers: &HeaderMap, query: &Query) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let guess = || ["curl", "Wget", "Mozilla/5.0"].iter().any(|start| agent.starts_with(start));
+    query.get("pretty").map_or_else(guess, |_| query.flag("pretty"))
 }
 
 /// The encoding of a refusal: what the client would have taken the answer in, else JSON.
@@ -270,6 +277,22 @@ mod tests {
         let events = "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
         assert_eq!((refusal(Offer::Objects), refusal(Offer::Events)), (objects.into(), events.into()));
         assert_eq!(of_refusal(&headers), Format::Json);
+    }
+
+    #[test]
+    fn people_get_indented_answers() {
+        for (agent, query, expected) in [
+            ("kubectl/v1.33.1 (linux/amd64)", "", false),
+            ("kubectl/v1.33.1 (linux/amd64)", "pretty=true", true),
+            ("curl/8.5.0", "", true),
+            ("curl/8.5.0", "pretty=0", false),
+            ("Mozilla/5.0 (X11; Linux x86_64)", "", true),
+            ("libcurl", "", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(USER_AGENT, agent.parse().unwrap());
+            assert_eq!(pretty(&headers, &Query::parse(query)), expected, "{agent} {query}");
+        }
     }
 
     #[test]

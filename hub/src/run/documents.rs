@@ -95,7 +95,8 @@ impl Documents for RegistryDocuments {
 /// The aggregated version that one entry of an `Accept` header asks for.
 fn aggregated(entry: &str) -> Option<(Aggregated, &'static str)> {
     let parameter = |text: &str| entry.split(';').any(|p| p.trim() == text);
-    if !parameter("as=APIGroupDiscoveryList") || !parameter("g=apidiscovery.k8s.io") {
+    let json = entry.trim_start().starts_with(JSON);
+    if !json || !parameter("as=APIGroupDiscoveryList") || !parameter("g=apidiscovery.k8s.io") {
         return None;
     }
     if parameter("v=v2") {

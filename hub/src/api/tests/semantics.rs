@@ -1,6 +1,7 @@
 //! What `resourceVersion`, `resourceVersionMatch`, `limit`, `continue`, `sendInitialEvents` and field selectors mean: the
 //! tables of Kubernetes' API concepts, cell by cell.
 
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
@@ -258,5 +259,52 @@ async fn a_collection_is_deleted_as_it_is_selected() {
         ("fieldSelector=data%3Dx", "", "400 | m1 m2 m3"),
     ] {
         assert_eq!(left(query, body).await, expected, "{query} {body}");
+    }
+}
+
+/// Reads a list in pages of a size; between pages a pod is written or deleted. The names and the revision of each page.
+async fn paged(api: &Api, limit: usize, changes: &[(u8, bool)]) -> (Vec<String>, Vec<String>) {
+    let (mut all, mut revisions, mut token, mut changes) = (Vec::new(), Vec::new(), String::new(), changes.iter());
+    loop {
+        let page = api.get(&format!("/api/v1/pods?limit={limit}&continue={token}")).await.json();
+        all.extend(names(&page).into_iter().map(str::to_owned));
+        revisions.push(page["metadata"]["resourceVersion"].as_str().unwrap().to_owned());
+        let Some(next) = page["metadata"]["continue"].as_str() else { return (all, revisions) };
+        token = next.to_owned();
+        if let Some((name, delete)) = changes.next() {
+            change(api, &format!("p{name}"), *delete).await;
+        }
+    }
+}
+
+async fn change(api: &Api, name: &str, delete: bool) {
+    let key = Key { resource: "pods".into(), namespace: "a".into(), name: name.into() };
+    let found = api.store.snapshot().get(&key).map(|o| o.revision);
+    match found {
+        Some(revision) if delete => {
+            let write = Write { key, expected: Expected::At(revision), op: Op::Delete };
+            api.store.commit(vec![write]).await.unwrap();
+        }
+        Some(_) | None => api.put("pods", pod("a", name).1).await,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn pages_together_are_the_list_of_one_revision(
+        before in prop::collection::btree_set(0_u8..30, 1..25),
+        changes in prop::collection::vec((0_u8..30, any::<bool>()), 0..25),
+        limit in 1_usize..8,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (whole, (all, revisions)) = runtime.block_on(async {
+            let pods: Vec<_> = before.iter().map(|n| pod("a", &format!("p{n}"))).collect();
+            let api = Api::with(&pods).await;
+            let whole = api.get("/api/v1/pods").await.json();
+            (whole, paged(&api, limit, &changes).await)
+        });
+        prop_assert_eq!(&all, &names(&whole));
+        prop_assert!(revisions.iter().all(|revision| whole["metadata"]["resourceVersion"] == **revision));
     }
 }
