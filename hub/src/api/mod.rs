@@ -10,6 +10,7 @@ mod body;
 mod connect;
 mod deadline;
 mod fairness;
+mod frames;
 mod hasty;
 mod health;
 mod identity;
@@ -56,6 +57,7 @@ pub use server::{Peer, serve, serve_connection};
 
 use crate::objects::Objects;
 use fairness::Fairness;
+use frames::Frames;
 use pages::Pages;
 
 /// The discovery and OpenAPI documents, which are made from the registry.
@@ -90,6 +92,7 @@ pub struct ApiState {
     checks: Vec<Check>,
     pages: Pages,
     fairness: Arc<Fairness>,
+    frames: Frames,
     requests: AtomicU64,
     audit: Option<AuditLog>,
 }
@@ -117,6 +120,7 @@ impl ApiState {
             checks,
             pages: Pages::default(),
             fairness: Fairness::new(InFlight::default()),
+            frames: Frames::default(),
             requests: AtomicU64::new(0),
             audit: None,
         }

@@ -11,7 +11,9 @@ use skiff_shared::selector::FieldTerm;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::negotiate::Format;
+use super::ApiState;
+use super::frames::{Frame, Wanted};
+use super::negotiate::{Format, View};
 use super::options::{Freshness, ListOptions};
 use super::read::scope;
 use super::render::Renderer;
@@ -22,15 +24,12 @@ use super::server::ended;
 use super::status::Status;
 use crate::registry::Kind;
 use crate::registry::schema::watch_frame;
-use crate::store::{EventKind, StoreError};
+use crate::store::{EventKind, Revision, StoreError};
 use crate::watch::{Item, Start, Watch};
 
 /// A watch without `timeoutSeconds` ends after this to twice this, so that clients of one moment do not all come back
 /// in another: apiserver's `--min-request-timeout`.
 const MIN_WATCH: Duration = Duration::from_secs(1800);
-
-/// One event: what comes before its object, the object's bytes, what comes after.
-type Frame = [Bytes; 3];
 
 /// Answers with the events of a collection (or of one object, by the old `/watch/` paths).
 pub(crate) async fn watch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
@@ -52,8 +51,18 @@ pub(crate) async fn watch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) ->
         Ok(mut watch) => {
             let deadline = deadline(&options);
             watch.ends_at(deadline);
-            let frames = frames(watch, renderer, form.format, deadline, call.shutdown.clone());
-            Ok(respond::streamed(content_type(form.format), frames))
+            let watching = Watching {
+                state: call.state.clone(),
+                live_after: objects.snapshot().revision(),
+                watch,
+                renderer,
+                format: form.format,
+                shutdown: call.shutdown.clone(),
+                deadline,
+                first: true,
+                over: false,
+            };
+            Ok(respond::streamed(content_type(form.format), pieces(watching.frames())))
         }
         // As apiserver: a watch from too far back is opened, and told so by its only event.
         Err(e @ StoreError::Compacted { .. }) => {
@@ -98,6 +107,9 @@ fn deadline(options: &ListOptions) -> Instant {
 }
 
 struct Watching {
+    state: Arc<ApiState>,
+    /// Events of later revisions come to others at the same time; earlier ones are this watch's own beginning.
+    live_after: Revision,
     watch: Watch,
     renderer: Renderer,
     format: Format,
@@ -108,6 +120,10 @@ struct Watching {
 }
 
 impl Watching {
+    fn frames(self) -> impl Stream<Item = Frame> + Send {
+        stream::unfold(self, |mut watching| async move { watching.next().await.map(|frame| (frame, watching)) })
+    }
+
     /// The next frame; `None` at the deadline and on shutdown.
     async fn next(&mut self) -> Option<Frame> {
         if self.over {
@@ -132,7 +148,17 @@ impl Watching {
         match item {
             Item::Event { kind, object } => {
                 let with_columns = std::mem::take(&mut self.first);
-                frame(self.format, event_name(kind), self.renderer.single(&object, with_columns))
+                if matches!(self.renderer.view, View::Table { .. }) {
+                    // Ages are told as of now, not as of the watch's beginning.
+                    self.renderer.now = jiff::Timestamp::now().as_second();
+                }
+                let (event, revision) = (event_name(kind), object.revision);
+                let make = || frame(self.format, event, self.renderer.single(&object, with_columns));
+                let wanted = Wanted::of(&self.renderer.kind, self.format, self.renderer.view, event, revision);
+                match wanted.filter(|_| revision > self.live_after) {
+                    Some(wanted) => self.state.frames.get(wanted, make),
+                    None => make(),
+                }
             }
             Item::Bookmark { revision, initial_events_end } => {
                 frame(self.format, "BOOKMARK", self.renderer.bookmark(revision, initial_events_end))
@@ -173,17 +199,6 @@ fn line_head(event: &str) -> &'static str {
 
 fn error_frame(format: Format, error: StoreError) -> Frame {
     frame(format, "ERROR", Status::from(error).to_json().into())
-}
-
-fn frames(
-    watch: Watch,
-    renderer: Renderer,
-    format: Format,
-    deadline: Instant,
-    shutdown: watch::Receiver<bool>,
-) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let state = Watching { watch, renderer, format, shutdown, deadline, first: true, over: false };
-    pieces(stream::unfold(state, |mut state| async move { state.next().await.map(|frame| (frame, state)) }))
 }
 
 /// The pieces of frames, none of them copied.

@@ -259,3 +259,23 @@ async fn head_has_the_head_of_get_alone() {
     assert_eq!((head.code, head.text.as_str(), head.header("content-type")), (200, "", "application/json"));
     assert_eq!(head.header("content-length"), whole.text.len().to_string());
 }
+
+#[tokio::test]
+async fn an_event_is_encoded_once_for_all_who_want_it_alike() {
+    let api = Api::over(Registry::builtin(), &[]).await;
+    let accept = |text| [("accept", text)];
+    let (protobuf, json) = (accept("application/vnd.kubernetes.protobuf;stream=watch"), accept("application/json"));
+    let url = "/api/v1/pods?watch=1&resourceVersion=0";
+    let mut bodies = Vec::new();
+    for accept in [&protobuf, &protobuf, &json] {
+        bodies.push(api.open("GET", url, accept, "").await.into_body());
+    }
+    api.put("pods", pod("a", "one").1).await;
+    let mut objects = Vec::new();
+    for body in &mut bodies {
+        body.frame().await.unwrap().unwrap();
+        objects.push(body.frame().await.unwrap().unwrap().into_data().unwrap());
+    }
+    assert_eq!(objects[0].as_ptr(), objects[1].as_ptr());
+    assert_ne!(objects[0], objects[2]);
+}
