@@ -27,7 +27,7 @@ pub struct Setting {
 }
 
 /// Every setting of `skiff-hub serve`.
-pub const SETTINGS: [Setting; 12] = [
+pub const SETTINGS: [Setting; 14] = [
     Setting { name: "data-dir", default: None },
     Setting { name: "listen", default: Some("0.0.0.0:6443") },
     Setting { name: "advertise-address", default: None },
@@ -39,6 +39,8 @@ pub const SETTINGS: [Setting; 12] = [
     Setting { name: "log-level", default: Some("info") },
     Setting { name: "audit-log", default: None },
     Setting { name: "audit-level", default: Some("Metadata") },
+    Setting { name: "max-requests-inflight", default: Some("400") },
+    Setting { name: "max-mutating-requests-inflight", default: Some("200") },
     Setting { name: "config", default: None },
 ];
 
@@ -81,6 +83,12 @@ pub struct Flags {
     /// Metadata, Request or RequestResponse: what the audit log has of each request [default: Metadata]
     #[arg(long, value_name = "LEVEL")]
     pub audit_level: Option<String>,
+    /// Most requests that read and are answered at one time; one user has half of them [default: 400]
+    #[arg(long, value_name = "NUMBER")]
+    pub max_requests_inflight: Option<String>,
+    /// Most requests that write and are answered at one time; one user has half of them [default: 200]
+    #[arg(long, value_name = "NUMBER")]
+    pub max_mutating_requests_inflight: Option<String>,
 }
 
 impl Flags {
@@ -98,6 +106,8 @@ impl Flags {
             ("log-level", &self.log_level),
             ("audit-log", &self.audit_log),
             ("audit-level", &self.audit_level),
+            ("max-requests-inflight", &self.max_requests_inflight),
+            ("max-mutating-requests-inflight", &self.max_mutating_requests_inflight),
         ];
         let values = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
         Layer { origin: Origin::Flag, values }
@@ -129,6 +139,10 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// What is logged of each request.
     pub audit_level: AuditLevel,
+    /// Most requests that read and are answered at one time.
+    pub max_requests_inflight: usize,
+    /// Most requests that write and are answered at one time.
+    pub max_mutating_requests_inflight: usize,
 }
 
 /// Everything that is wrong with a configuration, one line each.
@@ -178,6 +192,8 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
     let log_level = layers.required("log-level", errors, values::level);
     let audit_log = layers.optional("audit-log", errors, values::path);
     let audit_level = layers.required("audit-level", errors, values::audit_level);
+    let reading = layers.required("max-requests-inflight", errors, values::positive_number);
+    let mutating = layers.required("max-mutating-requests-inflight", errors, values::positive_number);
     check_networks(layers, pod_cidr, service_cidr, cluster_dns, errors);
     Some(Config {
         data_dir: data_dir?,
@@ -191,6 +207,8 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
         log_level: log_level?,
         audit_log,
         audit_level: audit_level?,
+        max_requests_inflight: reading?,
+        max_mutating_requests_inflight: mutating?,
     })
 }
 

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 
-use crate::api::{self, ApiState, AuditLog};
+use crate::api::{self, ApiState, AuditLog, InFlight};
 use crate::auth::jwt::{KeyError, Signer};
 use crate::config::Config;
 use crate::controllers;
@@ -229,6 +229,11 @@ impl Hub {
             Arc::new(documents),
             Vec::new(),
         )
+        .with_in_flight(InFlight {
+            reading: config.max_requests_inflight,
+            mutating: config.max_mutating_requests_inflight,
+            ..InFlight::default()
+        })
     }
 }
 

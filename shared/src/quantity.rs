@@ -111,18 +111,24 @@ fn parse_suffix(suffix: &str) -> Result<(Format, i128, i32), QuantityError> {
 /// `whole.fraction * multiplier * 10^exponent` in 10⁻⁹ units, rounded up, capped.
 fn scale(whole: &str, fraction: &str, multiplier: i128, exponent: i32) -> i128 {
     let cap = i128::from(i64::MAX) * NANO;
-    let mut value: i128 = 0;
-    for digit in whole.bytes().chain(fraction.bytes()) {
-        // Past the cap further digits only matter for their place, and fractions that long only for rounding.
-        value = value.saturating_mul(10).saturating_add(i128::from(digit - b'0')).min(i128::MAX >> 70);
+    // As many digits as can be multiplied without overflow; of the rest only the place matters, or the rounding.
+    let most = if multiplier == 1 { 10_i128.pow(36) } else { 10_i128.pow(19) };
+    let (mut value, mut shift, mut inexact) = (0_i128, exponent.saturating_add(9), false);
+    let digits = whole.bytes().map(|d| (d, 1)).chain(fraction.bytes().map(|d| (d, 0)));
+    for (digit, place) in digits {
+        if value < most {
+            value = value * 10 + i128::from(digit - b'0');
+            shift = shift.saturating_add(place - 1);
+        } else {
+            inexact |= digit != b'0';
+            shift = shift.saturating_add(place);
+        }
     }
-    let mut shift = exponent + 9 - i32::try_from(fraction.len()).unwrap_or(i32::MAX / 2);
     value = value.saturating_mul(multiplier);
     while shift > 0 && value < cap {
         value = value.saturating_mul(10);
         shift -= 1;
     }
-    let mut inexact = false;
     while shift < 0 && value > 0 {
         inexact |= value % 10 != 0;
         value /= 10;
@@ -178,6 +184,10 @@ mod tests {
             ("1000", 1_000_000, "1k"),
             ("1Ki", 1_024_000, "1Ki"),
             ("1.5Gi", 1_610_612_736_000, "1536Mi"),
+            ("1.0000000000000000000000000000000000000000000", 1000, "1"),
+            ("1.000000000000000000000000000000Ki", 1_024_000, "1Ki"),
+            ("9223372036854775807", i64::MAX, "9223372036854775807"),
+            ("9223372036854775806.5", i64::MAX, "9223372036854775806500m"),
             ("1024Ki", 1_048_576_000, "1Mi"),
             ("1e3", 1_000_000, "1e3"),
             ("-2", -2000, "-2"),

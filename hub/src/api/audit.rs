@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use super::request::RequestInfo;
 use super::respond::{self, Body};
 use crate::objects::User;
+use crate::registry::schema::{Schema, decode_protobuf};
 
 /// Lines that may wait for the disk; past that requests wait, as with apiserver's blocking mode, so that none is lost.
 const MAX_WAITING: usize = 1024;
@@ -105,6 +106,11 @@ impl AuditWriter {
             tracing::error!(%error, path = %self.path.display(), "cannot write the audit log");
         }
     }
+}
+
+/// The object in a body, from JSON or protobuf.
+fn object(body: &[u8]) -> Option<Value> {
+    serde_json::from_slice(body).ok().or_else(|| decode_protobuf(Schema::builtin(), body).ok())
 }
 
 /// What is known of one request so far. It travels in the request's extensions.
@@ -200,8 +206,8 @@ impl Record {
         event["responseStatus"] = json!({"metadata": {}, "code": code});
         event["stageTimestamp"] = micros(now).into();
         for (field, body) in [("requestObject", body.as_deref()), ("responseObject", answer)] {
-            // A body that is no JSON (YAML, gzip) is left out, as apiserver leaves out what it cannot encode.
-            if let Some(object) = body.and_then(|body| serde_json::from_slice::<Value>(body).ok()) {
+            // A body of another kind (YAML, gzip) is left out, as apiserver leaves out what it cannot encode.
+            if let Some(object) = body.and_then(object) {
                 event[field] = object;
             }
         }

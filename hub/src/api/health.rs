@@ -11,10 +11,11 @@ use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MAT
 use hyper::{HeaderMap, Response};
 use serde_json::json;
 
+use super::fairness::Class;
 use super::query::Query;
 use super::respond::{self, Body};
 use super::status::Status;
-use super::{ApiState, Document, MAX_IN_FLIGHT, MAX_LONG_RUNNING};
+use super::{ApiState, Document};
 
 /// The Kubernetes version whose API this is.
 const KUBERNETES: &str = "v1.33.0";
@@ -197,8 +198,9 @@ fn metrics(state: &ApiState) -> String {
     let ticks: u64 = after_name.split(' ').skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
     let cpu = format!("{}.{:02}", ticks / 100, ticks % 100);
     let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    let in_flight = MAX_IN_FLIGHT - state.in_flight.available_permits();
-    let long = MAX_LONG_RUNNING - state.long_running.available_permits();
+    let [reading, mutating, long] =
+        [Class::Reading, Class::Mutating, Class::LongRunning].map(|class| state.fairness.taken(class));
+    let in_flight = reading + mutating;
     let total = state.requests.load(Ordering::Relaxed);
     let revision = state.objects.snapshot().revision();
     let metric = |name: &str, kind: &str, help: &str, value: &str| {

@@ -8,11 +8,16 @@ mod audit;
 mod auth;
 mod body;
 mod connect;
+mod deadline;
+mod fairness;
+mod frames;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod hasty;
 mod health;
 mod identity;
 mod impersonate;
+mod listing;
 mod logs;
 mod negotiate;
 mod options;
@@ -41,10 +46,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 
 pub use audit::{AuditLevel, AuditLog, AuditWriter};
 pub use auth::{Authenticator, certificate_user};
+pub use fairness::InFlight;
 pub use health::Check;
 pub use logs::{LogStream, NodeStream, NodeStreams, StreamError};
 pub use query::Query;
@@ -53,14 +58,9 @@ pub use respond::Body;
 pub use server::{Peer, serve, serve_connection};
 
 use crate::objects::Objects;
+use fairness::Fairness;
+use frames::Frames;
 use pages::Pages;
-
-/// Most requests that are answered at one time, watches and logs aside: far more than two cores can use, few enough
-/// that their bodies (3 MiB each at most) cannot exhaust a small machine's memory in practice.
-const MAX_IN_FLIGHT: usize = 256;
-
-/// Most watches, logs and connections to pods open at one time.
-const MAX_LONG_RUNNING: usize = 2048;
 
 /// The discovery and OpenAPI documents, which are made from the registry.
 pub trait Documents: Send + Sync + 'static {
@@ -93,8 +93,8 @@ pub struct ApiState {
     documents: Arc<dyn Documents>,
     checks: Vec<Check>,
     pages: Pages,
-    in_flight: Arc<Semaphore>,
-    long_running: Arc<Semaphore>,
+    fairness: Arc<Fairness>,
+    frames: Frames,
     requests: AtomicU64,
     audit: Option<AuditLog>,
 }
@@ -121,11 +121,18 @@ impl ApiState {
             documents,
             checks,
             pages: Pages::default(),
-            in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
-            long_running: Arc::new(Semaphore::new(MAX_LONG_RUNNING)),
+            fairness: Fairness::new(InFlight::default()),
+            frames: Frames::default(),
             requests: AtomicU64::new(0),
             audit: None,
         }
+    }
+
+    /// With other bounds on the requests that are answered at one time.
+    #[must_use]
+    pub fn with_in_flight(mut self, bounds: InFlight) -> Self {
+        self.fairness = Fairness::new(bounds);
+        self
     }
 
     /// With a log of all requests.

@@ -1,9 +1,11 @@
-//! In which form a client wants its answer: JSON or YAML, the objects themselves, a Table or only their metadata.
+//! In which form a client wants its answer: JSON, YAML or protobuf, the objects themselves, a Table or only their
+//! metadata.
 
 use hyper::HeaderMap;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, USER_AGENT};
 
 use super::query::Query;
+use super::respond::{JSON, PROTOBUF, PROTOBUF_WATCH, YAML};
 use super::status::Status;
 
 /// The form of an answer.
@@ -26,6 +28,42 @@ pub(crate) enum Format {
     Json,
     /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
+}
+
+/// What can be served, in the order in which refusals name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// Objects of a kind that has a protobuf form.
+    Objects,
+    /// Objects of a kind that has none.
+    Untyped,
+    /// The events of a watch of a kind that has a protobuf form.
+    Events,
+    /// The events of a watch of a kind that has none.
+    UntypedEvents,
+}
+
+impl Offer {
+    fn formats(self) -> &'static [Format] {
+        match self {
+            Self::Objects => &[Format::Json, Format::Yaml, Format::Protobuf],
+            Self::Untyped => &[Format::Json, Format::Yaml],
+            Self::Events => &[Format::Json, Format::Protobuf],
+            Self::UntypedEvents => &[Format::Json],
+        }
+    }
+
+    /// The media types, as a 406 lists them.
+    fn media_types(self) -> &'static [&'static str] {
+        match self {
+            Self::Objects => &[JSON, YAML, PROTOBUF],
+            Self::Untyped => &[JSON, YAML],
+            Self::Events => &["application/json;stream=watch", PROTOBUF_WATCH],
+            Self::UntypedEvents => &["application/json;stream=watch"],
+        }
+    }
 }
 
 /// What is shown of each object.
@@ -59,15 +97,32 @@ pub(crate) enum Include {
 ///
 /// # Errors
 /// 406 when nothing acceptable can be served, 400 for a wrong `includeObject`.
-pub(crate) fn negotiate(headers: &HeaderMap, query: &Query) -> Result<Negotiated, Status> {
-    let text = |name| headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",");
-    let (format, view) = accept(&text(ACCEPT)).ok_or_else(Status::not_acceptable)?;
+pub(crate) fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Negotiated, Status> {
+    let refused = || Status::not_acceptable(offer.media_types());
+    let (format, view) = accept(&header(headers, ACCEPT), offer).ok_or_else(refused)?;
     let view = match view {
         View::Table { version, .. } => View::Table { version, include: include(query)? },
         View::Object | View::Metadata => view,
     };
-    let gzip = clauses(&text(ACCEPT_ENCODING)).iter().any(|c| c.media == "gzip" || c.media == "*");
-    Ok(Negotiated { format, view, pretty: query.flag("pretty"), gzip })
+    let gzip = clauses(&header(headers, ACCEPT_ENCODING)).iter().any(|c| c.media == "gzip" || c.media == "*");
+    Ok(Negotiated { format, view, pretty: pretty(headers, query), gzip })
+}
+
+/// Whether a person reads the answer: as `pretty` says, else by the client, as apiserver guesses it.
+fn pretty(headers: &HeaderMap, query: &Query) -> bool {
+    let agent = headers.get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let guess = || ["curl", "Wget", "Mozilla/5.0"].iter().any(|start| agent.starts_with(start));
+    query.get("pretty").map_or_else(guess, |_| query.flag("pretty"))
+}
+
+/// The encoding of a refusal: what the client would have taken the answer in, else JSON.
+pub(crate) fn of_refusal(headers: &HeaderMap) -> Format {
+    let accepted = header(headers, ACCEPT);
+    clauses(&accepted).iter().find_map(Clause::format).unwrap_or(Format::Json)
+}
+
+fn header(headers: &HeaderMap, name: HeaderName) -> String {
+    headers.get_all(name).iter().filter_map(|v| v.to_str().ok()).collect::<Vec<_>>().join(",")
 }
 
 fn include(query: &Query) -> Result<Include, Status> {
@@ -101,8 +156,9 @@ impl<'a> Clause<'a> {
 
     fn format(&self) -> Option<Format> {
         match self.media {
-            "application/json" | "application/*" | "*/*" => Some(Format::Json),
-            "application/yaml" => Some(Format::Yaml),
+            JSON | "application/*" | "*/*" => Some(Format::Json),
+            YAML => Some(Format::Yaml),
+            PROTOBUF => Some(Format::Protobuf),
             _ => None,
         }
     }
@@ -136,11 +192,15 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
     all
 }
 
-fn accept(header: &str) -> Option<(Format, View)> {
+fn accept(header: &str, offer: Offer) -> Option<(Format, View)> {
     if header.trim().is_empty() {
         return Some((Format::Json, View::Object));
     }
-    clauses(header).iter().find_map(|c| Some((c.format()?, c.view()?)))
+    let served = |(format, view): &(Format, View)| {
+        // Rows of a Table have cells of any type, which protobuf cannot say.
+        offer.formats().contains(format) && !(*format == Format::Protobuf && matches!(view, View::Table { .. }))
+    };
+    clauses(header).iter().filter_map(|c| Some((c.format()?, c.view()?))).find(served)
 }
 
 #[cfg(test)]
@@ -148,9 +208,13 @@ mod tests {
     use super::*;
 
     fn outcome(accept: &str, query: &str) -> String {
+        outcome_of(Offer::Objects, accept, query)
+    }
+
+    fn outcome_of(offer: Offer, accept: &str, query: &str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, accept.parse().unwrap());
-        match negotiate(&headers, &Query::parse(query)) {
+        match negotiate(&headers, &Query::parse(query), offer) {
             Err(status) => status.code.to_string(),
             Ok(n) => match n.view {
                 View::Object => format!("{:?}", n.format),
@@ -175,11 +239,17 @@ mod tests {
             (kubectl, "includeObject=Object", "Json table v1 Object"),
             (kubectl, "includeObject=None", "Json table v1 None"),
             (kubectl, "includeObject=Some", "400"),
-            (partial, "", "Json metadata"),
+            (partial, "", "Protobuf metadata"),
             ("application/json;as=Table;v=v2;g=meta.k8s.io", "", "406"),
             ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", "", "Json"),
-            ("application/vnd.kubernetes.protobuf", "", "406"),
-            ("application/vnd.kubernetes.protobuf,application/json", "", "Json"),
+            (PROTOBUF, "", "Protobuf"),
+            ("application/vnd.kubernetes.protobuf,application/json", "", "Protobuf"),
+            ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io", "", "406"),
+            (
+                "application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1;g=meta.k8s.io",
+                "",
+                "Json table v1 Metadata",
+            ),
             ("text/html", "", "406"),
             ("application/json;q=0", "", "406"),
         ] {
@@ -188,11 +258,49 @@ mod tests {
     }
 
     #[test]
+    fn not_everything_has_every_form() {
+        let both = "application/vnd.kubernetes.protobuf,application/json";
+        for (offer, accept, expected) in [
+            (Offer::Untyped, PROTOBUF, "406"),
+            (Offer::Untyped, both, "Json"),
+            (Offer::Events, PROTOBUF_WATCH, "Protobuf"),
+            (Offer::Events, "application/json;stream=watch", "Json"),
+            (Offer::Events, YAML, "406"),
+            (Offer::UntypedEvents, PROTOBUF_WATCH, "406"),
+        ] {
+            assert_eq!(outcome_of(offer, accept, ""), expected, "{offer:?} {accept}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, "text/html".parse().unwrap());
+        let refusal = |offer| negotiate(&headers, &Query::default(), offer).unwrap_err().message;
+        let objects = "only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+        let events = "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
+        assert_eq!((refusal(Offer::Objects), refusal(Offer::Events)), (objects.into(), events.into()));
+        assert_eq!(of_refusal(&headers), Format::Json);
+    }
+
+    #[test]
+    fn people_get_indented_answers() {
+        for (agent, query, expected) in [
+            ("kubectl/v1.33.1 (linux/amd64)", "", false),
+            ("kubectl/v1.33.1 (linux/amd64)", "pretty=true", true),
+            ("curl/8.5.0", "", true),
+            ("curl/8.5.0", "pretty=0", false),
+            ("Mozilla/5.0 (X11; Linux x86_64)", "", true),
+            ("libcurl", "", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(USER_AGENT, agent.parse().unwrap());
+            assert_eq!(pretty(&headers, &Query::parse(query)), expected, "{agent} {query}");
+        }
+    }
+
+    #[test]
     fn gzip_must_be_accepted() {
         for (header, expected) in [("gzip", true), ("deflate, gzip;q=0.5", true), ("gzip;q=0", false), ("br", false)] {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT_ENCODING, header.parse().unwrap());
-            assert_eq!(negotiate(&headers, &Query::default()).unwrap().gzip, expected, "{header}");
+            assert_eq!(negotiate(&headers, &Query::default(), Offer::Objects).unwrap().gzip, expected, "{header}");
         }
     }
 }

@@ -5,7 +5,7 @@ use hyper::HeaderMap;
 use hyper::header::USER_AGENT;
 use serde::Deserialize;
 
-use skiff_shared::selector::{FieldSelector, LabelSelector};
+use skiff_shared::selector::{FieldSelector, FieldTerm, LabelSelector};
 
 use super::pages::Continue;
 use super::query::Query;
@@ -146,10 +146,11 @@ fn check_watch(query: &Query, send_initial_events: Option<bool>) -> Vec<FieldErr
 }
 
 /// Selectable fields of the kinds that have some of their own: such kinds word the refusal of others differently.
-const OWN_FIELDS: [&str; 8] = [
+const OWN_FIELDS: [&str; 9] = [
     "spec.nodeName",
     "spec.unschedulable",
     "spec.clusterIP",
+    "spec.signerName",
     "status.phase",
     "status.replicas",
     "status.successful",
@@ -159,17 +160,19 @@ const OWN_FIELDS: [&str; 8] = [
 
 fn check_fields(kind: &Kind, selector: &FieldSelector) -> Result<(), Status> {
     let of_kind = |path: &str| (kind.hooks.field)(&serde_json::Value::Null, path).is_some();
-    let known = |path: &str| matches!(path, "metadata.name" | "metadata.namespace") || of_kind(path);
-    match selector.terms.iter().find(|t| !known(&t.path)) {
-        None => Ok(()),
-        Some(term) if OWN_FIELDS.iter().any(|f| of_kind(f)) => {
-            Err(Status::bad_request(format!("field label not supported: {}", term.path)))
-        }
-        Some(term) => Err(Status::bad_request(format!(
-            r#"{:?} is not a known field selector: only "metadata.name", "metadata.namespace""#,
-            term.path
-        ))),
-    }
+    let has_own = OWN_FIELDS.iter().any(|f| of_kind(f));
+    let known = |path: &str| match path {
+        "metadata.name" => true,
+        // Kinds without fields of their own share one list, whether they have namespaces or not.
+        "metadata.namespace" => kind.namespaced || !has_own,
+        _ => of_kind(path),
+    };
+    let Some(FieldTerm { path, .. }) = selector.terms.iter().find(|t| !known(&t.path)) else { return Ok(()) };
+    Err(Status::bad_request(match kind.kind {
+        "Job" => format!("field label {path:?} not supported for batchv1.Job"),
+        _ if has_own => format!("field label not supported: {path}"),
+        _ => format!(r#"{path:?} is not a known field selector: only "metadata.name", "metadata.namespace""#),
+    }))
 }
 
 /// Stands for the `PatchOptions` of server-side apply, which have rules of their own.

@@ -74,16 +74,20 @@ impl Continue {
     /// # Errors
     /// 400 for anything that is no token.
     pub(crate) fn decode(token: &str) -> Result<Self, Status> {
-        let wrong = |why: &str| Status::bad_request(format!("continue key is not valid: {why}"));
+        let wrong =
+            |why: &str| Status::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
         if token.len() > MAX_TOKEN {
             return Err(wrong("too long"));
         }
         let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| wrong(&e.to_string()))?;
         let decoded: Self = serde_json::from_slice(&bytes).map_err(|e| wrong(&e.to_string()))?;
-        if decoded.v == TOKEN_VERSION {
-            Ok(decoded)
-        } else {
-            Err(wrong(&format!("server does not recognize this encoded version {:?}", decoded.v)))
+        if decoded.v != TOKEN_VERSION {
+            return Err(wrong(&format!("server does not recognize this encoded version {}", decoded.v)));
+        }
+        match (decoded.rv, decoded.name.as_str()) {
+            (Some(0), _) => Err(wrong("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
+            (_, "") => Err(wrong("encoded start key empty (version meta.k8s.io/v1)")),
+            (_, _) => Ok(decoded),
         }
     }
 
@@ -145,10 +149,17 @@ mod tests {
     fn nonsense_is_no_token() {
         let other_version = URL_SAFE_NO_PAD.encode(r#"{"v":"v9","rv":1,"namespace":"","name":""}"#);
         let negative = URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":-2,"namespace":"","name":""}"#);
-        for text in ["", "!", "abcd", &other_version, &negative, &"a".repeat(5000)] {
+        let [start, nowhere] = [(0, "web"), (7, "")].map(|(rv, name)| {
+            URL_SAFE_NO_PAD.encode(format!(r#"{{"v":"meta.k8s.io/v1","rv":{rv},"namespace":"a","name":"{name}"}}"#))
+        });
+        for text in ["", "!", "abcd", &other_version, &negative, &start, &nowhere, &"a".repeat(5000)] {
             let status = Continue::decode(text).unwrap_err();
             assert_eq!(status.code, 400, "{text}");
-            assert!(status.message.starts_with("continue key is not valid: "), "{}", status.message);
+            assert!(
+                status.message.starts_with("invalid continue token: continue key is not valid: "),
+                "{}",
+                status.message
+            );
         }
     }
 

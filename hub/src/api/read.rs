@@ -1,18 +1,16 @@
 //! GET of one object and LIST.
 
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::{Stream, stream};
 use hyper::Response;
 use jiff::Timestamp;
 
-use super::negotiate::{Format, Negotiated, View};
+use super::listing::{Page, answer};
+use super::negotiate::Negotiated;
 use super::options::{Freshness, ListOptions, freshness};
 use super::pages::Continue;
-use super::render::{LIST_TAIL, ListMeta, Renderer, scale};
+use super::render::{ListMeta, Renderer, scale};
 use super::request::ResourcePath;
 use super::respond::{self, Body};
 use super::router::Call;
@@ -23,10 +21,6 @@ use crate::watch::Scope;
 
 /// How long a request for a revision that is not there yet waits for it: apiserver's bound for its watch cache.
 const WAIT_FOR_REVISION: Duration = Duration::from_secs(3);
-
-/// Size of the pieces in which a list goes out: large enough for few TLS records and system calls, small enough to
-/// hold for each of many clients.
-const PIECE: usize = 64 * 1024;
 
 impl Call {
     pub(crate) fn renderer(&self, kind: &Arc<Kind>, form: &Negotiated) -> Renderer {
@@ -91,7 +85,7 @@ pub(crate) async fn list(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> 
     if page.meta.continue_token.is_some() {
         call.state.pages.pin(&snapshot, Instant::now());
     }
-    Ok(answer(&form, call.renderer(kind, &form), page))
+    Ok(answer(&form, call.renderer(kind, &form), page).await)
 }
 
 /// What a list or watch selects.
@@ -101,7 +95,7 @@ pub(crate) fn scope(kind: &Arc<Kind>, path: &ResourcePath, options: &ListOptions
 }
 
 /// The state a list shows.
-async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, Status> {
+pub(crate) async fn snapshot(call: &Call, options: &ListOptions) -> Result<Snapshot, Status> {
     let newest = || call.state.objects.snapshot();
     if let Some(token) = &options.continue_at {
         return match token.rv {
@@ -136,12 +130,6 @@ fn exact(call: &Call, revision: Revision) -> Option<Snapshot> {
     })
 }
 
-/// One page of a list.
-pub(crate) struct Page {
-    pub(crate) items: Vec<Arc<Object>>,
-    pub(crate) meta: ListMeta,
-}
-
 /// The objects of a page, in the order of namespace and name.
 pub(crate) fn page(registry: &Registry, snapshot: &Snapshot, scope: &Scope, options: &ListOptions) -> Page {
     let start = options.continue_at.as_ref();
@@ -161,56 +149,4 @@ pub(crate) fn page(registry: &Registry, snapshot: &Snapshot, scope: &Scope, opti
         remaining_item_count: counted.then(|| 1 + rest.count()),
     };
     Page { items, meta }
-}
-
-/// A page as an answer.
-pub(crate) fn answer(form: &Negotiated, renderer: Renderer, page: Page) -> Response<Body> {
-    if form.format == Format::Yaml || form.pretty {
-        return respond::json(200, form, whole(&renderer, &page));
-    }
-    let size: usize = page.items.iter().map(|o| o.json.len()).sum();
-    let pieces = Box::pin(pieces(renderer, page));
-    if form.gzip && size > respond::GZIP_FROM {
-        respond::gzipped(pieces)
-    } else {
-        respond::streamed(respond::JSON, pieces)
-    }
-}
-
-fn whole(renderer: &Renderer, page: &Page) -> Bytes {
-    let mut out = renderer.list_head(&page.meta);
-    for (i, object) in page.items.iter().enumerate() {
-        push(&mut out, renderer, object, i == 0);
-    }
-    out.extend_from_slice(LIST_TAIL);
-    out.into()
-}
-
-fn push(out: &mut Vec<u8>, renderer: &Renderer, object: &Object, first: bool) {
-    if !first {
-        out.push(b',');
-    }
-    match renderer.view {
-        // The stored bytes go out as they are, without a parse.
-        View::Object if renderer.kind.hooks.from_stored.is_none() => out.extend_from_slice(&object.json),
-        View::Object | View::Metadata | View::Table { .. } => out.extend_from_slice(&renderer.item(object)),
-    }
-}
-
-/// The list, made piece by piece as the client takes it.
-fn pieces(renderer: Renderer, page: Page) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let head = renderer.list_head(&page.meta);
-    let state = Some((head, page.items.into_iter(), true));
-    stream::unfold((renderer, state), |(renderer, state)| async move {
-        let (mut out, mut items, mut first) = state?;
-        while out.len() < PIECE {
-            let Some(object) = items.next() else {
-                out.extend_from_slice(LIST_TAIL);
-                return Some((Ok(out.into()), (renderer, None)));
-            };
-            push(&mut out, &renderer, &object, first);
-            first = false;
-        }
-        Some((Ok(out.into()), (renderer, Some((Vec::with_capacity(PIECE), items, first)))))
-    })
 }

@@ -31,6 +31,16 @@ pub(crate) struct ListMeta {
     pub(crate) remaining_item_count: Option<usize>,
 }
 
+/// What a list calls itself and its parts.
+#[derive(Debug)]
+pub(crate) struct ListNames {
+    pub(crate) api_version: String,
+    pub(crate) list_kind: &'static str,
+    pub(crate) item_kind: &'static str,
+    /// The field that has the elements.
+    pub(crate) list: &'static str,
+}
+
 /// The columns of kinds whose row has none, as apiserver's default table has them.
 const DEFAULT_COLUMNS: &[Column] = &[
     Column {
@@ -96,22 +106,41 @@ impl Renderer {
     /// The beginning of a list, up to its first element.
     pub(crate) fn list_head(&self, meta: &ListMeta) -> Vec<u8> {
         let meta = serde_json::to_string(meta).unwrap_or_default();
-        let text = match self.view {
-            View::Object => {
-                let (kind, version) = (self.kind.list_kind, self.kind.api_version());
-                format!(r#"{{"kind":"{kind}","apiVersion":"{version}","metadata":{meta},"items":["#)
-            }
-            View::Metadata => format!(
-                r#"{{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/v1","metadata":{meta},"items":["#
-            ),
-            View::Table { version, .. } => {
-                let columns = self.columns();
-                format!(
-                    r#"{{"kind":"Table","apiVersion":"meta.k8s.io/{version}","metadata":{meta},"columnDefinitions":{columns},"rows":["#
-                )
-            }
+        let ListNames { api_version, list_kind, list, .. } = self.list_names();
+        let columns = match self.view {
+            View::Object | View::Metadata => String::new(),
+            View::Table { .. } => format!(r#""columnDefinitions":{},"#, self.columns()),
         };
-        text.into_bytes()
+        let head =
+            format!(r#"{{"kind":"{list_kind}","apiVersion":"{api_version}","metadata":{meta},{columns}"{list}":["#);
+        head.into_bytes()
+    }
+
+    /// A list without elements.
+    pub(crate) fn empty_list(&self, meta: &ListMeta) -> Value {
+        let mut text = self.list_head(meta);
+        text.extend_from_slice(LIST_TAIL);
+        parse(&text)
+    }
+
+    /// What a list calls itself and its parts.
+    pub(crate) fn list_names(&self) -> ListNames {
+        let meta = |list_kind, item_kind, list, version| ListNames {
+            api_version: format!("meta.k8s.io/{version}"),
+            list_kind,
+            item_kind,
+            list,
+        };
+        match self.view {
+            View::Object => ListNames {
+                api_version: self.kind.api_version(),
+                list_kind: self.kind.list_kind,
+                item_kind: self.kind.kind,
+                list: "items",
+            },
+            View::Metadata => meta("PartialObjectMetadataList", "PartialObjectMetadata", "items", "v1"),
+            View::Table { version, .. } => meta("Table", "TableRow", "rows", version),
+        }
     }
 
     /// The object of a bookmark event.
@@ -120,11 +149,21 @@ impl Renderer {
         if initial_events_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let (kind, version) = match self.view {
-            View::Object | View::Table { .. } => (self.kind.kind, self.kind.api_version()),
-            View::Metadata => ("PartialObjectMetadata", "meta.k8s.io/v1".to_owned()),
-        };
-        encode(&json!({"kind": kind, "apiVersion": version, "metadata": metadata}))
+        let version = self.kind.api_version();
+        encode(&match self.view {
+            View::Object => json!({"kind": self.kind.kind, "apiVersion": version, "metadata": metadata}),
+            View::Metadata => partial_of(metadata),
+            View::Table { version: table, include } => {
+                let value = json!({"kind": self.kind.kind, "apiVersion": version, "metadata": metadata.clone()});
+                json!({
+                    "kind": "Table",
+                    "apiVersion": format!("meta.k8s.io/{table}"),
+                    "metadata": {"resourceVersion": revision.to_string()},
+                    "columnDefinitions": null,
+                    "rows": [self.row_of(value, || partial_of(metadata), include)],
+                })
+            }
+        })
     }
 
     fn definitions(&self) -> &'static [Column] {
@@ -137,7 +176,10 @@ impl Renderer {
     }
 
     fn row(&self, object: &Object, include: Include) -> Value {
-        let value = parse(&self.object(object));
+        self.row_of(parse(&self.object(object)), || partial(object), include)
+    }
+
+    fn row_of(&self, value: Value, metadata: impl FnOnce() -> Value, include: Include) -> Value {
         let cells = if self.kind.hooks.columns.is_empty() {
             default_cells(&value)
         } else {
@@ -145,7 +187,7 @@ impl Renderer {
         };
         match include {
             Include::None => json!({"cells": cells, "object": null}),
-            Include::Metadata => json!({"cells": cells, "object": partial(object)}),
+            Include::Metadata => json!({"cells": cells, "object": metadata()}),
             Include::Object => json!({"cells": cells, "object": value}),
         }
     }
@@ -156,7 +198,10 @@ fn default_cells(object: &Value) -> Vec<Value> {
 }
 
 fn partial(object: &Object) -> Value {
-    let metadata = object.parse::<MetadataOnly>().map_or(Value::Null, |m| m.metadata);
+    partial_of(object.parse::<MetadataOnly>().map_or(Value::Null, |m| m.metadata))
+}
+
+fn partial_of(metadata: Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }
 

@@ -9,15 +9,16 @@ use flate2::write::GzEncoder;
 use futures_util::{Stream, StreamExt, stream};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::Frame;
+use hyper::body::{Body as _, Frame};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WARNING,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, VARY, WARNING,
 };
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
 use super::negotiate::{Format, Negotiated};
 use super::status::Status;
+use crate::registry::schema::{Schema, encode_protobuf};
 
 /// The body of every answer. An error in it only cuts the connection or stream.
 pub type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -26,6 +27,10 @@ pub type Body = UnsyncBoxBody<Bytes, io::Error>;
 pub(crate) const JSON: &str = "application/json";
 /// The media type of YAML answers.
 pub(crate) const YAML: &str = "application/yaml";
+/// The media type of protobuf answers.
+pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// The media type of watches in protobuf.
+pub(crate) const PROTOBUF_WATCH: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 /// The media type of plain text.
 pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 /// The media type of logs: they are bytes of no known charset.
@@ -70,7 +75,13 @@ pub(crate) fn set(response: &mut Response<Body>, name: HeaderName, value: &str) 
 
 /// A refusal.
 pub(crate) fn refusal(status: &Status) -> Response<Body> {
-    let mut response = bytes(status.code, JSON, status.to_json());
+    refusal_as(Format::Json, status)
+}
+
+/// A refusal in the encoding that the client takes.
+pub(crate) fn refusal_as(format: Format, status: &Status) -> Response<Body> {
+    let (content_type, body) = encoded(format, status.to_json().into());
+    let mut response = bytes(status.code, content_type, body);
     if let Some(seconds) = status.retry_after() {
         set(&mut response, RETRY_AFTER, &seconds.to_string());
     }
@@ -79,10 +90,10 @@ pub(crate) fn refusal(status: &Status) -> Response<Body> {
 
 /// One JSON value, in the form the client wants.
 pub(crate) fn json(code: u16, form: &Negotiated, body: Bytes) -> Response<Body> {
-    let (content_type, body) = match form.format {
-        Format::Json if form.pretty => (JSON, reformat(&body, |v| serde_json::to_string_pretty(v).ok())),
-        Format::Json => (JSON, body),
-        Format::Yaml => (YAML, reformat(&body, |v| serde_saphyr::to_string(v).ok())),
+    let (content_type, body) = if form.pretty && form.format == Format::Json {
+        (JSON, reformat(&body, |v| serde_json::to_vec_pretty(v).ok()))
+    } else {
+        encoded(form.format, body)
     };
     if form.gzip && body.len() > GZIP_FROM {
         return compressed(code, content_type, &body);
@@ -90,7 +101,27 @@ pub(crate) fn json(code: u16, form: &Negotiated, body: Bytes) -> Response<Body> 
     bytes(code, content_type, body)
 }
 
-fn reformat(body: &Bytes, write: impl Fn(&Value) -> Option<String>) -> Bytes {
+/// A JSON value in another encoding, and that encoding's media type.
+pub(crate) fn encoded(format: Format, body: Bytes) -> (&'static str, Bytes) {
+    match format {
+        Format::Json => (JSON, body),
+        Format::Yaml => (YAML, reformat(&body, yaml)),
+        Format::Protobuf => {
+            let value = serde_json::from_slice(&body).ok();
+            match value.and_then(|value| encode_protobuf(Schema::builtin(), &value)) {
+                Some(message) => (PROTOBUF, message.into()),
+                // Only what has a protobuf form is offered in it.
+                None => (JSON, body),
+            }
+        }
+    }
+}
+
+fn yaml(value: &Value) -> Option<Vec<u8>> {
+    serde_saphyr::to_string(value).ok().map(String::into_bytes)
+}
+
+fn reformat(body: &Bytes, write: impl Fn(&Value) -> Option<Vec<u8>>) -> Bytes {
     // What cannot be written otherwise stays JSON, which is YAML too.
     serde_json::from_slice(body).ok().and_then(|value| write(&value)).map_or_else(|| body.clone(), Bytes::from)
 }
@@ -113,8 +144,11 @@ fn mark_gzip(response: &mut Response<Body>) {
     set(response, VARY, "Accept-Encoding");
 }
 
-/// A streamed JSON answer, compressed on the way.
-pub(crate) fn gzipped(pieces: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static) -> Response<Body> {
+/// A streamed answer, compressed on the way.
+pub(crate) fn gzipped(
+    content_type: &str,
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + Unpin + 'static,
+) -> Response<Body> {
     let state = Some((pieces, GzEncoder::new(Vec::new(), Compression::fast())));
     let stream = stream::try_unfold(state, async |state| {
         let Some((mut pieces, mut encoder)) = state else { return Ok(None) };
@@ -127,9 +161,17 @@ pub(crate) fn gzipped(pieces: impl Stream<Item = io::Result<Bytes>> + Send + Unp
         }
         Ok(Some((Bytes::from(encoder.finish()?), None)))
     });
-    let mut response = streamed(JSON, stream);
+    let mut response = streamed(content_type, stream);
     mark_gzip(&mut response);
     response
+}
+
+/// The head of an answer, for HEAD. HTTP/2 has nothing else that would keep the body back.
+pub(crate) fn head_only(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        set(&mut response, CONTENT_LENGTH, &length.to_string());
+    }
+    response.map(|_| full(Bytes::new()))
 }
 
 /// Adds `Warning` headers.

@@ -2,22 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use hyper::header::HeaderName;
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response};
 use jiff::Timestamp;
 use ring::rand::SecureRandom;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
+use tokio::time::Instant as Deadline;
 
 use super::audit::Record;
 use super::auth::{authenticate, authorize};
+use super::deadline::deadline;
+use super::fairness::{Class, Holder, Place};
 use super::impersonate::impersonated;
-use super::negotiate::{Negotiated, negotiate};
+use super::negotiate::{Format, Negotiated, Offer, negotiate, of_refusal};
 use super::query::Query;
 use super::request::{RequestInfo, ResourcePath, Verb};
 use super::respond::{self, Body};
@@ -25,13 +29,16 @@ use super::server::Peer;
 use super::status::Status;
 use super::{ApiState, body, connect, health, logs, read, stream, write};
 use crate::objects::User;
+use crate::registry::schema::Schema;
 use crate::registry::{Kind, discovery};
-
-/// How long a request may take, long-running ones aside: apiserver's `--request-timeout`.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longest path and query. Selectors can be long; nothing else is.
 const MAX_URL: usize = 32 * 1024;
+
+/// Most headers of a request, and most bytes of them: room for tokens and for impersonation. What is far beyond is
+/// refused by the connection, without a Status.
+const MAX_HEADERS: usize = 100;
+const MAX_HEADER_BYTES: usize = 32 * 1024;
 
 /// A request that has passed authentication and authorization.
 pub(crate) struct Call {
@@ -40,10 +47,12 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     pub(crate) headers: HeaderMap,
     pub(crate) shutdown: watch::Receiver<bool>,
+    /// Whether the kind it is about has a protobuf form.
+    typed: bool,
     /// The connection itself, for requests that take it over.
     pub(crate) upgrade: Option<OnUpgrade>,
     /// The request's place among those in flight, kept for as long as it lasts.
-    pub(crate) place: Arc<OwnedSemaphorePermit>,
+    pub(crate) place: Arc<Place>,
     /// What the audit log is to know of it.
     audit: Option<Record>,
 }
@@ -51,7 +60,12 @@ pub(crate) struct Call {
 impl Call {
     /// The form in which the client wants its answer.
     pub(crate) fn form(&self) -> Result<Negotiated, Status> {
-        negotiate(&self.headers, &self.query)
+        negotiate(&self.headers, &self.query, if self.typed { Offer::Objects } else { Offer::Untyped })
+    }
+
+    /// The form in which the client wants the events of a watch.
+    pub(crate) fn events_form(&self) -> Result<Negotiated, Status> {
+        negotiate(&self.headers, &self.query, if self.typed { Offer::Events } else { Offer::UntypedEvents })
     }
 }
 
@@ -70,13 +84,22 @@ where
     state.requests.fetch_add(1, Ordering::Relaxed);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_id, str::to_owned);
-    let log = state.audit.clone();
+    let (log, fairness) = (state.audit.clone(), state.fairness.clone());
     let record = Record::begin(log.as_ref(), &audit_id, &mut request, Timestamp::now());
     let (parts, mut body) = request.into_parts();
-    let mut response =
-        limited(state, &peer, shutdown, parts, &mut body).await.unwrap_or_else(|status| respond::refusal(&status));
-    if response.status().is_client_error() {
-        body::drain(&mut body).await;
+    let format = of_refusal(&parts.headers);
+    let mut response = limited(state, &peer, shutdown, parts, &mut body)
+        .await
+        // Whoever takes nothing that is served gets JSON.
+        .unwrap_or_else(|status| respond::refusal_as(if status.code == 406 { Format::Json } else { format }, &status));
+    if method == Method::HEAD {
+        response = respond::head_only(response);
+    }
+    if response.status().is_client_error() && !body.is_end_stream() {
+        // Whoever is refused may be anyone, so this is bounded by address.
+        if let Some(_place) = fairness.admit(Holder::Anonymous(peer.address), Class::Mutating) {
+            body::drain(&mut body).await;
+        }
     }
     if let (Some(log), Some(record)) = (&log, record) {
         response = record.end(log, response).await;
@@ -114,39 +137,60 @@ where
     B: hyper::body::Body<Data = Bytes> + Unpin,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    if parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > MAX_URL) {
-        return Err(Status::new(414, "RequestURITooLong", "the request URI is too long"));
-    }
+    check_head(&parts)?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let time = deadline(&query)?;
     let about_no_resource = info.verb == Verb::Get && info.resource.is_none();
     if let Some(response) = about_no_resource.then(|| health::open(&state, &info.path, &query)).flatten() {
         return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
+    peer.known.store(true, Ordering::Relaxed);
     let user = impersonated(user, &parts.headers, &state.objects)?;
     let audit = Record::of(&parts.extensions).inspect(|record| record.identify(&user, &info));
+    let place = state.fairness.admit(Holder::of(&user), Class::of(&info));
+    let place = Arc::new(place.ok_or_else(Status::busy)?);
     authorize(&user, &info, &query, &state.objects)?;
-    let place = Arc::new(admit(&state, &info)?);
     let upgrade = parts.extensions.remove();
-    let call = Call { state, user, query, headers: parts.headers, shutdown, upgrade, place: place.clone(), audit };
+    let typed = is_typed(&state, &info);
+    let call =
+        Call { state, user, query, headers: parts.headers, shutdown, typed, upgrade, place: place.clone(), audit };
     if info.is_long_running() {
         let response = dispatch(&call, &info, body).await?;
         return Ok(response.map(|body| held(body, place)));
     }
-    tokio::time::timeout(REQUEST_TIMEOUT, dispatch(&call, &info, body)).await.unwrap_or_else(|_| Err(Status::timeout()))
+    let until = Deadline::now() + time;
+    let response =
+        tokio::time::timeout_at(until, dispatch(&call, &info, body)).await.map_err(|_| Status::timeout())??;
+    // What is all there needs its place no longer; a list that is made as it goes does.
+    let complete = response.body().size_hint().exact().is_some();
+    Ok(if complete { response } else { response.map(|body| call.state.fairness.until(until, body, place)) })
 }
 
-fn admit(state: &ApiState, info: &RequestInfo) -> Result<OwnedSemaphorePermit, Status> {
-    let places = if info.is_long_running() { &state.long_running } else { &state.in_flight };
-    let busy = |_| {
-        Status::too_many_requests("the server has received too many requests and has asked us to try again later", 1)
-    };
-    places.clone().try_acquire_owned().map_err(busy)
+/// Bounds what comes before the body.
+fn check_head(parts: &Parts) -> Result<(), Status> {
+    if parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > MAX_URL) {
+        return Err(Status::new(414, "RequestURITooLong", "the request URI is too long"));
+    }
+    let bytes: usize = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if parts.headers.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
+        return Err(Status::new(431, "RequestHeaderFieldsTooLarge", "the request's header fields are too large"));
+    }
+    Ok(())
+}
+
+/// Whether a request is about a kind whose types are built in.
+fn is_typed(state: &ApiState, info: &RequestInfo) -> bool {
+    let kind = info
+        .resource
+        .as_ref()
+        .and_then(|path| state.objects.registry().resource(&path.group, &path.version, &path.resource));
+    kind.is_some_and(|kind| Schema::builtin().contains(kind.schema))
 }
 
 /// A body that keeps its place among the long-running requests until it ends.
-fn held(body: Body, place: Arc<OwnedSemaphorePermit>) -> Body {
+fn held(body: Body, place: Arc<Place>) -> Body {
     body.map_frame(move |frame| {
         let _ = &place;
         frame

@@ -1,7 +1,9 @@
 //! Connections: TLS, HTTP/1.1 and 2, their limits, and shutdown.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hyper::service::service_fn;
@@ -15,23 +17,36 @@ use tokio_rustls::TlsAcceptor;
 
 use super::ApiState;
 use super::auth::certificate_user;
+use super::hasty::Hasty;
 use super::router::handle;
 use crate::objects::User;
 
-/// Most connections. Further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 1024;
+/// Most connections, where the process may have as many files open: room for all watches, each of which takes a
+/// connection of its own with clients of HTTP/1.1. Further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 5000;
 
-/// How long a client has for its TLS handshake.
+/// Descriptors that connections leave to everything else.
+const OTHER_FILES: usize = 128;
+
+/// How long a connection may go on without a request of a user who is known: else connections that only lie there could
+/// keep everyone out.
+const UNKNOWN_FOR: Duration = Duration::from_secs(90);
+
+/// How long a client has for its TLS handshake, and then to begin its first request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client has for the head of an HTTP/1.1 request; also how long such a connection may lie idle.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Most bytes of a request's head: the longest URL, and room for tokens.
-const MAX_HEAD: usize = 64 * 1024;
+/// Most bytes of a request's head, and most headers: more than a request may have, so that those that are not far
+/// beyond get a Status. The rest get an empty 431, or on HTTP/2 their stream is reset.
+const MAX_HEAD: usize = 128 * 1024;
+const MAX_HEADERS: usize = 200;
 
-/// Most headers of a request.
-const MAX_HEADERS: usize = 100;
+/// Streams that a client may have reset before they were even looked at, and streams that may be reset for a client's
+/// errors, before its connection is closed (rapid reset, CVE-2023-44487, and its kin).
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_ERROR_RESETS: usize = 1024;
 
 /// Most requests at one time on one HTTP/2 connection: apiserver's own bound.
 const MAX_STREAMS: u32 = 100;
@@ -51,6 +66,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Peer {
     /// The user its client certificate names, if it has one that the CA has signed.
     pub user: Option<User>,
+    /// Its address, where that is known.
+    pub address: Option<IpAddr>,
+    /// Whether a request on the connection was one of a user who is known.
+    pub known: Arc<AtomicBool>,
 }
 
 /// Serves HTTPS on a listener until `shutdown` becomes true; then ends watches and lets requests finish. A failing
@@ -62,7 +81,8 @@ pub async fn serve(
     mut shutdown: watch::Receiver<bool>,
 ) {
     let acceptor = TlsAcceptor::from(tls);
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let places = Arc::new(Semaphore::new(max_connections(&limits)));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -86,6 +106,13 @@ pub async fn serve(
     }
 }
 
+/// As many connections as the process may have, from `/proc/self/limits`.
+fn max_connections(limits: &str) -> usize {
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    let files = soft.and_then(|files| files.parse().ok()).unwrap_or(usize::MAX);
+    files.saturating_sub(OTHER_FILES).clamp(1, MAX_CONNECTIONS)
+}
+
 /// The next connection and its place. Cancel safe: a place that is not used goes back.
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpStream, OwnedSemaphorePermit)> {
     let permit = places.clone().acquire_owned().await.ok()?;
@@ -102,6 +129,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpS
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiState>, shutdown: watch::Receiver<bool>) {
     // Watch events are small and must not wait for more.
     let _ = stream.set_nodelay(true);
+    let address = stream.peer_addr().ok().map(|address| address.ip());
     let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(e)) => return tracing::debug!(error = %e, "a TLS handshake failed"),
@@ -109,7 +137,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiStat
     };
     let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let user = certificate.and_then(|c| certificate_user(c));
-    serve_connection(tls, Peer { user }, state, shutdown).await;
+    serve_connection(tls, Peer { user, address, ..Peer::default() }, state, shutdown).await;
 }
 
 /// Serves one established connection until it ends, or until `shutdown` and the end of its requests.
@@ -117,13 +145,15 @@ pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, mu
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let known = peer.known.clone();
     let (peer, requests_shutdown) = (Arc::new(peer), shutdown.clone());
     let service = service_fn(move |request| {
         let answer = handle(state.clone(), peer.clone(), requests_shutdown.clone(), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let builder = builder();
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let connection =
+        builder.serve_connection_with_upgrades(TokioIo::new(Hasty::new(stream, HANDSHAKE_TIMEOUT)), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -131,9 +161,21 @@ where
             connection.as_mut().graceful_shutdown();
             connection.await
         }
+        () = unknown_for_long(&known) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
+        }
     };
     if let Err(e) = result {
         tracing::debug!(error = %e, "a connection ended early");
+    }
+}
+
+/// Resolves when there was no request of a known user for long enough; never once there was one. Cancel safe.
+async fn unknown_for_long(known: &AtomicBool) {
+    tokio::time::sleep(UNKNOWN_FOR).await;
+    if known.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -156,7 +198,30 @@ fn builder() -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD as u32)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_to_others() {
+        for (limits, expected) in [
+            ("", MAX_CONNECTIONS),
+            ("Max open files            1024                 524288               files     ", 896),
+            ("Max open files            65536                65536                files     ", MAX_CONNECTIONS),
+            ("Max open files            unlimited            unlimited            files     ", MAX_CONNECTIONS),
+            (
+                "Max processes             7                    7                    processes \nMax open files 64 64 files",
+                1,
+            ),
+        ] {
+            assert_eq!(max_connections(limits), expected, "{limits}");
+        }
+    }
 }

@@ -114,13 +114,10 @@ impl Status {
             .with(about(resource, ""))
     }
 
-    /// 406: none of the accepted media types can be served.
-    pub fn not_acceptable() -> Self {
-        Self::new(
-            406,
-            "NotAcceptable",
-            "only the following media types are accepted: application/json, application/yaml",
-        )
+    /// 406: none of the accepted media types is one of `served`.
+    pub fn not_acceptable(served: &[&str]) -> Self {
+        let message = format!("only the following media types are accepted: {}", served.join(", "));
+        Self::new(406, "NotAcceptable", message)
     }
 
     /// 413.
@@ -168,6 +165,11 @@ impl Status {
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u32) -> Self {
         Self::new(429, "TooManyRequests", message)
             .with(Details { retry_after_seconds: Some(retry_after_seconds), ..Details::default() })
+    }
+
+    /// 429: too many requests are being answered, or too many of this client.
+    pub fn busy() -> Self {
+        Self::too_many_requests("too many requests, please try again later", 1)
     }
 
     /// 410: changes or state of `asked` are gone.

@@ -1,4 +1,4 @@
-//! WATCH: a stream of frames, one event a line.
+//! WATCH: a stream of frames: one event a line, or in protobuf one event after its length.
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use skiff_shared::selector::FieldTerm;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::ApiState;
+use super::frames::{Frame, Wanted};
+use super::negotiate::{Format, View};
 use super::options::{Freshness, ListOptions};
 use super::read::scope;
 use super::render::Renderer;
@@ -20,19 +23,17 @@ use super::router::Call;
 use super::server::ended;
 use super::status::Status;
 use crate::registry::Kind;
-use crate::store::{EventKind, StoreError};
+use crate::registry::schema::watch_frame;
+use crate::store::{EventKind, Revision, StoreError};
 use crate::watch::{Item, Start, Watch};
 
 /// A watch without `timeoutSeconds` ends after this to twice this, so that clients of one moment do not all come back
 /// in another: apiserver's `--min-request-timeout`.
 const MIN_WATCH: Duration = Duration::from_secs(1800);
 
-/// One event: what comes before its object, the object's bytes, what comes after.
-type Frame = [Bytes; 3];
-
 /// Answers with the events of a collection (or of one object, by the old `/watch/` paths).
 pub(crate) async fn watch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
-    let form = call.form()?;
+    let form = call.events_form()?;
     let mut options = ListOptions::parse(&call.query, kind, true)?;
     if !path.name.is_empty() {
         options.fields.terms.push(FieldTerm { path: "metadata.name".into(), equal: true, value: path.name.clone() });
@@ -47,14 +48,35 @@ pub(crate) async fn watch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) ->
         start,
         options.bookmarks,
     ) {
-        Ok(watch) => {
-            Ok(respond::streamed(respond::JSON, frames(watch, renderer, deadline(&options), call.shutdown.clone())))
+        Ok(mut watch) => {
+            let deadline = deadline(&options);
+            watch.ends_at(deadline);
+            let watching = Watching {
+                state: call.state.clone(),
+                live_after: objects.snapshot().revision(),
+                watch,
+                renderer,
+                format: form.format,
+                shutdown: call.shutdown.clone(),
+                deadline,
+                first: true,
+                over: false,
+            };
+            Ok(respond::streamed(content_type(form.format), pieces(watching.frames())))
         }
         // As apiserver: a watch from too far back is opened, and told so by its only event.
         Err(e @ StoreError::Compacted { .. }) => {
-            Ok(respond::streamed(respond::JSON, pieces(stream::iter([error_frame(e)]))))
+            let frames = pieces(stream::iter([error_frame(form.format, e)]));
+            Ok(respond::streamed(content_type(form.format), frames))
         }
         Err(e) => Err(e.into()),
+    }
+}
+
+fn content_type(format: Format) -> &'static str {
+    match format {
+        Format::Json | Format::Yaml => respond::JSON,
+        Format::Protobuf => respond::PROTOBUF_WATCH,
     }
 }
 
@@ -63,7 +85,8 @@ async fn start(call: &Call, options: &ListOptions) -> Result<Start, Status> {
         Freshness::Newest | Freshness::Any => None,
         Freshness::NotOlderThan(revision) | Freshness::Exact(revision) => Some(revision),
     };
-    if let Some(revision) = asked {
+    // A watch that only follows is opened at once, and gives nothing before its revision has come about.
+    if let (Some(revision), Some(true)) = (asked, options.send_initial_events) {
         call.wait_for(revision).await?;
     }
     Ok(match (options.send_initial_events, asked) {
@@ -84,8 +107,12 @@ fn deadline(options: &ListOptions) -> Instant {
 }
 
 struct Watching {
+    state: Arc<ApiState>,
+    /// Events of later revisions come to others at the same time; earlier ones are this watch's own beginning.
+    live_after: Revision,
     watch: Watch,
     renderer: Renderer,
+    format: Format,
     shutdown: watch::Receiver<bool>,
     deadline: Instant,
     first: bool,
@@ -93,6 +120,10 @@ struct Watching {
 }
 
 impl Watching {
+    fn frames(self) -> impl Stream<Item = Frame> + Send {
+        stream::unfold(self, |mut watching| async move { watching.next().await.map(|frame| (frame, watching)) })
+    }
+
     /// The next frame; `None` at the deadline and on shutdown.
     async fn next(&mut self) -> Option<Frame> {
         if self.over {
@@ -108,7 +139,7 @@ impl Watching {
             Ok(item) => Some(self.frame(item)),
             Err(error) => {
                 self.over = true;
-                Some(error_frame(error))
+                Some(error_frame(self.format, error))
             }
         }
     }
@@ -117,42 +148,60 @@ impl Watching {
         match item {
             Item::Event { kind, object } => {
                 let with_columns = std::mem::take(&mut self.first);
-                line(event_head(kind), self.renderer.single(&object, with_columns))
+                if matches!(self.renderer.view, View::Table { .. }) {
+                    // Ages are told as of now, not as of the watch's beginning.
+                    self.renderer.now = jiff::Timestamp::now().as_second();
+                }
+                let (event, revision) = (event_name(kind), object.revision);
+                let make = || frame(self.format, event, self.renderer.single(&object, with_columns));
+                let wanted = Wanted::of(&self.renderer.kind, self.format, self.renderer.view, event, revision);
+                match wanted.filter(|_| revision > self.live_after) {
+                    Some(wanted) => self.state.frames.get(wanted, make),
+                    None => make(),
+                }
             }
             Item::Bookmark { revision, initial_events_end } => {
-                line(r#"{"type":"BOOKMARK","object":"#, self.renderer.bookmark(revision, initial_events_end))
+                frame(self.format, "BOOKMARK", self.renderer.bookmark(revision, initial_events_end))
             }
         }
     }
 }
 
-fn event_head(kind: EventKind) -> &'static str {
+fn event_name(kind: EventKind) -> &'static str {
     match kind {
-        EventKind::Added => r#"{"type":"ADDED","object":"#,
-        EventKind::Modified => r#"{"type":"MODIFIED","object":"#,
-        EventKind::Deleted => r#"{"type":"DELETED","object":"#,
+        EventKind::Added => "ADDED",
+        EventKind::Modified => "MODIFIED",
+        EventKind::Deleted => "DELETED",
     }
 }
 
-fn line(head: &'static str, object: Bytes) -> Frame {
-    [Bytes::from_static(head.as_bytes()), object, Bytes::from_static(b"}\n")]
+fn frame(format: Format, event: &'static str, object: Bytes) -> Frame {
+    match format {
+        Format::Json | Format::Yaml => {
+            [Bytes::from_static(line_head(event).as_bytes()), object, Bytes::from_static(b"}\n")]
+        }
+        Format::Protobuf => {
+            let (_, object) = respond::encoded(format, object);
+            [watch_frame(event, object.len()).into(), object, Bytes::new()]
+        }
+    }
 }
 
-fn error_frame(error: StoreError) -> Frame {
-    line(r#"{"type":"ERROR","object":"#, Status::from(error).to_json().into())
+fn line_head(event: &str) -> &'static str {
+    match event {
+        "ADDED" => r#"{"type":"ADDED","object":"#,
+        "MODIFIED" => r#"{"type":"MODIFIED","object":"#,
+        "DELETED" => r#"{"type":"DELETED","object":"#,
+        "BOOKMARK" => r#"{"type":"BOOKMARK","object":"#,
+        _ => r#"{"type":"ERROR","object":"#,
+    }
 }
 
-fn frames(
-    watch: Watch,
-    renderer: Renderer,
-    deadline: Instant,
-    shutdown: watch::Receiver<bool>,
-) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let state = Watching { watch, renderer, shutdown, deadline, first: true, over: false };
-    pieces(stream::unfold(state, |mut state| async move { state.next().await.map(|frame| (frame, state)) }))
+fn error_frame(format: Format, error: StoreError) -> Frame {
+    frame(format, "ERROR", Status::from(error).to_json().into())
 }
 
 /// The pieces of frames, none of them copied.
 fn pieces(frames: impl Stream<Item = Frame> + Send) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    frames.flat_map(|frame| stream::iter(frame.map(Ok)))
+    frames.flat_map(|frame| stream::iter(frame.into_iter().filter(|piece| !piece.is_empty()).map(Ok)))
 }

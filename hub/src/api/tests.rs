@@ -6,6 +6,7 @@ mod identity;
 mod pod;
 mod reads;
 mod refusals;
+mod semantics;
 mod streams;
 mod tls;
 mod writes;
@@ -42,6 +43,7 @@ struct Answer {
     code: u16,
     response: Response<()>,
     text: String,
+    body: Bytes,
 }
 
 impl Answer {
@@ -88,7 +90,7 @@ impl Api {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body.into())).unwrap();
-        let peer = Arc::new(Peer { user: Some(admin()) });
+        let peer = Arc::new(Peer { user: Some(admin()), ..Peer::default() });
         handle(self.state.clone(), peer, self.shutdown.subscribe(), request).await
     }
 
@@ -105,7 +107,12 @@ async fn finish(response: Response<Body>) -> Answer {
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     let code = parts.status.as_u16();
-    Answer { code, response: Response::from_parts(parts, ()), text: String::from_utf8_lossy(&bytes).into_owned() }
+    Answer {
+        code,
+        response: Response::from_parts(parts, ()),
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+        body: bytes,
+    }
 }
 
 fn admin() -> User {

@@ -7,9 +7,10 @@ use hyper::Response;
 use serde_json::{Map, Value};
 
 use super::body;
+use super::listing::{Page, answer};
 use super::negotiate::Negotiated;
 use super::options::{APPLY, ListOptions, delete_options, user_agent_manager, write_options};
-use super::read::{Page, answer, one, page, scope};
+use super::read::{one, page, scope, snapshot};
 use super::render::ListMeta;
 use super::request::ResourcePath;
 use super::respond::{self, Body};
@@ -194,7 +195,7 @@ pub(crate) async fn delete_collection(
     let options = delete_options(&call.query, body::delete_options(&call.headers, bytes)?, &call.user)?;
     let list = ListOptions::parse(&call.query, kind, false)?;
     let objects = &call.state.objects;
-    let selected = page(objects.registry(), &objects.snapshot(), &scope(kind, path, &list), &list).items;
+    let selected = page(objects.registry(), &snapshot(call, &list).await?, &scope(kind, path, &list), &list).items;
     let mut deleted: Vec<Arc<Object>> = Vec::with_capacity(selected.len());
     for object in selected {
         let target = Target {
@@ -211,7 +212,7 @@ pub(crate) async fn delete_collection(
         }
     }
     let meta = ListMeta { resource_version: objects.snapshot().revision().to_string(), ..ListMeta::default() };
-    Ok(answer(&form, call.renderer(kind, &form), Page { items: deleted, meta }))
+    Ok(answer(&form, call.renderer(kind, &form), Page { items: deleted, meta }).await)
 }
 
 #[cfg(test)]

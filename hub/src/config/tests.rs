@@ -38,6 +38,8 @@ fn defaults_are_those_of_the_documentation() {
         log_level: Level::INFO,
         audit_log: None,
         audit_level: AuditLevel::Metadata,
+        max_requests_inflight: 400,
+        max_mutating_requests_inflight: 200,
     };
     assert_eq!(config, expected);
 }
@@ -68,6 +70,8 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
         ("log-level", "trace"),
         ("audit-log", "/a.log"),
         ("audit-level", "Request"),
+        ("max-requests-inflight", "10"),
+        ("max-mutating-requests-inflight", "5"),
     ];
     let names: Vec<_> = SETTINGS.iter().map(|s| s.name).filter(|name| *name != "config").collect();
     assert_eq!(names, values.map(|(name, _)| name));
@@ -118,6 +122,7 @@ fn single_mistakes() {
             "10.43.0.1",
             "--cluster-dns \"10.43.0.1\" is taken by the Service kubernetes or the network itself",
         ),
+        ("max-requests-inflight", "0", "--max-requests-inflight \"0\" is not a number greater than 0"),
         ("advertise-address", "hub", "--advertise-address \"hub\" is not an IP address"),
     ];
     for (name, text, expected) in cases {

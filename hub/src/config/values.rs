@@ -57,6 +57,10 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+pub(super) fn positive_number(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n > 0).ok_or_else(|| "is not a number greater than 0".into())
+}
+
 pub(super) fn level(text: &str) -> Result<Level, String> {
     // Level::from_str takes numbers too; the documented names are enough.
     let known = ["error", "warn", "info", "debug", "trace"].contains(&text);

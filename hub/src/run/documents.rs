@@ -10,8 +10,10 @@ use crate::api::{Document, Documents};
 use crate::registry::Registry;
 use crate::registry::discovery::{self, Aggregated};
 use crate::registry::openapi::{self, Cache, Which};
+use crate::registry::schema::{Schema, encode_protobuf};
 
 const JSON: &str = "application/json";
+const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// Makes documents on demand.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl RegistryDocuments {
             ["apis", group, version] => discovery::api_resources(registry, group, version)?,
             _ => return None,
         };
-        Some(json(&value, JSON.into()))
+        Some(plain(value, accept))
     }
 
     /// `/api` and `/apis`, aggregated where the client asks for it first.
@@ -47,8 +49,8 @@ impl RegistryDocuments {
                 let content_type = format!("{JSON};g=apidiscovery.k8s.io;v={name};as=APIGroupDiscoveryList");
                 json(&discovery::aggregated(&self.registry, core, version), content_type.into())
             }
-            None if core => json(&discovery::api_versions(&self.address), JSON.into()),
-            None => json(&discovery::api_groups(&self.registry), JSON.into()),
+            None if core => plain(discovery::api_versions(&self.address), accept),
+            None => plain(discovery::api_groups(&self.registry), accept),
         }
     }
 
@@ -93,13 +95,29 @@ impl Documents for RegistryDocuments {
 /// The aggregated version that one entry of an `Accept` header asks for.
 fn aggregated(entry: &str) -> Option<(Aggregated, &'static str)> {
     let parameter = |text: &str| entry.split(';').any(|p| p.trim() == text);
-    if !parameter("as=APIGroupDiscoveryList") || !parameter("g=apidiscovery.k8s.io") {
+    let json = entry.trim_start().starts_with(JSON);
+    if !json || !parameter("as=APIGroupDiscoveryList") || !parameter("g=apidiscovery.k8s.io") {
         return None;
     }
     if parameter("v=v2") {
         return Some((Aggregated::V2, "v2"));
     }
     parameter("v=v2beta1").then_some((Aggregated::V2Beta1, "v2beta1"))
+}
+
+/// A document that is not aggregated: JSON, or protobuf where the client asks for it before JSON.
+fn plain(mut value: Value, accept: &str) -> Document {
+    let media = |entry: &str| entry.split(';').next().unwrap_or_default().trim().to_owned();
+    let first =
+        accept.split(',').filter(|e| !e.contains("as=")).map(media).find(|m| [JSON, PROTOBUF, "*/*"].contains(&&**m));
+    if first.as_deref() == Some(PROTOBUF) {
+        // As JSON, `/api` says no version.
+        value["apiVersion"] = "v1".into();
+        if let Some(body) = encode_protobuf(Schema::builtin(), &value) {
+            return Document { content_type: PROTOBUF.into(), body: body.into(), gzip: false, etag: None };
+        }
+    }
+    json(&value, JSON.into())
 }
 
 fn json(value: &Value, content_type: Cow<'static, str>) -> Document {
@@ -109,6 +127,7 @@ fn json(value: &Value, content_type: Cow<'static, str>) -> Document {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::schema::decode_protobuf;
 
     fn kind_of(path: &str, accept: &str) -> Option<(String, String)> {
         let documents = RegistryDocuments::new(Arc::new(Registry::builtin()), "192.0.2.1:6443".into());
@@ -131,6 +150,17 @@ mod tests {
             ("/apis/apps/v1", "", "APIResourceList"),
         ] {
             assert_eq!(kind_of(path, accept).map(|(k, _)| k).as_deref(), Some(kind), "{path} {accept}");
+        }
+        let documents = RegistryDocuments::new(Arc::new(Registry::builtin()), "192.0.2.1:6443".into());
+        let either = format!("{PROTOBUF},{JSON}");
+        for path in ["/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1"] {
+            let [message, text] = [&*either, JSON].map(|accept| documents.get(path, accept).unwrap());
+            let mut expected: Value = serde_json::from_slice(&text.body).unwrap();
+            expected["apiVersion"] = "v1".into();
+            assert_eq!(message.content_type, PROTOBUF);
+            let decoded = decode_protobuf(Schema::builtin(), &message.body).unwrap();
+            assert_eq!((&decoded["kind"], &decoded["groups"]), (&expected["kind"], &expected["groups"]), "{path}");
+            assert_eq!(decoded["resources"][0]["verbs"], expected["resources"][0]["verbs"], "{path}");
         }
         assert_eq!(kind_of("/apis/nope.example/v1", ""), None);
         assert_eq!(kind_of("/api", v2).map(|(_, t)| t).as_deref(), Some(v2));

@@ -22,6 +22,9 @@ pub use scope::Scope;
 /// Time between bookmarks, as kube-apiserver's watch cache has it.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
+/// How long before a watch's end its last bookmark comes.
+const BOOKMARK_BEFORE_END: Duration = Duration::from_secs(2);
+
 /// Events taken from the log at once: few locks, and little that a stalled watch keeps alive.
 const BATCH: usize = 64;
 
@@ -74,6 +77,8 @@ pub struct Watch {
     seen: Revision,
     /// When the next bookmark is due.
     bookmark_at: Option<Instant>,
+    /// When the last one is due, where the watch's end is known.
+    last_bookmark: Option<Instant>,
 }
 
 impl fmt::Debug for Watch {
@@ -119,7 +124,30 @@ impl Watch {
         let batch = store.changes(seen, BATCH)?.into_iter();
         let bookmark_at = bookmarks.then(|| Instant::now() + BOOKMARK_EVERY);
         let initial = initial.into_iter();
-        Ok(Self { store, resource, matches, revisions, initial, end_mark, batch, seen, bookmark_at })
+        Ok(Self {
+            store,
+            resource,
+            matches,
+            revisions,
+            initial,
+            end_mark,
+            batch,
+            seen,
+            bookmark_at,
+            last_bookmark: None,
+        })
+    }
+
+    /// Says when the watch will end: with bookmarks, one comes shortly before, so that its client can resume close by.
+    pub fn ends_at(&mut self, end: Instant) {
+        let now = Instant::now();
+        self.last_bookmark = end.checked_sub(BOOKMARK_BEFORE_END);
+        self.bookmark_at = self.bookmark_at.map(|_| self.next_bookmark(now));
+    }
+
+    fn next_bookmark(&self, now: Instant) -> Instant {
+        let regular = now + BOOKMARK_EVERY;
+        self.last_bookmark.filter(|last| *last > now && *last < regular).unwrap_or(regular)
     }
 
     /// The next item. Dropping the future loses nothing: what was taken from the log stays in the watch.
@@ -152,7 +180,7 @@ impl Watch {
         }
         let due = self.bookmark_at.is_some_and(|at| Instant::now() >= at);
         Ok(due.then(|| {
-            self.bookmark_at = Some(Instant::now() + BOOKMARK_EVERY);
+            self.bookmark_at = Some(self.next_bookmark(Instant::now()));
             Item::Bookmark { revision: self.seen, initial_events_end: false }
         }))
     }

@@ -207,3 +207,18 @@ proptest! {
         prop_assert_eq!(replay(List::new(), &mut fresh), list(&now));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_last_bookmark_comes_shortly_before_the_end() {
+    for (seconds, expected) in [(30, vec![28]), (90, vec![60, 88]), (1, vec![]), (62, vec![60])] {
+        let store = MemoryStore::new();
+        let mut watch = watch_web(&store, Start::After(0), true).unwrap();
+        let start = Instant::now();
+        watch.ends_at(start + Duration::from_secs(seconds));
+        let mut times = Vec::new();
+        while tokio::time::timeout_at(start + Duration::from_secs(seconds), watch.next()).await.is_ok() {
+            times.push(start.elapsed().as_secs());
+        }
+        assert_eq!(times, expected, "a watch of {seconds} s");
+    }
+}

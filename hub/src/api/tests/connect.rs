@@ -19,7 +19,7 @@ impl Client {
     async fn connect(method: &str, url: &str, headers: &str) -> Self {
         let api = Api::with(&[pod("a", "one")]).await;
         let (mut stream, server) = tokio::io::duplex(64 * 1024);
-        let peer = Peer { user: Some(admin()) };
+        let peer = Peer { user: Some(admin()), ..Peer::default() };
         tokio::spawn(serve_connection(server, peer, api.state.clone(), api.shutdown.subscribe()));
         let request = format!("{method} /api/v1/namespaces/a/pods/one/{url} HTTP/1.1\r\nhost: hub\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();

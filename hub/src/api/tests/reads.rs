@@ -7,6 +7,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::registry::schema::{Schema, decode_protobuf};
 
 const TABLE: (&str, &str) = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
 const METADATA: (&str, &str) = ("accept", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io");
@@ -205,4 +206,76 @@ async fn documents_carry_their_tag() {
             "/version"
         ])
     );
+}
+
+#[tokio::test]
+async fn protobuf_answers_hold_what_json_answers_hold() {
+    let api = Api::over(Registry::builtin(), &[pod("a", "one"), pod("a", "two")]).await;
+    let decoded = |answer: &Answer| {
+        assert!(answer.header("content-type").starts_with("application/vnd.kubernetes.protobuf"));
+        decode_protobuf(Schema::builtin(), &answer.body).unwrap()
+    };
+    const PROTOBUF: (&str, &str) = ("accept", "application/vnd.kubernetes.protobuf,application/json");
+    const PARTIAL: (&str, &str) =
+        ("accept", "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1");
+    for url in ["/api/v1/namespaces/a/pods/one", "/api/v1/namespaces/a/pods/none", "/api/v1/pods?resourceVersion=x"] {
+        let (binary, text) = (api.send("GET", url, &[PROTOBUF], "").await, api.get(url).await);
+        assert_eq!((binary.code, decoded(&binary)), (text.code, text.json()), "{url}");
+    }
+    let list = decoded(&api.send("GET", "/api/v1/pods?limit=1", &[PROTOBUF], "").await);
+    assert_eq!((names(&list), &list["metadata"]["remainingItemCount"]), (vec!["one"], &json!(1)));
+    let one = decoded(&api.send("GET", "/api/v1/namespaces/a/pods/one", &[PARTIAL], "").await);
+    assert_eq!(
+        (&one["kind"], &one["metadata"]["uid"], one.get("spec")),
+        (&json!("PartialObjectMetadata"), &json!("uid-one"), None)
+    );
+    let table = ("accept", "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1");
+    assert_eq!(api.send("GET", "/api/v1/pods", &[table], "").await.code, 406);
+}
+
+#[tokio::test]
+async fn protobuf_watches_send_frames_with_lengths() {
+    let api = Api::over(Registry::builtin(), &[pod("a", "one")]).await;
+    let accept = ("accept", "application/vnd.kubernetes.protobuf;stream=watch");
+    let url = "/api/v1/pods?watch=1&timeoutSeconds=1";
+    let response = api.open("GET", url, &[accept], "").await;
+    assert_eq!(response.headers()["content-type"], accept.1);
+    let mut body = response.into_body();
+    let mut bytes = Vec::new();
+    while bytes.len() < 4 || bytes.len() < 4 + u32::from_be_bytes(bytes[..4].try_into().unwrap()) as usize {
+        bytes.extend_from_slice(&body.frame().await.unwrap().unwrap().into_data().unwrap());
+    }
+    let object = bytes.windows(4).position(|w| w == b"k8s\0").unwrap();
+    assert_eq!(&bytes[4..11], b"\x0a\x05ADDED");
+    let pod = decode_protobuf(Schema::builtin(), &bytes[object..]).unwrap();
+    assert_eq!((&pod["kind"], &pod["metadata"]["name"]), (&json!("Pod"), &json!("one")));
+}
+
+#[tokio::test]
+async fn head_has_the_head_of_get_alone() {
+    let api = three().await;
+    let url = "/api/v1/namespaces/a/pods/one";
+    let (whole, head) = (api.get(url).await, api.send("HEAD", url, &[], "").await);
+    assert_eq!((head.code, head.text.as_str(), head.header("content-type")), (200, "", "application/json"));
+    assert_eq!(head.header("content-length"), whole.text.len().to_string());
+}
+
+#[tokio::test]
+async fn an_event_is_encoded_once_for_all_who_want_it_alike() {
+    let api = Api::over(Registry::builtin(), &[]).await;
+    let accept = |text| [("accept", text)];
+    let (protobuf, json) = (accept("application/vnd.kubernetes.protobuf;stream=watch"), accept("application/json"));
+    let url = "/api/v1/pods?watch=1&resourceVersion=0";
+    let mut bodies = Vec::new();
+    for accept in [&protobuf, &protobuf, &json] {
+        bodies.push(api.open("GET", url, accept, "").await.into_body());
+    }
+    api.put("pods", pod("a", "one").1).await;
+    let mut objects = Vec::new();
+    for body in &mut bodies {
+        body.frame().await.unwrap().unwrap();
+        objects.push(body.frame().await.unwrap().unwrap().into_data().unwrap());
+    }
+    assert_eq!(objects[0].as_ptr(), objects[1].as_ptr());
+    assert_ne!(objects[0], objects[2]);
 }

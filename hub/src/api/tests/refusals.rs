@@ -7,8 +7,10 @@ use std::time::Duration;
 use futures_util::stream;
 use http_body_util::{Full, StreamBody};
 use hyper::body::Frame;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::api::fairness::{Class, Holder};
 
 async fn api() -> Api {
     Api::with(&[pod("a", "one")]).await
@@ -71,7 +73,7 @@ async fn wrong_options_of_reads_are_refused() {
             400,
             r#""data" is not a known field selector: only "metadata.name", "metadata.namespace""#,
         ),
-        ("GET", "/api/v1/pods?continue=nonsense", JSON, "", 400, "continue key is not valid: "),
+        ("GET", "/api/v1/pods?continue=nonsense", JSON, "", 400, "invalid continue token: continue key is not valid: "),
         ("GET", "/api/v1/pods?labelSelector=a+b", JSON, "", 400, "unable to parse requirement: "),
         (
             "GET",
@@ -278,9 +280,14 @@ async fn a_revision_of_the_future_is_waited_for_and_then_refused() {
 #[tokio::test]
 async fn too_many_requests_are_told_to_come_back() {
     let api = api().await;
-    let all = api.state.in_flight.clone().acquire_many_owned(256).await.unwrap();
+    let all: Vec<_> = std::iter::from_fn(|| api.state.fairness.admit(Holder::Master, Class::Reading)).collect();
     let busy = api.get("/api/v1/pods").await;
     assert_eq!((busy.code, busy.header("retry-after")), (429, "1"));
+    let status = busy.json();
+    assert_eq!(
+        (&status["reason"], &status["message"]),
+        (&json!("TooManyRequests"), &json!("too many requests, please try again later"))
+    );
     drop(all);
     assert_eq!(api.get("/api/v1/pods").await.code, 200);
 }
@@ -299,8 +306,72 @@ async fn a_refused_body_is_read_to_its_end() {
         });
         let request = Request::builder().method(method).uri(url);
         let request = request.body(StreamBody::new(stream::iter(frames))).unwrap();
-        let peer = Arc::new(Peer { user: Some(admin()) });
+        let peer = Arc::new(Peer { user: Some(admin()), ..Peer::default() });
         let answer = finish(handle(api.state.clone(), peer, api.shutdown.subscribe(), request).await).await;
         assert_eq!((answer.code, read.load(Ordering::Relaxed)), (code, 5), "{method} {url}: {}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn the_head_of_a_request_is_bounded() {
+    let api = api().await;
+    let long = "a".repeat(33 * 1024);
+    let many: Vec<(String, String)> = (0..101).map(|n| (format!("x-{n}"), String::new())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    for headers in [&[("x-long", long.as_str())][..], &many] {
+        let answer = api.send("GET", "/api/v1/pods", headers, "").await;
+        assert_eq!((answer.code, &answer.json()["kind"]), (431, &json!("Status")));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_come_times_out() {
+    let api = api().await;
+    for (query, seconds) in [("", 60), ("?timeout=5s", 5)] {
+        let never = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
+        let uri = format!("/api/v1/namespaces/a/pods{query}");
+        let request = Request::builder().method("POST").uri(uri).body(never).unwrap();
+        let peer = Arc::new(Peer { user: Some(admin()), ..Peer::default() });
+        let before = tokio::time::Instant::now();
+        let answer = finish(handle(api.state.clone(), peer, api.shutdown.subscribe(), request).await).await;
+        let status = answer.json();
+        assert_eq!((answer.code, &status["reason"], before.elapsed().as_secs()), (504, &json!("Timeout"), seconds));
+    }
+    assert_eq!(api.get("/api/v1/pods?timeout=x").await.code, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_on_which_nothing_comes_is_closed() {
+    let api = api().await;
+    for beginning in ["", "PRI * HTTP"] {
+        let (mut client, server) = tokio::io::duplex(1024);
+        client.write_all(beginning.as_bytes()).await.unwrap();
+        let before = tokio::time::Instant::now();
+        super::super::serve_connection(server, Peer::default(), api.state.clone(), api.shutdown.subscribe()).await;
+        assert_eq!(before.elapsed().as_secs(), 10, "{beginning:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_of_nobody_is_closed_however_often_it_answers_pings() {
+    const PING: u8 = 6;
+    let api = api().await;
+    let (mut client, server) = tokio::io::duplex(1024);
+    let before = tokio::time::Instant::now();
+    let serving = super::super::serve_connection(server, Peer::default(), api.state.clone(), api.shutdown.subscribe());
+    let answering = async {
+        client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let mut head = [0; 9];
+        while client.read_exact(&mut head).await.is_ok() {
+            let mut content = vec![0; usize::from(head[2]) | usize::from(head[1]) << 8];
+            client.read_exact(&mut content).await.unwrap();
+            if (head[3], head[4]) == (PING, 0) {
+                let acknowledged = [&[0, 0, 8, PING, 1, 0, 0, 0, 0][..], &content].concat();
+                // The last one may come after the server has closed.
+                let _ = client.write_all(&acknowledged).await;
+            }
+        }
+    };
+    tokio::join!(serving, answering);
+    assert_eq!(before.elapsed().as_secs(), 90);
 }

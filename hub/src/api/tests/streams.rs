@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::*;
+use crate::api::fairness::Class;
 use crate::api::serve_connection;
 
 /// Reads a stream of JSON lines until there are `count` of them.
@@ -95,11 +96,10 @@ async fn watches_end_in_time_and_on_shutdown() {
 #[tokio::test]
 async fn an_open_watch_keeps_its_place_until_it_ends() {
     let api = Api::with(&[]).await;
-    let before = api.state.long_running.available_permits();
     let watch = api.open("GET", "/api/v1/pods?watch=true", &[], "").await;
-    assert_eq!(api.state.long_running.available_permits(), before - 1);
+    assert_eq!(api.state.fairness.taken(Class::LongRunning), 1);
     drop(watch);
-    assert_eq!(api.state.long_running.available_permits(), before);
+    assert_eq!(api.state.fairness.taken(Class::LongRunning), 0);
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn read_until(stream: &mut DuplexStream, end: &str) -> String {
 async fn a_connection_answers_and_ends_with_the_hub() {
     let api = Api::with(&[pod("a", "one")]).await;
     let (mut client, server) = tokio::io::duplex(64 * 1024);
-    let peer = Peer { user: Some(admin()) };
+    let peer = Peer { user: Some(admin()), ..Peer::default() };
     let serving = serve_connection(server, peer, api.state.clone(), api.shutdown.subscribe());
     let talking = async {
         client.write_all(b"GET /api/v1/namespaces/a/pods/two HTTP/1.1\r\nhost: hub\r\n\r\n").await.unwrap();

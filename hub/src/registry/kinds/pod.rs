@@ -97,7 +97,8 @@ fn field(pod: &Value, path: &str) -> Option<String> {
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     let status = pod.get("status").unwrap_or(&Value::Null);
     Some(match path {
-        "spec.nodeName" => text(spec, "nodeName").to_owned(),
+        // Before v1 it was the host.
+        "spec.nodeName" | "spec.host" => text(spec, "nodeName").to_owned(),
         "spec.restartPolicy" => text(spec, "restartPolicy").to_owned(),
         "spec.schedulerName" => text(spec, "schedulerName").to_owned(),
         "spec.serviceAccountName" => text(spec, "serviceAccountName").to_owned(),

@@ -6,6 +6,7 @@
 
 mod body;
 mod decode;
+mod encode;
 mod go_types;
 pub(crate) mod model;
 mod protobuf;
@@ -18,6 +19,7 @@ use model::{Field, Model, Parts, Strategy, Struct, Type};
 
 pub use body::{ContentType, DecodeError, parse_body};
 pub use decode::Decoded;
+pub use encode::{ENVELOPE_END, ListEncoder, encode_protobuf, envelope, watch_frame};
 pub use protobuf::decode_protobuf;
 pub use wire::WireError;
 

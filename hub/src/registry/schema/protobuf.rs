@@ -16,7 +16,7 @@ use super::wire::{Fields, MAX_DEPTH, Raw, WireError};
 use super::{Schema, body};
 
 /// What every object starts with.
-const MAGIC: &[u8] = b"k8s\0";
+pub(super) const MAGIC: &[u8] = b"k8s\0";
 /// How many values an object may have. An empty message is two bytes on the wire and hundreds in memory; the largest
 /// objects people store have a few ten thousand values.
 const MAX_VALUES: usize = 200_000;
@@ -44,14 +44,18 @@ pub fn decode_protobuf(schema: &Schema, bytes: &[u8]) -> Result<Value, DecodeErr
 }
 
 /// The struct of a kind. `DeleteOptions` belong to every group.
-fn find(schema: &Schema, api_version: &str, kind: &str) -> Option<u16> {
+pub(super) fn find(schema: &Schema, api_version: &str, kind: &str) -> Option<u16> {
     const META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1";
     let (group, version) = api_version.split_once('/').unwrap_or(("core", api_version));
     let package = group.split('.').next().unwrap_or_default();
     let of_group = || schema.find(&format!("io.k8s.api.{package}.{version}.{kind}"));
     let of_meta = || schema.find(&format!("{META}.{kind}"));
     match (api_version, kind) {
-        (_, "DeleteOptions") | ("meta.k8s.io/v1", _) | ("v1", "Status") => of_meta(),
+        // Metadata is field 1 of every object, and here the only one that is used.
+        ("meta.k8s.io/v1", "PartialObjectMetadata") => schema.find("io.k8s.api.core.v1.Namespace"),
+        ("meta.k8s.io/v1", "PartialObjectMetadataList") => schema.find("io.k8s.api.core.v1.NamespaceList"),
+        (_, "DeleteOptions") | ("meta.k8s.io/v1", _) => of_meta(),
+        ("v1", "Status" | "APIVersions" | "APIGroup" | "APIGroupList" | "APIResourceList") => of_meta(),
         _ => of_group(),
     }
 }
