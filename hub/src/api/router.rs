@@ -1,5 +1,6 @@
 //! From a request to its answer: who asks, may they, what is it about, how long may it take.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -9,19 +10,21 @@ use http_body_util::BodyExt;
 use hyper::header::HeaderName;
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response, Uri};
 use jiff::Timestamp;
 use ring::rand::SecureRandom;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::audit::Record;
 use super::auth::{authenticate, authorize};
+use super::body::Slot;
 use super::impersonate::impersonated;
 use super::negotiate::{Negotiated, negotiate};
+use super::proxy::{is_proxy, proxy};
 use super::query::Query;
 use super::request::{RequestInfo, ResourcePath, Verb};
 use super::respond::{self, Body};
-use super::server::Peer;
+use super::server::{ClientAddress, Peer};
 use super::status::Status;
 use super::{ApiState, body, connect, health, logs, read, stream, write};
 use crate::objects::User;
@@ -38,7 +41,11 @@ pub(crate) struct Call {
     pub(crate) state: Arc<ApiState>,
     pub(crate) user: User,
     pub(crate) query: Query,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    /// The client's address, where it is known.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) shutdown: watch::Receiver<bool>,
     /// The connection itself, for requests that take it over.
     pub(crate) upgrade: Option<OnUpgrade>,
@@ -63,7 +70,7 @@ pub(crate) async fn handle<B>(
     mut request: Request<B>,
 ) -> Response<Body>
 where
-    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let started = Instant::now();
@@ -72,7 +79,8 @@ where
     let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_id, str::to_owned);
     let log = state.audit.clone();
     let record = Record::begin(log.as_ref(), &audit_id, &mut request, Timestamp::now());
-    let (parts, mut body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let mut body = Slot::new(body);
     let mut response =
         limited(state, &peer, shutdown, parts, &mut body).await.unwrap_or_else(|status| respond::refusal(&status));
     if response.status().is_client_error() {
@@ -108,10 +116,10 @@ async fn limited<B>(
     peer: &Peer,
     shutdown: watch::Receiver<bool>,
     mut parts: Parts,
-    body: &mut B,
+    body: &mut Slot<B>,
 ) -> Result<Response<Body>, Status>
 where
-    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     if parts.uri.path_and_query().is_some_and(|p| p.as_str().len() > MAX_URL) {
@@ -129,7 +137,11 @@ where
     authorize(&user, &info, &query, &state.objects)?;
     let place = Arc::new(admit(&state, &info)?);
     let upgrade = parts.extensions.remove();
-    let call = Call { state, user, query, headers: parts.headers, shutdown, upgrade, place: place.clone(), audit };
+    let client = parts.extensions.get().map(|ClientAddress(ip)| *ip);
+    let Parts { method, uri, headers, .. } = parts;
+    let place_of_call = place.clone();
+    let call =
+        Call { state, user, query, method, uri, headers, client, shutdown, upgrade, place: place_of_call, audit };
     if info.is_long_running() {
         let response = dispatch(&call, &info, body).await?;
         return Ok(response.map(|body| held(body, place)));
@@ -154,9 +166,9 @@ fn held(body: Body, place: Arc<OwnedSemaphorePermit>) -> Body {
     .boxed_unsync()
 }
 
-async fn dispatch<B>(call: &Call, info: &RequestInfo, body: &mut B) -> Result<Response<Body>, Status>
+async fn dispatch<B>(call: &Call, info: &RequestInfo, body: &mut Slot<B>) -> Result<Response<Body>, Status>
 where
-    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Some(path) = &info.resource else {
@@ -172,6 +184,11 @@ where
         return Ok(health::not_found());
     }
     let kind = kinds.resource(&path.group, &path.version, &path.resource).ok_or_else(Status::no_such_resource)?.clone();
+    if is_proxy(path) {
+        // Every method reaches a proxy.
+        check_path(&kind, path, Verb::Get)?;
+        return proxy(call, path, body).await;
+    }
     check_path(&kind, path, info.verb)?;
     match info.verb {
         Verb::Create if connect::is_connect(path) => connect::connect(call, &kind, path).await,

@@ -1,9 +1,12 @@
 //! Connections: TLS, HTTP/1.1 and 2, their limits, and shutdown.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -53,6 +56,10 @@ pub struct Peer {
     pub user: Option<User>,
 }
 
+/// Where a request comes from; it travels in the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ClientAddress(pub(crate) IpAddr);
+
 /// Serves HTTPS on a listener until `shutdown` becomes true; then ends watches and lets requests finish. A failing
 /// accept is logged and tried again.
 pub async fn serve(
@@ -100,6 +107,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpS
 }
 
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiState>, shutdown: watch::Receiver<bool>) {
+    let address = stream.peer_addr().ok().map(|a| ClientAddress(a.ip().to_canonical()));
     // Watch events are small and must not wait for more.
     let _ = stream.set_nodelay(true);
     let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
@@ -109,16 +117,31 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiStat
     };
     let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
     let user = certificate.and_then(|c| certificate_user(c));
-    serve_connection(tls, Peer { user }, state, shutdown).await;
+    serve_stream(tls, Peer { user }, address, state, shutdown).await;
 }
 
 /// Serves one established connection until it ends, or until `shutdown` and the end of its requests.
-pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, mut shutdown: watch::Receiver<bool>)
+pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, shutdown: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    serve_stream(stream, peer, None, state, shutdown).await;
+}
+
+async fn serve_stream<S>(
+    stream: S,
+    peer: Peer,
+    address: Option<ClientAddress>,
+    state: Arc<ApiState>,
+    mut shutdown: watch::Receiver<bool>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let (peer, requests_shutdown) = (Arc::new(peer), shutdown.clone());
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(address) = address {
+            request.extensions_mut().insert(address);
+        }
         let answer = handle(state.clone(), peer.clone(), requests_shutdown.clone(), request);
         async move { Ok::<_, Infallible>(answer.await) }
     });
