@@ -29,6 +29,7 @@ pub mod status;
 mod stream;
 mod virtuals;
 mod websocket;
+mod websocket_token;
 mod write;
 
 #[cfg(test)]

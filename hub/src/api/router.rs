@@ -26,7 +26,7 @@ use super::request::{RequestInfo, ResourcePath, Verb};
 use super::respond::{self, Body};
 use super::server::{ClientAddress, Peer};
 use super::status::Status;
-use super::{ApiState, body, connect, health, logs, read, stream, write};
+use super::{ApiState, body, connect, health, logs, read, stream, websocket_token, write};
 use crate::objects::User;
 use crate::registry::{Kind, discovery};
 
@@ -132,6 +132,7 @@ where
         return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
+    websocket_token::remove(&mut parts.headers);
     let user = impersonated(user, &parts.headers, &state.objects)?;
     let audit = Record::of(&parts.extensions).inspect(|record| record.identify(&user, &info));
     authorize(&user, &info, &query, &state.objects)?;
@@ -195,7 +196,7 @@ where
         Verb::Get if path.subresource == "log" => logs::logs(call, &kind, path).await,
         Verb::Get => read::get(call, &kind, path).await,
         Verb::List => read::list(call, &kind, path).await,
-        Verb::Watch => stream::watch(call, &kind, path).await,
+        Verb::Watch => connect::events(call, stream::watch(call, &kind, path).await?),
         Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
             let bytes = body::read(body).await?;
             if let Some(record) = &call.audit {

@@ -1,6 +1,6 @@
 //! Service addresses: every Service with a cluster address gets a free one, and node ports where its type has them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
@@ -60,6 +60,11 @@ impl Networks {
         Ok(Some(guard))
     }
 
+    /// As `address/prefix`.
+    fn range(&self) -> String {
+        format!("{}/{}", Ipv4Addr::from(self.first), 32 - self.size.trailing_zeros())
+    }
+
     fn address(&self, target: &Target, service: &mut Value, others: &[Value]) -> Result<(), Error> {
         let used: BTreeSet<&str> = others.iter().filter_map(|s| s["spec"]["clusterIP"].as_str()).collect();
         let asked = service["spec"]["clusterIP"].as_str().unwrap_or_default().to_owned();
@@ -79,7 +84,10 @@ impl Networks {
                         service,
                         "spec.clusterIPs",
                         &asked,
-                        "failed to allocate IP: the provided IP is not in the valid range",
+                        &format!(
+                            "failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. The range of valid IPs is {}",
+                            self.range()
+                        ),
                     ));
                 }
                 if used.contains(asked.as_str()) {
@@ -88,7 +96,7 @@ impl Networks {
                         service,
                         "spec.clusterIPs",
                         &asked,
-                        "failed to allocate IP: provided IP is already allocated",
+                        &format!("failed to allocate IP {asked}: provided IP is already allocated"),
                     ));
                 }
                 asked
@@ -117,41 +125,49 @@ fn keep(service: &mut Value, old: &Value) {
 }
 
 fn node_ports(target: &Target, service: &mut Value, others: &[Value]) -> Result<(), Error> {
-    let wanted = matches!(service["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
-    let number = |p: &Value| p["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0);
-    let mut used: BTreeSet<u16> =
-        others.iter().flat_map(|s| s["spec"]["ports"].as_array().into_iter().flatten()).filter_map(number).collect();
+    let kind = service["spec"]["type"].as_str().unwrap_or_default();
+    // A load balancer may do without, but for those that are asked for by number.
+    let allocated = kind == "NodePort"
+        || (kind == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"] != json!(false));
+    let kept = allocated || kind == "LoadBalancer";
+    let used: BTreeSet<u16> =
+        others.iter().flat_map(|s| s["spec"]["ports"].as_array().into_iter().flatten()).filter_map(node_port).collect();
     let mut ports = service["spec"]["ports"].take();
+    // One port of several protocols has one node port.
+    let mut own: BTreeMap<u64, u16> =
+        ports.as_array().into_iter().flatten().filter_map(|p| Some((p["port"].as_u64()?, node_port(p)?))).collect();
     for (i, port) in ports.as_array_mut().into_iter().flatten().enumerate() {
-        if !wanted {
+        if !kept {
             port.as_object_mut().map(|p| p.remove("nodePort"));
             continue;
         }
         let field = format!("spec.ports[{i}].nodePort");
-        let chosen = match number(port) {
+        let number = port["port"].as_u64().unwrap_or_default();
+        let chosen = match node_port(port) {
             Some(n) if !NODE_PORTS.contains(&n) => {
-                return Err(refuse(
-                    target,
-                    service,
-                    &field,
-                    &n.to_string(),
-                    "provided port is not in the valid range. The range of valid ports is 30000-32767",
-                ));
+                let detail = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+                return Err(refuse(target, service, &field, &n.to_string(), detail));
             }
             Some(n) if used.contains(&n) => {
                 return Err(refuse(target, service, &field, &n.to_string(), "provided port is already allocated"));
             }
             Some(n) => n,
-            None => NODE_PORTS
-                .clone()
-                .find(|n| !used.contains(n))
-                .ok_or_else(|| refuse(target, service, &field, "0", "range is full"))?,
+            None if !allocated => continue,
+            None => {
+                let free = |n: &u16| !used.contains(n) && !own.values().any(|o| o == n);
+                let found = own.get(&number).copied().or_else(|| NODE_PORTS.clone().find(free));
+                found.ok_or_else(|| refuse(target, service, &field, "0", "range is full"))?
+            }
         };
-        used.insert(chosen);
+        own.insert(number, chosen);
         port["nodePort"] = chosen.into();
     }
     service["spec"]["ports"] = ports;
     Ok(())
+}
+
+fn node_port(port: &Value) -> Option<u16> {
+    port["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0)
 }
 
 fn refuse(target: &Target, service: &Value, field: &str, value: &str, detail: &str) -> Error {
@@ -165,5 +181,74 @@ fn refuse(target: &Target, service: &Value, field: &str, value: &str, detail: &s
             kind: FieldErrorKind::Invalid(value),
             detail: detail.to_owned(),
         }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{User, WriteOptions};
+    use crate::registry::Registry;
+    use crate::store::MemoryStore;
+
+    async fn create(objects: &Objects, name: &str, spec: Value) -> Result<Value, String> {
+        let kind = objects.registry().kind("v1", "Service").expect("there are Services").clone();
+        let target = Target { kind, namespace: "default".into(), name: name.into(), subresource: String::new() };
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+        let options = WriteOptions { user: User::component("test"), ..WriteOptions::default() };
+        let written = objects.create(&target, service, &options).await.map_err(|e| match e {
+            Error::Invalid { errors, .. } => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+            other => other.to_string(),
+        })?;
+        Ok(written.object.parse::<Value>().unwrap()["spec"].take())
+    }
+
+    #[tokio::test]
+    async fn addresses_and_node_ports_are_given_once() {
+        let networks = Networks::new(Ipv4Addr::new(10, 43, 0, 0), 16);
+        let objects = Objects::new(MemoryStore::new(), std::sync::Arc::new(Registry::builtin()), networks);
+        let namespace = objects.registry().kind("v1", "Namespace").unwrap().clone();
+        let target =
+            Target { kind: namespace, namespace: String::new(), name: "default".into(), subresource: String::new() };
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+        objects.create(&target, object, &WriteOptions::default()).await.unwrap();
+        let dns = json!([{"name": "tcp", "port": 53}, {"name": "udp", "port": 53, "protocol": "UDP"}, {"name": "web", "port": 80}]);
+        let numbers =
+            |spec: &Value| spec["ports"].as_array().unwrap().iter().map(|p| p["nodePort"].as_u64()).collect::<Vec<_>>();
+
+        let a = create(&objects, "a", json!({"type": "NodePort", "ports": dns})).await.unwrap();
+        assert_eq!((&a["clusterIP"], numbers(&a)), (&json!("10.43.0.16"), vec![Some(30000), Some(30000), Some(30001)]));
+        let b = create(
+            &objects,
+            "b",
+            json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 80}]}),
+        )
+        .await
+        .unwrap();
+        assert_eq!((&b["clusterIPs"], numbers(&b)), (&json!(["10.43.0.17"]), vec![None]));
+        let c = create(&objects, "c", json!({"clusterIP": "None"})).await.unwrap();
+        assert_eq!(c["clusterIP"], "None");
+        let d = create(&objects, "d", json!({"type": "ExternalName", "externalName": "example.com"})).await.unwrap();
+        assert_eq!(d.get("clusterIP"), None);
+        for (spec, expected) in [
+            (
+                json!({"clusterIP": "10.43.0.16", "ports": [{"port": 80}]}),
+                r#"spec.clusterIPs: Invalid value: []string{"10.43.0.16"}: failed to allocate IP 10.43.0.16: provided IP is already allocated"#,
+            ),
+            (
+                json!({"clusterIP": "10.44.0.1", "ports": [{"port": 80}]}),
+                r#"spec.clusterIPs: Invalid value: []string{"10.44.0.1"}: failed to allocate IP 10.44.0.1: the provided IP (10.44.0.1) is not in the valid range. The range of valid IPs is 10.43.0.0/16"#,
+            ),
+            (
+                json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}),
+                "spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated",
+            ),
+            (
+                json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}),
+                "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+            ),
+        ] {
+            assert_eq!(create(&objects, "x", spec).await.unwrap_err(), expected);
+        }
     }
 }
