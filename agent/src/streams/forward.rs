@@ -96,13 +96,14 @@ impl Wanted {
 
 /// An error of connecting as Go's `net.Dial` tells it, which is what users of Kubernetes know.
 fn in_gos_words(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-        io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
-        io::ErrorKind::NetworkUnreachable => "connect: network is unreachable".to_owned(),
-        io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-        _ => format!("connect: {error}"),
-    }
+    const KNOWN: [(io::ErrorKind, &str); 4] = [
+        (io::ErrorKind::ConnectionRefused, "connect: connection refused"),
+        (io::ErrorKind::HostUnreachable, "connect: no route to host"),
+        (io::ErrorKind::NetworkUnreachable, "connect: network is unreachable"),
+        (io::ErrorKind::TimedOut, "i/o timeout"),
+    ];
+    let known = KNOWN.iter().find(|(kind, _)| *kind == error.kind());
+    known.map_or_else(|| format!("connect: {error}"), |(_, text)| (*text).to_owned())
 }
 
 /// Connects from inside the pod, so that ports bound to its loopback address are reached too and no firewall between

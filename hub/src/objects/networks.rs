@@ -196,10 +196,11 @@ mod tests {
         let target = Target { kind, namespace: "default".into(), name: name.into(), subresource: String::new() };
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
         let options = WriteOptions { user: User::component("test"), ..WriteOptions::default() };
-        let written = objects.create(&target, service, &options).await.map_err(|e| match e {
-            Error::Invalid { errors, .. } => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
-            other => other.to_string(),
-        })?;
+        let refused = |error: Error| {
+            let Error::Invalid { errors, .. } = error else { return error.to_string() };
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        let written = objects.create(&target, service, &options).await.map_err(refused)?;
         Ok(written.object.parse::<Value>().unwrap()["spec"].take())
     }
 

@@ -100,8 +100,15 @@ pub(super) struct Backend {
     pub(super) ended: bool,
     pub(super) ready: bool,
     pub(super) deleting: bool,
-    /// Its named ports: name, protocol and number.
-    ports: Box<[(Box<str>, Box<str>, u16)]>,
+    /// Its named ports.
+    ports: Box<[NamedPort]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct NamedPort {
+    name: Box<str>,
+    protocol: Box<str>,
+    number: u16,
 }
 
 #[derive(Default, Deserialize)]
@@ -181,8 +188,15 @@ impl From<RawPod> for Backend {
             ended: status.phase.is_some_and(Phase::is_terminal),
             ready: status.conditions.iter().any(|c| c.kind == "Ready" && c.status == "True"),
             deleting: metadata.deletion_timestamp.is_some(),
-            ports: named.map(|p| (p.name, p.protocol.unwrap_or_else(|| "TCP".into()), p.container_port)).collect(),
+            ports: named.map(NamedPort::from).collect(),
         }
+    }
+}
+
+impl From<RawPort> for NamedPort {
+    fn from(raw: RawPort) -> Self {
+        let protocol = raw.protocol.unwrap_or_else(|| "TCP".into());
+        Self { name: raw.name, protocol, number: raw.container_port }
     }
 }
 
@@ -210,9 +224,8 @@ impl Backend {
     fn target(&self, port: &ServicePort) -> Option<u16> {
         match &port.target_port {
             Value::String(name) => {
-                let named =
-                    |(n, protocol, _): &&(Box<str>, Box<str>, u16)| **n == **name && **protocol == *port.protocol;
-                self.ports.iter().find(named).map(|(.., number)| *number)
+                let named = |p: &&NamedPort| *p.name == **name && *p.protocol == *port.protocol;
+                self.ports.iter().find(named).map(|p| p.number)
             }
             Value::Number(number) => number.as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Some(port.port),
