@@ -47,6 +47,7 @@ impl Networks {
         if let Some(old) = old {
             keep(service, old);
         }
+        families(target, service)?;
         let guard = self.allocation.lock().await;
         // Taken under the lock: it shows whatever was allocated before.
         let others: Vec<Value> = objects
@@ -170,15 +171,39 @@ fn node_port(port: &Value) -> Option<u16> {
     port["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0)
 }
 
+/// What this cluster has no addresses of cannot be asked for. A headless Service without a selector may name any family.
+fn families(target: &Target, service: &Value) -> Result<(), Error> {
+    let spec = &service["spec"];
+    if spec["clusterIP"] == "None" && spec["selector"].as_object().is_none_or(serde_json::Map::is_empty) {
+        return Ok(());
+    }
+    if spec["ipFamilyPolicy"] == "RequireDualStack" {
+        let detail = "this cluster is not configured for dual-stack services";
+        return Err(invalid(target, service, "spec.ipFamilyPolicy", "\"RequireDualStack\"", detail));
+    }
+    for (i, family) in spec["ipFamilies"].as_array().into_iter().flatten().enumerate() {
+        if family != "IPv4" {
+            let field = format!("spec.ipFamilies[{i}]");
+            return Err(invalid(target, service, &field, &family.to_string(), "not configured on this cluster"));
+        }
+    }
+    Ok(())
+}
+
 fn refuse(target: &Target, service: &Value, field: &str, value: &str, detail: &str) -> Error {
     let value = if value.parse::<u64>().is_ok() { value.to_owned() } else { format!("[]string{{{value:?}}}") };
+    invalid(target, service, field, &value, detail)
+}
+
+/// `value` as Go shows it.
+fn invalid(target: &Target, service: &Value, field: &str, value: &str, detail: &str) -> Error {
     Error::Invalid {
         kind: target.kind.kind.to_owned(),
         group: String::new(),
         name: meta::text(service, "name").to_owned(),
         errors: vec![FieldError {
             field: field.to_owned(),
-            kind: FieldErrorKind::Invalid(value),
+            kind: FieldErrorKind::Invalid(value.to_owned()),
             detail: detail.to_owned(),
         }],
     }
@@ -239,6 +264,14 @@ mod tests {
             (
                 json!({"clusterIP": "10.44.0.1", "ports": [{"port": 80}]}),
                 r#"spec.clusterIPs: Invalid value: []string{"10.44.0.1"}: failed to allocate IP 10.44.0.1: the provided IP (10.44.0.1) is not in the valid range. The range of valid IPs is 10.43.0.0/16"#,
+            ),
+            (
+                json!({"ipFamilies": ["IPv6"], "ports": [{"port": 80}]}),
+                r#"spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster"#,
+            ),
+            (
+                json!({"ipFamilyPolicy": "RequireDualStack", "ports": [{"port": 80}]}),
+                r#"spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services"#,
             ),
             (
                 json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}),

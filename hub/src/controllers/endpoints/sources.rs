@@ -64,26 +64,33 @@ impl Sources {
             }
             return vec![key.clone()];
         }
-        if key.resource != self.pod_resource || self.is_irrelevant(event) {
+        if key.resource != self.pod_resource {
             return Vec::new();
         }
-        let mut services = Vec::new();
-        for service in snapshot.list(&self.service_resource, Some(&key.namespace)) {
-            let Some(view) = self.services.get(service) else { continue };
-            let Some(selector) = &view.selector else { continue };
-            let matches = selects(selector, &event.object);
-            let is_there = matches && event.kind != EventKind::Deleted;
-            let was_there = event.previous.as_ref().is_some_and(|p| selects(selector, p));
-            if is_there {
-                self.lock().entry(service.key.clone()).or_default().names.insert(key.name.clone());
-            } else if was_there || matches {
-                self.lock().entry(service.key.clone()).or_default().names.remove(&key.name);
-            }
-            if matches || was_there {
-                services.push(service.key.clone());
-            }
+        let selecting = self.selecting(event, snapshot);
+        // The pod is parsed only where someone asks for it.
+        if selecting.is_empty() || self.is_irrelevant(event) {
+            return Vec::new();
         }
-        services
+        let mut members = self.lock();
+        for (service, is_there) in &selecting {
+            let names = &mut members.entry(service.clone()).or_default().names;
+            let _ = if *is_there { names.insert(key.name.clone()) } else { names.remove(&key.name) };
+        }
+        selecting.into_iter().map(|(service, _)| service).collect()
+    }
+
+    /// The Services that select a pod, and those that did; and whether they do after the change.
+    fn selecting(&self, event: &Event, snapshot: &Snapshot) -> Vec<(Key, bool)> {
+        let pod = &event.object;
+        let selects_it = |service: &Arc<Object>| {
+            let view = self.services.get(service)?;
+            let selector = view.selector.as_ref()?;
+            let matches = selects(selector, pod);
+            let did = event.previous.as_ref().is_some_and(|p| selects(selector, p));
+            (matches || did).then(|| (service.key.clone(), matches && event.kind != EventKind::Deleted))
+        };
+        snapshot.list(&self.service_resource, Some(&pod.key.namespace)).filter_map(selects_it).collect()
     }
 
     /// Most changes of pods concern nothing that Services show.
