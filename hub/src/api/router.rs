@@ -191,20 +191,44 @@ where
         return proxy(call, path, body).await;
     }
     check_path(&kind, path, info.verb)?;
+    let mut answer = serve(call, info, &kind, path, body).await?;
+    if let Some(warning) = deprecation(&kind) {
+        respond::warn(&mut answer, &[warning.to_owned()]);
+    }
+    Ok(answer)
+}
+
+/// What clients of a kind that Kubernetes 1.33 advises against are told with every answer.
+fn deprecation(kind: &Kind) -> Option<&'static str> {
+    let endpoints = kind.group.is_empty() && kind.kind == "Endpoints";
+    endpoints.then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+}
+
+async fn serve<B>(
+    call: &Call,
+    info: &RequestInfo,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    body: &mut Slot<B>,
+) -> Result<Response<Body>, Status>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     match info.verb {
-        Verb::Create if connect::is_connect(path) => connect::connect(call, &kind, path).await,
-        Verb::Get if path.subresource == "log" => logs::logs(call, &kind, path).await,
-        Verb::Get => read::get(call, &kind, path).await,
-        Verb::List => read::list(call, &kind, path).await,
-        Verb::Watch => connect::events(call, stream::watch(call, &kind, path).await?),
+        Verb::Create if connect::is_connect(path) => connect::connect(call, kind, path).await,
+        Verb::Get if path.subresource == "log" => logs::logs(call, kind, path).await,
+        Verb::Get => read::get(call, kind, path).await,
+        Verb::List => read::list(call, kind, path).await,
+        Verb::Watch => connect::events(call, stream::watch(call, kind, path).await?),
         Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
             let bytes = body::read(body).await?;
             if let Some(record) = &call.audit {
                 record.request_body(&bytes);
             }
-            change(call, &kind, path, info.verb, &bytes).await
+            change(call, kind, path, info.verb, &bytes).await
         }
-        Verb::Unknown => Err(not_allowed(&kind, path, info.verb)),
+        Verb::Unknown => Err(not_allowed(kind, path, info.verb)),
     }
 }
 
