@@ -288,8 +288,9 @@ impl Node for Agent {
     }
 
     async fn stream(&self, request: StreamRequest, send: quinn::SendStream, recv: quinn::RecvStream) {
-        let pod = streams::pod(&request).clone();
-        let name = self.ctx.reported.borrow().pods.get(&pod).map(|p| p.name.clone()).unwrap_or_default();
+        let pod = streams::pod(&request).cloned();
+        let named = |pod: &PodUid| self.ctx.reported.borrow().pods.get(pod).map(|p| p.name.clone());
+        let name = pod.as_ref().and_then(named).unwrap_or_default();
         let stopped = send.stopped();
         let gone = async {
             // `None`: the hub has everything that this side sent, and its end.
@@ -298,7 +299,7 @@ impl Node for Agent {
             }
         };
         let follows = matches!(&request, StreamRequest::Logs(logs) if logs.follow);
-        let _following = follows.then(|| self.ctx.followers.enter(&pod));
+        let _following = pod.as_ref().filter(|_| follows).map(|pod| self.ctx.followers.enter(pod));
         streams::serve(&*self.ctx.podman, request, &name, send, recv, gone).await;
     }
 }

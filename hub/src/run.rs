@@ -167,7 +167,8 @@ impl Hub {
         let pki =
             Arc::new(Pki::open_or_create(&config.data_dir, &pki_options(config, service.into()), Timestamp::now())?);
         let signer = Arc::new(Signer::new(pki.account_key())?);
-        bootstrap::bootstrap(&self.objects, service, config.listen.port()).await?;
+        let own = config.advertise_address.into_iter().chain(pki::local_addresses()).find(|a| !a.is_loopback());
+        bootstrap::bootstrap(&self.objects, service, own, config.listen.port()).await?;
         let liveness = Arc::new(Liveness::new(Timestamp::now()));
         let recorder = self.start_controllers(config, parts, &pki, &signer, &liveness);
         let link = Link::new(LinkParts {

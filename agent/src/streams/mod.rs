@@ -5,6 +5,7 @@ mod exec;
 mod forward;
 pub mod logs;
 mod netns;
+mod node;
 
 use std::io;
 
@@ -14,14 +15,17 @@ use skiff_shared::wire::stream::{StreamReply, StreamRequest};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use crate::podman::{Listed, Podman, RunState};
+use forward::Wanted;
 
-/// The pod a request is about.
-pub fn pod(request: &StreamRequest) -> &PodUid {
+/// The pod a request is about; `None` for one about the node.
+pub fn pod(request: &StreamRequest) -> Option<&PodUid> {
     match request {
-        StreamRequest::Logs(request) => &request.pod,
-        StreamRequest::Exec(request) => &request.pod,
-        StreamRequest::Attach(request) => &request.pod,
-        StreamRequest::PortForward(request) => &request.pod,
+        StreamRequest::Logs(request) => Some(&request.pod),
+        StreamRequest::Exec(request) => Some(&request.pod),
+        StreamRequest::Attach(request) => Some(&request.pod),
+        StreamRequest::PortForward(request) => Some(&request.pod),
+        StreamRequest::Dial(request) => Some(&request.pod),
+        StreamRequest::Node(_) => None,
     }
 }
 
@@ -39,7 +43,11 @@ pub async fn serve(
         StreamRequest::Logs(request) => logs::serve(podman, &request, pod_name, &mut send).await,
         StreamRequest::Exec(request) => exec::exec(podman, &request, &mut send, recv, gone).await,
         StreamRequest::Attach(request) => exec::attach(podman, &request, &mut send, recv, gone).await,
-        StreamRequest::PortForward(request) => forward::serve(podman, &request, &mut send, recv, gone).await,
+        StreamRequest::PortForward(request) => {
+            forward::serve(podman, &Wanted::Loopback(request), &mut send, recv, gone).await
+        }
+        StreamRequest::Dial(request) => forward::serve(podman, &Wanted::Address(request), &mut send, recv, gone).await,
+        StreamRequest::Node(request) => node::serve(podman, request, &mut send).await,
     };
     if let Err(error) = ended {
         // The hub has gone away, or stopped reading: nobody to tell.

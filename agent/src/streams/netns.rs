@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -21,28 +21,37 @@ pub(super) enum ConnectError {
     Connect(#[source] io::Error),
 }
 
-/// Connects to a port of the loopback address in the network of process `pid`.
+/// Connects to the first of some addresses that accepts, from the network of process `pid`. The error is the first
+/// one's.
 ///
 /// A socket stays in the network it was made in, so a thread of its own enters, connects and ends. A thread of the
 /// runtime's pool would carry the network on to its next task.
-pub(super) async fn connect(pid: i64, port: u16, patience: Duration) -> Result<TcpStream, ConnectError> {
+pub(super) async fn connect(
+    pid: i64,
+    addresses: Vec<SocketAddr>,
+    patience: Duration,
+) -> Result<TcpStream, ConnectError> {
     let (done, result) = oneshot::channel();
     let connecting = move || {
         // The receiver is gone when the hub is; the socket then closes here.
-        drop(done.send(connect_inside(pid, port, patience)));
+        drop(done.send(connect_inside(pid, &addresses, patience)));
     };
-    std::thread::Builder::new().name("port-forward".into()).spawn(connecting).map_err(ConnectError::Enter)?;
+    std::thread::Builder::new().name("pod-connect".into()).spawn(connecting).map_err(ConnectError::Enter)?;
     let lost = |_| ConnectError::Enter(io::Error::other("the connecting thread ended"));
     let stream = result.await.map_err(lost)??;
     stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)).map_err(ConnectError::Connect)
 }
 
-fn connect_inside(pid: i64, port: u16, patience: Duration) -> Result<std::net::TcpStream, ConnectError> {
+fn connect_inside(pid: i64, addresses: &[SocketAddr], patience: Duration) -> Result<std::net::TcpStream, ConnectError> {
     enter(pid).map_err(ConnectError::Enter)?;
-    let connect = |ip: SocketAddr| std::net::TcpStream::connect_timeout(&ip, patience);
-    let v4 = connect((Ipv4Addr::LOCALHOST, port).into());
-    // What IPv4 says is what people expect to read.
-    v4.or_else(|e| connect((Ipv6Addr::LOCALHOST, port).into()).map_err(|_| ConnectError::Connect(e)))
+    let mut first = None;
+    for address in addresses {
+        match std::net::TcpStream::connect_timeout(address, patience) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => drop(first.get_or_insert(error)),
+        }
+    }
+    Err(ConnectError::Connect(first.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
 }
 
 fn enter(pid: i64) -> io::Result<()> {

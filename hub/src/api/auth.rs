@@ -3,9 +3,11 @@
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 
+use super::connect::Handshake;
 use super::query::Query;
 use super::request::{RequestInfo, Verb};
 use super::status::{Status, about};
+use super::websocket_token;
 use crate::auth::jwt::Signer;
 use crate::auth::tokens::Reviewed;
 use crate::auth::{AUTHENTICATED, Attributes};
@@ -31,7 +33,8 @@ pub trait Authenticator: Send + Sync + 'static {
     }
 }
 
-/// The user of a request: the client certificate's, else the bearer token's.
+/// The user of a request: the client certificate's, else the bearer token's, which WebSocket clients may send as a
+/// subprotocol.
 ///
 /// # Errors
 /// 401 for anonymous requests and unknown tokens.
@@ -42,7 +45,14 @@ pub(crate) fn authenticate(
 ) -> Result<User, Status> {
     let user = match certificate {
         Some(user) => user.clone(),
-        None => bearer_token(headers).and_then(|t| tokens.bearer(t)).ok_or_else(Status::unauthorized)?,
+        None => {
+            let bearer = bearer_token(headers).and_then(|t| tokens.bearer(t));
+            let websocket = || {
+                let token = Handshake::is_websocket(headers).then(|| websocket_token::token(headers)).flatten();
+                token.and_then(|t| tokens.bearer(&t))
+            };
+            bearer.or_else(websocket).ok_or_else(Status::unauthorized)?
+        }
     };
     Ok(authenticated(user))
 }
@@ -185,6 +195,24 @@ mod tests {
             (Some("Bearer bad"), Some("admin"), Ok("admin system:authenticated".to_owned())),
         ] {
             assert_eq!(who(header, certificate), expected, "{header:?} {certificate:?}");
+        }
+    }
+
+    #[test]
+    fn websocket_clients_may_send_their_token_as_a_protocol() {
+        let good = "base64url.bearer.authorization.k8s.io.Z29vZA, v4.channel.k8s.io";
+        let bad = "base64url.bearer.authorization.k8s.io.YmFk, v4.channel.k8s.io";
+        for (upgrade, protocols, expected) in
+            [("websocket", good, Ok("robot".to_owned())), ("websocket", bad, Err(401)), ("SPDY/3.1", good, Err(401))]
+        {
+            let mut headers = HeaderMap::new();
+            for (name, value) in
+                [("connection", "Upgrade"), ("upgrade", upgrade), ("sec-websocket-protocol", protocols)]
+            {
+                headers.insert(name, value.parse().unwrap());
+            }
+            let user = authenticate(None, &headers, &Tokens).map(|u| u.name).map_err(|s| s.code);
+            assert_eq!(user, expected, "{upgrade} {protocols}");
         }
     }
 

@@ -1,10 +1,13 @@
 //! Request bodies: read within their limit, and parsed from JSON, YAML or protobuf.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
+use hyper::body::{Frame, SizeHint};
 use hyper::header::CONTENT_TYPE;
 use serde_json::Value;
 use skiff_shared::limits::MAX_REQUEST_BODY;
@@ -15,6 +18,40 @@ use crate::registry::schema::{ContentType, DecodeError, Schema, decode_protobuf,
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+/// A request's body, until someone takes it to stream it on.
+pub(crate) struct Slot<B>(Option<B>);
+
+impl<B> Slot<B> {
+    pub(crate) fn new(body: B) -> Self {
+        Self(Some(body))
+    }
+
+    /// The body; what is left here is empty.
+    pub(crate) fn take(&mut self) -> Option<B> {
+        self.0.take()
+    }
+}
+
+impl<B: hyper::body::Body + Unpin> hyper::body::Body for Slot<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.0.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(B::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), B::size_hint)
+    }
+}
 
 /// Reads a whole body of at most 3 MiB.
 pub(crate) async fn read<B>(body: B) -> Result<Bytes, Status>

@@ -20,6 +20,7 @@ use super::router::Call;
 use super::server::ended;
 use super::status::Status;
 use crate::registry::{FieldError, FieldErrorKind, Kind};
+use crate::store::Object;
 
 /// Bytes of a log, in order, until its end. Dropping it stops the log.
 pub type LogStream = BoxStream<'static, io::Result<Bytes>>;
@@ -85,13 +86,24 @@ pub(crate) async fn logs(call: &Call, kind: &Kind, path: &ResourcePath) -> Resul
     let pod: Value =
         object.parse().map_err(|e| Status::internal(&format!("pod {:?} cannot be read: {e}", path.name)))?;
     let container = choose_container(&pod, call.query.get("container"))?;
+    stream(call, &object, &pod, &container, options).await
+}
+
+/// Answers with the log of a container of a pod.
+pub(super) async fn stream(
+    call: &Call,
+    object: &Object,
+    pod: &Value,
+    container: &str,
+    options: LogsRequest,
+) -> Result<Response<Body>, Status> {
     let Some(node) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) else {
         // A pod that is on no node yet has an empty log, as in Kubernetes.
         return Ok(respond::bytes(200, respond::LOG, ""));
     };
-    check_status(&pod, &container, options.previous)?;
+    check_status(pod, container, options.previous)?;
     let uid = PodUid::parse(&object.meta.uid).map_err(|e| Status::internal(&e.to_string()))?;
-    let request = LogsRequest { pod: uid, container, ..options };
+    let request = LogsRequest { pod: uid, container: container.to_owned(), ..options };
     let bytes = call.state.streams.logs(node, request).await?;
     let mut shutdown = call.shutdown.clone();
     let down = async move { ended(&mut shutdown).await };
@@ -99,7 +111,7 @@ pub(crate) async fn logs(call: &Call, kind: &Kind, path: &ResourcePath) -> Resul
 }
 
 /// Reads the query (`PodLogOptions`); pod and container are left to fill in.
-fn options(query: &Query, now: Timestamp) -> Result<LogsRequest, Status> {
+pub(super) fn options(query: &Query, now: Timestamp) -> Result<LogsRequest, Status> {
     let mut errors = Vec::new();
     let mut at_least = |field: &'static str, least: i64| -> Result<Option<u64>, Status> {
         let given = query.integer(field)?;

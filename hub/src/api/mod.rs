@@ -1,8 +1,8 @@
 //! The Kubernetes HTTP API: HTTPS in, `Objects`, snapshots and watches behind it.
 //!
 //! A request passes, in this order: `server` (connections, limits), `router` (authentication, authorization, time-out),
-//! then `read`, `stream`, `write`, `logs` or `connect`. Kinds come from rows of the registry alone; no kind has a handler
-//! of its own but pods' logs and connections. Every refusal is a [`status::Status`].
+//! then `read`, `stream`, `write`, `logs`, `connect` or `proxy`. Kinds come from rows of the registry alone; no kind has a
+//! handler of its own but pods' logs and connections, and proxies. Every refusal is a [`status::Status`].
 
 mod audit;
 mod auth;
@@ -22,6 +22,7 @@ mod logs;
 mod negotiate;
 mod options;
 mod pages;
+mod proxy;
 mod query;
 mod read;
 mod render;
@@ -35,6 +36,7 @@ pub mod status;
 mod stream;
 mod virtuals;
 mod websocket;
+mod websocket_token;
 mod write;
 
 #[cfg(test)]

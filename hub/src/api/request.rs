@@ -5,6 +5,7 @@ use std::fmt;
 use hyper::Method;
 
 use super::connect::is_connect;
+use super::proxy::is_proxy;
 use super::query::{Query, decode};
 
 /// A request, as authorization and routing see it.
@@ -102,7 +103,8 @@ impl RequestInfo {
 
     /// Whether the request may stay open for as long as the client likes: watches, logs and connections to pods.
     pub fn is_long_running(&self) -> bool {
-        self.verb == Verb::Watch || self.resource.as_ref().is_some_and(|r| r.subresource == "log" || is_connect(r))
+        let long = |r: &ResourcePath| r.subresource == "log" || is_connect(r) || is_proxy(r);
+        self.verb == Verb::Watch || self.resource.as_ref().is_some_and(long)
     }
 }
 
@@ -155,17 +157,19 @@ fn resource_path(path: &str) -> Option<(ResourcePath, bool)> {
         rest => ("", rest),
     };
     let (resource, rest) = rest.split_first().filter(|(resource, _)| !resource.is_empty())?;
-    Some((
-        ResourcePath {
-            group: group.into(),
-            version: version.into(),
-            namespace: namespace.into(),
-            resource: (*resource).into(),
-            name: rest.first().map_or(String::new(), |n| (*n).to_owned()),
-            subresource: rest.get(1..).map_or(String::new(), |s| s.join("/")),
-        },
-        watch,
-    ))
+    let mut found = ResourcePath {
+        group: group.into(),
+        version: version.into(),
+        namespace: namespace.into(),
+        resource: (*resource).into(),
+        name: rest.first().map_or(String::new(), |n| (*n).to_owned()),
+        subresource: rest.get(1).map_or(String::new(), |s| (*s).to_owned()),
+    };
+    // What stands behind a proxy is the business of whom it leads to.
+    if let Some(more) = rest.get(2..).filter(|more| !more.is_empty() && !is_proxy(&found)) {
+        found.subresource = format!("{}/{}", found.subresource, more.join("/"));
+    }
+    Some((found, watch))
 }
 
 #[cfg(test)]
@@ -216,6 +220,14 @@ mod tests {
             (&delete, "/apis/apps/v1/namespaces/a/deployments/web", "delete apps v1 a deployments web -"),
             (&delete, "/apis/apps/v1/namespaces/a/deployments", "deletecollection apps v1 a deployments - -"),
             (&post, "/api/v1/namespaces/a/pods/web/binding", "create - v1 a pods web binding"),
+            (&get, "/api/v1/namespaces/a/pods/web:80/proxy", "get - v1 a pods web:80 proxy"),
+            (
+                &post,
+                "/api/v1/namespaces/a/services/https:web:/proxy/x/y?watch=1",
+                "create - v1 a services https:web: proxy",
+            ),
+            (&Method::OPTIONS, "/api/v1/nodes/edge-1/proxy/x", "unknown - v1 - nodes edge-1 proxy"),
+            (&get, "/api/v1/namespaces/a/pods/web/log/x", "get - v1 a pods web log/x"),
             (&get, "/api/v1/namespaces/a/configmaps/x%2Fy", "get - v1 a configmaps x/y -"),
             (&Method::OPTIONS, "/api/v1/pods", "unknown - v1 - pods - -"),
             (&get, "/", "get path"),

@@ -1,5 +1,6 @@
 //! From a request to its answer: who asks, may they, what is it about, how long may it take.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -10,7 +11,7 @@ use hyper::body::Body as _;
 use hyper::header::HeaderName;
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
-use hyper::{HeaderMap, Method, Request, Response};
+use hyper::{HeaderMap, Method, Request, Response, Uri};
 use jiff::Timestamp;
 use ring::rand::SecureRandom;
 use tokio::sync::watch;
@@ -18,16 +19,18 @@ use tokio::time::Instant as Deadline;
 
 use super::audit::Record;
 use super::auth::{authenticate, authorize};
+use super::body::Slot;
 use super::deadline::deadline;
 use super::fairness::{Class, Holder, Place};
 use super::impersonate::impersonated;
 use super::negotiate::{Format, Negotiated, Offer, negotiate, of_refusal};
+use super::proxy::{is_proxy, proxy};
 use super::query::Query;
 use super::request::{RequestInfo, ResourcePath, Verb};
 use super::respond::{self, Body};
 use super::server::Peer;
 use super::status::Status;
-use super::{ApiState, body, connect, health, logs, read, stream, write};
+use super::{ApiState, body, connect, health, logs, read, stream, websocket_token, write};
 use crate::objects::User;
 use crate::registry::schema::Schema;
 use crate::registry::{Kind, discovery};
@@ -45,7 +48,11 @@ pub(crate) struct Call {
     pub(crate) state: Arc<ApiState>,
     pub(crate) user: User,
     pub(crate) query: Query,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+    /// The client's address, where it is known.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) shutdown: watch::Receiver<bool>,
     /// Whether the kind it is about has a protobuf form.
     typed: bool,
@@ -77,7 +84,7 @@ pub(crate) async fn handle<B>(
     mut request: Request<B>,
 ) -> Response<Body>
 where
-    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let started = Instant::now();
@@ -86,7 +93,8 @@ where
     let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_id, str::to_owned);
     let (log, fairness) = (state.audit.clone(), state.fairness.clone());
     let record = Record::begin(log.as_ref(), &audit_id, &mut request, Timestamp::now());
-    let (parts, mut body) = request.into_parts();
+    let (parts, body) = request.into_parts();
+    let mut body = Slot::new(body);
     let format = of_refusal(&parts.headers);
     let mut response = limited(state, &peer, shutdown, parts, &mut body)
         .await
@@ -131,10 +139,10 @@ async fn limited<B>(
     peer: &Peer,
     shutdown: watch::Receiver<bool>,
     mut parts: Parts,
-    body: &mut B,
+    body: &mut Slot<B>,
 ) -> Result<Response<Body>, Status>
 where
-    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     check_head(&parts)?;
@@ -147,6 +155,7 @@ where
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
     peer.known.store(true, Ordering::Relaxed);
+    websocket_token::remove(&mut parts.headers);
     let user = impersonated(user, &parts.headers, &state.objects)?;
     let audit = Record::of(&parts.extensions).inspect(|record| record.identify(&user, &info));
     let place = state.fairness.admit(Holder::of(&user), Class::of(&info));
@@ -154,8 +163,23 @@ where
     authorize(&user, &info, &query, &state.objects)?;
     let upgrade = parts.extensions.remove();
     let typed = is_typed(&state, &info);
-    let call =
-        Call { state, user, query, headers: parts.headers, shutdown, typed, upgrade, place: place.clone(), audit };
+    let client = peer.address;
+    let Parts { method, uri, headers, .. } = parts;
+    let place_of_call = place.clone();
+    let call = Call {
+        state,
+        user,
+        query,
+        method,
+        uri,
+        headers,
+        client,
+        shutdown,
+        typed,
+        upgrade,
+        place: place_of_call,
+        audit,
+    };
     if info.is_long_running() {
         let response = dispatch(&call, &info, body).await?;
         return Ok(response.map(|body| held(body, place)));
@@ -198,9 +222,9 @@ fn held(body: Body, place: Arc<Place>) -> Body {
     .boxed_unsync()
 }
 
-async fn dispatch<B>(call: &Call, info: &RequestInfo, body: &mut B) -> Result<Response<Body>, Status>
+async fn dispatch<B>(call: &Call, info: &RequestInfo, body: &mut Slot<B>) -> Result<Response<Body>, Status>
 where
-    B: hyper::body::Body<Data = Bytes> + Unpin,
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Some(path) = &info.resource else {
@@ -216,21 +240,50 @@ where
         return Ok(health::not_found());
     }
     let kind = kinds.resource(&path.group, &path.version, &path.resource).ok_or_else(Status::no_such_resource)?.clone();
+    if is_proxy(path) {
+        // Every method reaches a proxy.
+        check_path(&kind, path, Verb::Get)?;
+        return proxy(call, path, body).await;
+    }
     check_path(&kind, path, info.verb)?;
+    let mut answer = serve(call, info, &kind, path, body).await?;
+    if let Some(warning) = deprecation(&kind) {
+        respond::warn(&mut answer, &[warning.to_owned()]);
+    }
+    Ok(answer)
+}
+
+/// What clients of a kind that Kubernetes 1.33 advises against are told with every answer.
+fn deprecation(kind: &Kind) -> Option<&'static str> {
+    let endpoints = kind.group.is_empty() && kind.kind == "Endpoints";
+    endpoints.then_some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+}
+
+async fn serve<B>(
+    call: &Call,
+    info: &RequestInfo,
+    kind: &Arc<Kind>,
+    path: &ResourcePath,
+    body: &mut Slot<B>,
+) -> Result<Response<Body>, Status>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     match info.verb {
-        Verb::Create if connect::is_connect(path) => connect::connect(call, &kind, path).await,
-        Verb::Get if path.subresource == "log" => logs::logs(call, &kind, path).await,
-        Verb::Get => read::get(call, &kind, path).await,
-        Verb::List => read::list(call, &kind, path).await,
-        Verb::Watch => stream::watch(call, &kind, path).await,
+        Verb::Create if connect::is_connect(path) => connect::connect(call, kind, path).await,
+        Verb::Get if path.subresource == "log" => logs::logs(call, kind, path).await,
+        Verb::Get => read::get(call, kind, path).await,
+        Verb::List => read::list(call, kind, path).await,
+        Verb::Watch => connect::events(call, stream::watch(call, kind, path).await?),
         Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => {
             let bytes = body::read(body).await?;
             if let Some(record) = &call.audit {
                 record.request_body(&bytes);
             }
-            change(call, &kind, path, info.verb, &bytes).await
+            change(call, kind, path, info.verb, &bytes).await
         }
-        Verb::Unknown => Err(not_allowed(&kind, path, info.verb)),
+        Verb::Unknown => Err(not_allowed(kind, path, info.verb)),
     }
 }
 

@@ -129,7 +129,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<(TcpS
 async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiState>, shutdown: watch::Receiver<bool>) {
     // Watch events are small and must not wait for more.
     let _ = stream.set_nodelay(true);
-    let address = stream.peer_addr().ok().map(|address| address.ip());
+    let address = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
     let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(e)) => return tracing::debug!(error = %e, "a TLS handshake failed"),
@@ -141,7 +141,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiStat
 }
 
 /// Serves one established connection until it ends, or until `shutdown` and the end of its requests.
-pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, mut shutdown: watch::Receiver<bool>)
+pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, shutdown: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -4,6 +4,7 @@ mod apply;
 mod connect;
 mod identity;
 mod pod;
+mod proxy;
 mod reads;
 mod refusals;
 mod semantics;
@@ -19,7 +20,7 @@ use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response};
 use serde_json::{Value, json};
-use skiff_shared::wire::stream::{LogsRequest, StreamRequest};
+use skiff_shared::wire::stream::{DialRequest, LogsRequest, StreamRequest};
 use tokio::sync::watch;
 
 use super::router::handle;
@@ -146,7 +147,13 @@ impl NodeStreams for Node {
         Ok(if request.follow { lines.chain(stream::pending()).boxed() } else { lines.boxed() })
     }
 
-    async fn open(&self, _node: &str, request: StreamRequest) -> Result<NodeStream, StreamError> {
+    async fn open(&self, node: &str, request: StreamRequest) -> Result<NodeStream, StreamError> {
+        if node == "away" {
+            return Err(StreamError::NotConnected(node.to_owned()));
+        }
+        if let StreamRequest::Dial(DialRequest { ip, port: 9, .. }) = request {
+            return Err(StreamError::Failed(format!("dial tcp {ip}:9: connect: connection refused")));
+        }
         let (near, far) = tokio::io::duplex(1024);
         tokio::spawn(pod::serve(far, request));
         let (recv, send) = tokio::io::split(near);
@@ -243,9 +250,11 @@ fn kinds() -> Vec<Arc<Kind>> {
             "PodList",
             "pods",
             "pods",
-            &["status", "log", "binding", "exec", "attach", "portforward"],
+            &["status", "log", "binding", "exec", "attach", "portforward", "proxy"],
             pods,
         ),
+        kind("", "Service", "ServiceList", "services", "services", &["status", "proxy"], hooks()),
+        kind("", "Node", "NodeList", "nodes", "nodes", &["status", "proxy"], hooks()),
         kind("", "ConfigMap", "ConfigMapList", "configmaps", "configmaps", &[], hooks()),
         kind("", "Namespace", "NamespaceList", "namespaces", "namespaces", &["status", "finalize"], hooks()),
         kind("apps", "Deployment", "DeploymentList", "deployments", "deployments.apps", &["status", "scale"], hooks()),

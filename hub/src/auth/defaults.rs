@@ -104,6 +104,11 @@ const ROLES: &[Role] = &[
             ("create", "authorization.k8s.io", "subjectaccessreviews"),
         ],
     ),
+    (
+        "system:kubelet-api-admin",
+        "",
+        &[(READ, "", "nodes"), ("proxy", "", "nodes"), ("*", "", "nodes/log nodes/metrics nodes/proxy nodes/stats")],
+    ),
     ("system:kube-scheduler", "", SCHEDULER),
     ("system:kube-dns", "", &[("list watch", "", "endpoints services")]),
     ("system:heapster", "", &[(READ, "", "events namespaces nodes pods"), (READ, "apps", "deployments")]),

@@ -5,6 +5,7 @@ pub mod aggregation;
 mod auth_tests;
 pub mod claim;
 pub mod deployment;
+pub mod endpoints;
 pub mod event_ttl;
 pub mod garbage;
 pub mod namespace;
@@ -54,7 +55,7 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
     let Settings { registry, liveness, node_grace, ca_pem, signer, authority, pod_network, max_ended_pods } = settings;
     // Pods are what there is most of, so their parsed form is shared.
     let pods = Arc::new(Memo::new(11_000));
-    vec![
+    let mut controllers: Vec<Arc<dyn Controller>> = vec![
         Arc::new(replicaset::ReplicaSets::new(Arc::clone(&pods))),
         Arc::new(deployment::Deployments::new(Arc::clone(&pods))),
         Arc::new(namespace::Namespaces::new(&registry)),
@@ -70,5 +71,7 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
         Arc::new(pod_gc::PodGc::new(pods, max_ended_pods)),
         Arc::new(garbage::Garbage::new(registry)),
         Arc::new(event_ttl::EventTtl::default()),
-    ]
+    ];
+    controllers.extend(endpoints::all());
+    controllers
 }

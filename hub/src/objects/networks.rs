@@ -1,6 +1,6 @@
 //! Service addresses: every Service with a cluster address gets a free one, and node ports where its type has them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
@@ -47,6 +47,7 @@ impl Networks {
         if let Some(old) = old {
             keep(service, old);
         }
+        families(target, service)?;
         let guard = self.allocation.lock().await;
         // Taken under the lock: it shows whatever was allocated before.
         let others: Vec<Value> = objects
@@ -58,6 +59,11 @@ impl Networks {
         self.address(target, service, &others)?;
         node_ports(target, service, &others)?;
         Ok(Some(guard))
+    }
+
+    /// As `address/prefix`.
+    fn range(&self) -> String {
+        format!("{}/{}", Ipv4Addr::from(self.first), 32 - self.size.trailing_zeros())
     }
 
     fn address(&self, target: &Target, service: &mut Value, others: &[Value]) -> Result<(), Error> {
@@ -79,7 +85,10 @@ impl Networks {
                         service,
                         "spec.clusterIPs",
                         &asked,
-                        "failed to allocate IP: the provided IP is not in the valid range",
+                        &format!(
+                            "failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. The range of valid IPs is {}",
+                            self.range()
+                        ),
                     ));
                 }
                 if used.contains(asked.as_str()) {
@@ -88,7 +97,7 @@ impl Networks {
                         service,
                         "spec.clusterIPs",
                         &asked,
-                        "failed to allocate IP: provided IP is already allocated",
+                        &format!("failed to allocate IP {asked}: provided IP is already allocated"),
                     ));
                 }
                 asked
@@ -117,53 +126,163 @@ fn keep(service: &mut Value, old: &Value) {
 }
 
 fn node_ports(target: &Target, service: &mut Value, others: &[Value]) -> Result<(), Error> {
-    let wanted = matches!(service["spec"]["type"].as_str(), Some("NodePort" | "LoadBalancer"));
-    let number = |p: &Value| p["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0);
-    let mut used: BTreeSet<u16> =
-        others.iter().flat_map(|s| s["spec"]["ports"].as_array().into_iter().flatten()).filter_map(number).collect();
+    let kind = service["spec"]["type"].as_str().unwrap_or_default();
+    // A load balancer may do without, but for those that are asked for by number.
+    let allocated = kind == "NodePort"
+        || (kind == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"] != json!(false));
+    let kept = allocated || kind == "LoadBalancer";
+    let used: BTreeSet<u16> =
+        others.iter().flat_map(|s| s["spec"]["ports"].as_array().into_iter().flatten()).filter_map(node_port).collect();
     let mut ports = service["spec"]["ports"].take();
+    // One port of several protocols has one node port.
+    let mut own: BTreeMap<u64, u16> =
+        ports.as_array().into_iter().flatten().filter_map(|p| Some((p["port"].as_u64()?, node_port(p)?))).collect();
     for (i, port) in ports.as_array_mut().into_iter().flatten().enumerate() {
-        if !wanted {
+        if !kept {
             port.as_object_mut().map(|p| p.remove("nodePort"));
             continue;
         }
         let field = format!("spec.ports[{i}].nodePort");
-        let chosen = match number(port) {
+        let number = port["port"].as_u64().unwrap_or_default();
+        let chosen = match node_port(port) {
             Some(n) if !NODE_PORTS.contains(&n) => {
-                return Err(refuse(
-                    target,
-                    service,
-                    &field,
-                    &n.to_string(),
-                    "provided port is not in the valid range. The range of valid ports is 30000-32767",
-                ));
+                let detail = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+                return Err(refuse(target, service, &field, &n.to_string(), detail));
             }
             Some(n) if used.contains(&n) => {
                 return Err(refuse(target, service, &field, &n.to_string(), "provided port is already allocated"));
             }
             Some(n) => n,
-            None => NODE_PORTS
-                .clone()
-                .find(|n| !used.contains(n))
-                .ok_or_else(|| refuse(target, service, &field, "0", "range is full"))?,
+            None if !allocated => continue,
+            None => {
+                let free = |n: &u16| !used.contains(n) && !own.values().any(|o| o == n);
+                let found = own.get(&number).copied().or_else(|| NODE_PORTS.clone().find(free));
+                found.ok_or_else(|| refuse(target, service, &field, "0", "range is full"))?
+            }
         };
-        used.insert(chosen);
+        own.insert(number, chosen);
         port["nodePort"] = chosen.into();
     }
     service["spec"]["ports"] = ports;
     Ok(())
 }
 
+fn node_port(port: &Value) -> Option<u16> {
+    port["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0)
+}
+
+/// What this cluster has no addresses of cannot be asked for. A headless Service without a selector may name any family.
+fn families(target: &Target, service: &Value) -> Result<(), Error> {
+    let spec = &service["spec"];
+    if spec["clusterIP"] == "None" && spec["selector"].as_object().is_none_or(serde_json::Map::is_empty) {
+        return Ok(());
+    }
+    if spec["ipFamilyPolicy"] == "RequireDualStack" {
+        let detail = "this cluster is not configured for dual-stack services";
+        return Err(invalid(target, service, "spec.ipFamilyPolicy", "\"RequireDualStack\"", detail));
+    }
+    for (i, family) in spec["ipFamilies"].as_array().into_iter().flatten().enumerate() {
+        if family != "IPv4" {
+            let field = format!("spec.ipFamilies[{i}]");
+            return Err(invalid(target, service, &field, &family.to_string(), "not configured on this cluster"));
+        }
+    }
+    Ok(())
+}
+
 fn refuse(target: &Target, service: &Value, field: &str, value: &str, detail: &str) -> Error {
     let value = if value.parse::<u64>().is_ok() { value.to_owned() } else { format!("[]string{{{value:?}}}") };
+    invalid(target, service, field, &value, detail)
+}
+
+/// `value` as Go shows it.
+fn invalid(target: &Target, service: &Value, field: &str, value: &str, detail: &str) -> Error {
     Error::Invalid {
         kind: target.kind.kind.to_owned(),
         group: String::new(),
         name: meta::text(service, "name").to_owned(),
         errors: vec![FieldError {
             field: field.to_owned(),
-            kind: FieldErrorKind::Invalid(value),
+            kind: FieldErrorKind::Invalid(value.to_owned()),
             detail: detail.to_owned(),
         }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objects::{User, WriteOptions};
+    use crate::registry::Registry;
+    use crate::store::MemoryStore;
+
+    async fn create(objects: &Objects, name: &str, spec: Value) -> Result<Value, String> {
+        let kind = objects.registry().kind("v1", "Service").expect("there are Services").clone();
+        let target = Target { kind, namespace: "default".into(), name: name.into(), subresource: String::new() };
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec});
+        let options = WriteOptions { user: User::component("test"), ..WriteOptions::default() };
+        let refused = |error: Error| {
+            let Error::Invalid { errors, .. } = error else { return error.to_string() };
+            errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        };
+        let written = objects.create(&target, service, &options).await.map_err(refused)?;
+        Ok(written.object.parse::<Value>().unwrap()["spec"].take())
+    }
+
+    #[tokio::test]
+    async fn addresses_and_node_ports_are_given_once() {
+        let networks = Networks::new(Ipv4Addr::new(10, 43, 0, 0), 16);
+        let objects = Objects::new(MemoryStore::new(), std::sync::Arc::new(Registry::builtin()), networks);
+        let namespace = objects.registry().kind("v1", "Namespace").unwrap().clone();
+        let target =
+            Target { kind: namespace, namespace: String::new(), name: "default".into(), subresource: String::new() };
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
+        objects.create(&target, object, &WriteOptions::default()).await.unwrap();
+        let dns = json!([{"name": "tcp", "port": 53}, {"name": "udp", "port": 53, "protocol": "UDP"}, {"name": "web", "port": 80}]);
+        let numbers =
+            |spec: &Value| spec["ports"].as_array().unwrap().iter().map(|p| p["nodePort"].as_u64()).collect::<Vec<_>>();
+
+        let a = create(&objects, "a", json!({"type": "NodePort", "ports": dns})).await.unwrap();
+        assert_eq!((&a["clusterIP"], numbers(&a)), (&json!("10.43.0.16"), vec![Some(30000), Some(30000), Some(30001)]));
+        let b = create(
+            &objects,
+            "b",
+            json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false, "ports": [{"port": 80}]}),
+        )
+        .await
+        .unwrap();
+        assert_eq!((&b["clusterIPs"], numbers(&b)), (&json!(["10.43.0.17"]), vec![None]));
+        let c = create(&objects, "c", json!({"clusterIP": "None"})).await.unwrap();
+        assert_eq!(c["clusterIP"], "None");
+        let d = create(&objects, "d", json!({"type": "ExternalName", "externalName": "example.com"})).await.unwrap();
+        assert_eq!(d.get("clusterIP"), None);
+        for (spec, expected) in [
+            (
+                json!({"clusterIP": "10.43.0.16", "ports": [{"port": 80}]}),
+                r#"spec.clusterIPs: Invalid value: []string{"10.43.0.16"}: failed to allocate IP 10.43.0.16: provided IP is already allocated"#,
+            ),
+            (
+                json!({"clusterIP": "10.44.0.1", "ports": [{"port": 80}]}),
+                r#"spec.clusterIPs: Invalid value: []string{"10.44.0.1"}: failed to allocate IP 10.44.0.1: the provided IP (10.44.0.1) is not in the valid range. The range of valid IPs is 10.43.0.0/16"#,
+            ),
+            (
+                json!({"ipFamilies": ["IPv6"], "ports": [{"port": 80}]}),
+                r#"spec.ipFamilies[0]: Invalid value: "IPv6": not configured on this cluster"#,
+            ),
+            (
+                json!({"ipFamilyPolicy": "RequireDualStack", "ports": [{"port": 80}]}),
+                r#"spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not configured for dual-stack services"#,
+            ),
+            (
+                json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 30001}]}),
+                "spec.ports[0].nodePort: Invalid value: 30001: provided port is already allocated",
+            ),
+            (
+                json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}),
+                "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+            ),
+        ] {
+            assert_eq!(create(&objects, "x", spec).await.unwrap_err(), expected);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Objects that every Kubernetes cluster has, made at the first start.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
@@ -25,11 +25,17 @@ const PRIORITIES: [(&str, i64, &str); 2] = [
     ),
 ];
 
-/// Makes the namespaces, the `kubernetes` Service, the priority classes and the default roles where they are missing.
+/// Makes the namespaces, the `kubernetes` Service, the priority classes and the default roles where they are missing,
+/// and lets that Service lead to the hub's `own` address, where it has one that others reach.
 ///
 /// # Errors
 /// [`RunError::Bootstrap`].
-pub(super) async fn bootstrap(objects: &Objects, service: Ipv4Addr, api_port: u16) -> Result<(), RunError> {
+pub(super) async fn bootstrap(
+    objects: &Objects,
+    service: Ipv4Addr,
+    own: Option<IpAddr>,
+    api_port: u16,
+) -> Result<(), RunError> {
     try_join_all(
         NAMESPACES.map(|name| {
             ensure(objects, "", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
@@ -44,6 +50,9 @@ pub(super) async fn bootstrap(objects: &Objects, service: Ipv4Addr, api_port: u1
     let metadata = json!({"name": "kubernetes", "labels": labels});
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": spec});
     ensure(objects, "default", service).await?;
+    for endpoints in own.into_iter().flat_map(|own| api_endpoints(own, api_port)) {
+        ensure(objects, "default", endpoints).await?;
+    }
     let priority = |(name, value, description): (&str, i64, &str)| {
         json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": value,
@@ -57,7 +66,25 @@ pub(super) async fn bootstrap(objects: &Objects, service: Ipv4Addr, api_port: u1
     Ok(())
 }
 
-/// Makes an object where it is missing, and completes a default role.
+/// The endpoints of the `kubernetes` Service, in both forms: nobody else keeps them, as the Service selects no pods.
+fn api_endpoints(own: IpAddr, api_port: u16) -> [Value; 2] {
+    let ports = json!([{"name": "https", "port": api_port, "protocol": "TCP"}]);
+    let labels = json!({"endpointslice.kubernetes.io/skip-mirror": "true"});
+    [
+        json!({
+            "apiVersion": "v1", "kind": "Endpoints", "metadata": {"name": "kubernetes", "labels": labels},
+            "subsets": [{"addresses": [{"ip": own.to_string()}], "ports": ports}],
+        }),
+        json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+            "addressType": if own.is_ipv4() { "IPv4" } else { "IPv6" }, "ports": ports,
+            "endpoints": [{"addresses": [own.to_string()], "conditions": {"ready": true}}],
+        }),
+    ]
+}
+
+/// Makes an object where it is missing, completes a default role, and lets endpoints lead where they should.
 async fn ensure(objects: &Objects, namespace: &str, object: Value) -> Result<(), RunError> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
@@ -72,12 +99,30 @@ async fn ensure(objects: &Objects, namespace: &str, object: Value) -> Result<(),
     };
     match objects.get(&target) {
         None => objects.create(&target, object, &options).await.map_err(failed)?,
-        Some(stored) => match completed(stored.parse().unwrap_or_default(), &object) {
+        Some(stored) => match newer(&stored.parse().unwrap_or_default(), &object) {
             Some(completed) => objects.update(&target, completed, &options).await.map_err(failed)?,
             None => return Ok(()),
         },
     };
     Ok(())
+}
+
+/// A stored object as it should be; `None` where it is so already.
+fn newer(stored: &Value, wanted: &Value) -> Option<Value> {
+    completed(stored.clone(), wanted).or_else(|| redirected(stored.clone(), wanted))
+}
+
+/// Stored endpoints that lead where the hub is now.
+fn redirected(mut stored: Value, wanted: &Value) -> Option<Value> {
+    let before = stored.clone();
+    for field in ["subsets", "endpoints", "ports"] {
+        if let (Some(value), "Endpoints" | "EndpointSlice") =
+            (wanted.get(field), wanted["kind"].as_str().unwrap_or_default())
+        {
+            stored[field] = value.clone();
+        }
+    }
+    (stored != before).then_some(stored)
 }
 
 /// A stored default role with the rules that it lacks; `None` when it lacks none or is to be left alone.
@@ -112,11 +157,18 @@ mod tests {
         let networks = Networks::new(Ipv4Addr::new(10, 43, 0, 0), 16);
         let objects = Objects::new(MemoryStore::new(), Arc::new(Registry::builtin()), networks);
         let first = Ipv4Addr::new(10, 43, 0, 1);
-        bootstrap(&objects, first, 6443).await.expect("an empty store takes them");
+        let own = |n| Some(IpAddr::from([192, 0, 2, n]));
+        bootstrap(&objects, first, own(1), 6443).await.expect("an empty store takes them");
         let revision = objects.snapshot().revision();
         assert!(revision > 30, "{revision}");
-        bootstrap(&objects, first, 6443).await.expect("they are there");
+        bootstrap(&objects, first, own(1), 6443).await.expect("they are there");
         assert_eq!(objects.snapshot().revision(), revision);
+        bootstrap(&objects, first, own(2), 6443).await.expect("the hub has moved");
+        let key = |resource: &str| crate::reconcile::view::key(resource, "default", "kubernetes");
+        let snapshot = objects.snapshot();
+        let read = |resource| snapshot.get(&key(resource)).expect("it is there").parse::<Value>().unwrap();
+        assert_eq!(read("endpoints")["subsets"][0]["addresses"], json!([{"ip": "192.0.2.2"}]));
+        assert_eq!(read("endpointslices.discovery.k8s.io")["endpoints"][0]["addresses"], json!(["192.0.2.2"]));
     }
 
     #[test]

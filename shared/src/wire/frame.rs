@@ -85,7 +85,7 @@ impl Message for ToAgent {
 
 impl Message for StreamRequest {
     const BASE: u16 = 0x0300;
-    const VARIANTS: &'static [&'static str] = &["Logs", "Exec", "Attach", "PortForward"];
+    const VARIANTS: &'static [&'static str] = &["Logs", "Exec", "Attach", "PortForward", "Dial", "Node"];
 }
 
 impl Message for StreamReply {

@@ -2,11 +2,14 @@
 //!
 //! Exec and attach carry several channels in [`channel`] frames. Everywhere else the bytes are raw.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::PodUid;
 
 pub mod channel;
+pub mod stats;
 
 /// First frame of a hub-opened stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,11 @@ pub enum StreamRequest {
     Attach(AttachRequest),
     /// A TCP connection to a port of a pod: raw bytes both ways, and either side ends its own.
     PortForward(PortForwardRequest),
+    /// A TCP connection to a port of a pod at its own address, as other pods would make it: raw bytes both ways, and
+    /// either side ends its own.
+    Dial(DialRequest),
+    /// Something about the node itself, in one answer.
+    Node(NodeRequest),
 }
 
 /// Which streams a client of exec or attach wants.
@@ -66,6 +74,26 @@ pub struct PortForwardRequest {
     pub pod: PodUid,
     /// The port, on the pod's own loopback address.
     pub port: u16,
+}
+
+/// An address in a pod's network to connect to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialRequest {
+    /// The pod.
+    pub pod: PodUid,
+    /// The pod's address, as the hub shows it.
+    pub ip: IpAddr,
+    /// The port.
+    pub port: u16,
+}
+
+/// What the hub wants to know of a node. Its side of the stream ends with the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NodeRequest {
+    /// Whether the agent is well: nothing follows the reply.
+    Health,
+    /// What the machine and its pods use: a [`stats::NodeStats`] in postcard follows the reply.
+    Stats,
 }
 
 /// The agent's answer to a [`StreamRequest`].

@@ -23,7 +23,7 @@ const ACCEPTED_VERSIONS: HeaderName = HeaderName::from_static("x-accepted-stream
 
 /// A request to change the protocol.
 #[derive(Debug)]
-pub(super) struct Handshake {
+pub(crate) struct Handshake {
     upgrade: OnUpgrade,
     asked: Asked,
 }
@@ -42,6 +42,20 @@ pub(super) struct Accepted {
 }
 
 impl Handshake {
+    /// Whether a request asks for a WebSocket.
+    pub(crate) fn is_websocket(headers: &HeaderMap) -> bool {
+        let has = |name: &HeaderName, word: &str| words(headers, name).iter().any(|w| w.eq_ignore_ascii_case(word));
+        has(&CONNECTION, "upgrade") && has(&UPGRADE, "websocket")
+    }
+
+    /// The subprotocols of a client that asks for a WebSocket.
+    pub(super) fn protocols(&self) -> &[String] {
+        match &self.asked {
+            Asked::WebSocket { protocols, .. } => protocols,
+            Asked::Spdy { .. } => &[],
+        }
+    }
+
     /// Reads the request's headers.
     pub(super) fn read(call: &Call) -> Result<Self, Status> {
         let required = || Status::bad_request("Upgrade request required");

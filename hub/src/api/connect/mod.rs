@@ -4,6 +4,7 @@
 //! Nothing is held on the way but a chunk per direction: each side is read only as fast as the other takes it.
 
 mod channels;
+mod events;
 mod forward;
 mod handshake;
 mod session;
@@ -24,8 +25,9 @@ use super::respond::{self, Body};
 use super::router::Call;
 use super::status::Status;
 use crate::registry::Kind;
+pub(crate) use events::events;
 use forward::Forwarder;
-use handshake::Handshake;
+pub(crate) use handshake::Handshake;
 
 /// Whether a path's subresource is one of those here.
 pub(crate) fn is_connect(path: &ResourcePath) -> bool {

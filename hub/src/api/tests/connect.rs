@@ -120,6 +120,36 @@ async fn a_command_over_websocket() {
     assert_eq!(client.message().await, (0x88, vec![0x03, 0xe8]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_watch_over_websocket() {
+    let api = Api::with(&[pod("a", "one")]).await;
+    let (mut stream, server) = tokio::io::duplex(64 * 1024);
+    let peer = Peer { user: Some(admin()) };
+    tokio::spawn(serve_connection(server, peer, api.state.clone(), api.shutdown.subscribe()));
+    let protocols = "sec-websocket-protocol: base64url.bearer.authorization.k8s.io.Z29vZA, any\r\n";
+    let request = format!(
+        "GET /api/v1/namespaces/a/pods?watch=true&timeoutSeconds=30 HTTP/1.1\r\nhost: hub\r\n{WEBSOCKET}{protocols}\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("sec-websocket-protocol: any\r\n"), "{head}");
+    let mut client = Client { stream, head, _shutdown: api.shutdown.clone() };
+    let event = |(opcode, message): (u8, Vec<u8>)| {
+        let event: Value = serde_json::from_slice(&message).unwrap();
+        (opcode, event["type"].clone(), event["object"]["metadata"]["name"].clone())
+    };
+    assert_eq!(event(client.message().await), (0x81, json!("ADDED"), json!("one")));
+    api.put("pods", pod("a", "two").1).await;
+    assert_eq!(event(client.message().await), (0x81, json!("ADDED"), json!("two")));
+    client.send(&masked(b"ignored")).await;
+    // Time goes on once nobody has anything to do.
+    assert_eq!(client.message().await.0, 0x88);
+}
+
 #[tokio::test]
 async fn a_command_over_base64_messages() {
     let headers = format!("{WEBSOCKET}sec-websocket-protocol: base64.channel.k8s.io\r\n");

@@ -17,6 +17,17 @@ async fn three() -> Api {
 }
 
 #[tokio::test]
+async fn endpoints_are_advised_against() {
+    let metadata = json!({"namespace": "a", "name": "web"});
+    let endpoints = ("endpoints", json!({"kind": "Endpoints", "apiVersion": "v1", "metadata": metadata}));
+    let api = Api::over(Registry::builtin(), &[endpoints]).await;
+    let warning = r#"299 - "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice""#;
+    assert_eq!(api.get("/api/v1/namespaces/a/endpoints/web").await.header("warning"), warning);
+    assert_eq!(api.get("/api/v1/endpoints").await.header("warning"), warning);
+    assert_eq!(api.get("/api/v1/services").await.header("warning"), "");
+}
+
+#[tokio::test]
 async fn get_answers_the_stored_bytes() {
     let api = three().await;
     let answer = api.get("/api/v1/namespaces/a/pods/one").await;

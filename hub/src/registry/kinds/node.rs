@@ -26,7 +26,7 @@ pub(in crate::registry) fn kind() -> Kind {
         short_names: &["no"],
         categories: &[],
         namespaced: false,
-        subresources: &["status"],
+        subresources: &["proxy", "status"],
         schema: "io.k8s.api.core.v1.Node",
         storage: "nodes".into(),
         // Unlike most, a node may be created with its status: it registers itself.

@@ -22,7 +22,7 @@ pub(in crate::registry) fn kind() -> Kind {
         short_names: &["svc"],
         categories: &["all"],
         namespaced: true,
-        subresources: &["status"],
+        subresources: &["proxy", "status"],
         schema: "io.k8s.api.core.v1.Service",
         storage: "services".into(),
         hooks: Hooks {

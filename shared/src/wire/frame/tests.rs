@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::pod::*;
 use crate::report::*;
-use crate::wire::stream::{AttachRequest, ExecRequest, LogsRequest, PortForwardRequest, Wanted};
+use crate::wire::stream::{
+    AttachRequest, DialRequest, ExecRequest, LogsRequest, NodeRequest, PortForwardRequest, Wanted,
+};
 use crate::wire::{Change, Hello, Join, Joined, Welcome};
 
 const GOLDEN: &str = include_str!("../golden/skiff-1.txt");
@@ -278,7 +280,9 @@ fn requests() -> Vec<StreamRequest> {
         logs,
         StreamRequest::Exec(ExecRequest { pod: pod.clone(), container: container.clone(), command, wanted }),
         StreamRequest::Attach(AttachRequest { pod: pod.clone(), container, wanted }),
-        StreamRequest::PortForward(PortForwardRequest { pod, port: 8080 }),
+        StreamRequest::PortForward(PortForwardRequest { pod: pod.clone(), port: 8080 }),
+        StreamRequest::Dial(DialRequest { pod, ip: [10, 42, 0, 2].into(), port: 8080 }),
+        StreamRequest::Node(NodeRequest::Stats),
     ]
 }
 
