@@ -8,6 +8,7 @@ mod audit;
 mod auth;
 mod body;
 mod connect;
+mod eviction;
 mod health;
 mod identity;
 mod impersonate;

@@ -2,6 +2,7 @@
 
 mod apply;
 mod connect;
+mod eviction;
 mod identity;
 mod pod;
 mod reads;

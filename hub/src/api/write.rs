@@ -6,7 +6,6 @@ use bytes::Bytes;
 use hyper::Response;
 use serde_json::{Map, Value};
 
-use super::body;
 use super::negotiate::Negotiated;
 use super::options::{APPLY, ListOptions, delete_options, user_agent_manager, write_options};
 use super::read::{Page, answer, one, page, scope};
@@ -16,6 +15,8 @@ use super::respond::{self, Body};
 use super::router::Call;
 use super::status::{Status, about, success};
 use super::virtuals;
+use super::{body, eviction};
+use crate::objects::eviction::EVICTION;
 use crate::objects::{Applied, Configuration, Error, FieldValidation, Patch, Target, WriteOptions, Written};
 use crate::registry::{Kind, discovery};
 use crate::store::Object;
@@ -65,6 +66,9 @@ pub(crate) async fn create(
     let (mut object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
     options.duplicate_fields = duplicates;
     let target = target(kind, path);
+    if target.subresource == EVICTION {
+        return eviction::evict(call, &target, object, &options, &form).await;
+    }
     if let Some(answer) = virtuals::create(call, &target, path, &mut object, &options) {
         return answer;
     }

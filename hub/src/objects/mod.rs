@@ -7,6 +7,7 @@ mod apply;
 mod decode;
 mod delete;
 pub mod error;
+pub mod eviction;
 mod meta;
 mod networks;
 mod ownership;
@@ -40,7 +41,7 @@ pub struct Target {
     pub namespace: String,
     /// Name; empty for a create whose body names the object (or has `generateName`).
     pub name: String,
-    /// `status`, `scale`, `binding`, `finalize`; empty for the object itself.
+    /// `status`, `scale`, `binding`, `eviction`, `finalize`; empty for the object itself.
     pub subresource: String,
 }
 

@@ -43,7 +43,12 @@ pub fn scale_of(_kind: &Kind, object: &Value) -> Value {
 
 /// A `LabelSelector` object (or a plain map of labels) in its query form.
 fn selector_text(selector: &Value) -> String {
-    let Some(map) = selector.as_object() else { return String::new() };
+    label_selector(selector).to_string()
+}
+
+/// A `LabelSelector` object (or a plain map of labels); one that is no object selects everything.
+pub(super) fn label_selector(selector: &Value) -> LabelSelector {
+    let Some(map) = selector.as_object() else { return LabelSelector::default() };
     let structured = map.contains_key("matchLabels") || map.contains_key("matchExpressions");
     let labels = if structured { &selector["matchLabels"] } else { selector };
     let pairs = labels.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)));
@@ -59,7 +64,7 @@ fn selector_text(selector: &Value) -> String {
         let key = expression["key"].as_str().unwrap_or_default().to_owned();
         parsed.requirements.push(Requirement { key, operator, values: values.collect() });
     }
-    parsed.to_string()
+    parsed
 }
 
 /// The object that results from writing `body` to the target's subresource (or to the object itself).
