@@ -14,6 +14,7 @@ pub(super) mod resources;
 pub(super) mod service_account;
 #[cfg(test)]
 mod tests;
+mod tolerations;
 
 use std::cell::RefCell;
 
@@ -60,13 +61,14 @@ fn refuse(request: &Request<'_>, object: &Value, detail: String) -> Error {
 type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
 
 /// The chain, in the order in which Kubernetes runs its own.
-const CHAIN: [(&str, Plugin); 8] = [
+const CHAIN: [(&str, Plugin); 9] = [
     ("NamespaceLifecycle", namespace_lifecycle),
     ("LimitRanger", limit_ranger::check),
     ("ServiceAccount", service_account::check),
     ("NodeRestriction", node_restriction::check),
     ("PodSecurity", pod_security::check),
     ("Priority", priority::check),
+    ("DefaultTolerationSeconds", tolerations::check),
     ("CertificateApproval", certificates::check),
     ("RBAC", escalation::check),
 ];
