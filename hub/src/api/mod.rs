@@ -7,6 +7,7 @@
 mod audit;
 mod auth;
 mod body;
+mod components;
 mod connect;
 mod eviction;
 mod health;
@@ -91,6 +92,7 @@ pub struct ApiState {
     streams: Arc<dyn NodeStreams>,
     documents: Arc<dyn Documents>,
     checks: Vec<Check>,
+    components: Vec<Check>,
     pages: Pages,
     in_flight: Arc<Semaphore>,
     long_running: Arc<Semaphore>,
@@ -119,12 +121,20 @@ impl ApiState {
             streams,
             documents,
             checks,
+            components: Vec::new(),
             pages: Pages::default(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             long_running: Arc::new(Semaphore::new(MAX_LONG_RUNNING)),
             requests: AtomicU64::new(0),
             audit: None,
         }
+    }
+
+    /// With what ComponentStatuses tell: a part's name and its health, in this order.
+    #[must_use]
+    pub fn with_components(mut self, components: Vec<Check>) -> Self {
+        self.components = components;
+        self
     }
 
     /// With a log of all requests.

@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::audit::Record;
 use super::auth::{authenticate, authorize};
+use super::components::COMPONENTS;
 use super::impersonate::impersonated;
 use super::negotiate::{Negotiated, negotiate};
 use super::query::Query;
@@ -23,7 +24,7 @@ use super::request::{RequestInfo, ResourcePath, Verb};
 use super::respond::{self, Body};
 use super::server::Peer;
 use super::status::Status;
-use super::{ApiState, body, connect, health, logs, read, stream, write};
+use super::{ApiState, body, components, connect, health, logs, read, stream, write};
 use crate::objects::User;
 use crate::registry::{Kind, discovery};
 
@@ -176,6 +177,8 @@ where
     match info.verb {
         Verb::Create if connect::is_connect(path) => connect::connect(call, &kind, path).await,
         Verb::Get if path.subresource == "log" => logs::logs(call, &kind, path).await,
+        Verb::Get if &*kind.storage == COMPONENTS => components::get(call, &kind, path),
+        Verb::List if &*kind.storage == COMPONENTS => components::list(call, &kind, path),
         Verb::Get => read::get(call, &kind, path).await,
         Verb::List => read::list(call, &kind, path).await,
         Verb::Watch => stream::watch(call, &kind, path).await,

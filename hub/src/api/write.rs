@@ -73,7 +73,8 @@ pub(crate) async fn create(
         return answer;
     }
     let written = call.state.objects.create(&target, object, &options).await?;
-    if path.subresource.is_empty() {
+    let stored = path.subresource.is_empty() && !kind.list_kind.is_empty();
+    if stored {
         return Ok(done(call, kind, path, &form, 201, written));
     }
     let mut response = respond::json(201, &form, success(None, Some(201)).into());

@@ -4,6 +4,7 @@
 
 mod admission;
 mod apply;
+mod binding;
 mod decode;
 mod delete;
 pub mod error;
