@@ -14,6 +14,8 @@ use std::time::Duration;
 use tracing::Level;
 
 use crate::api::AuditLevel;
+use crate::objects::PodSecurity;
+use crate::objects::pod_security::{parse_defaults, parse_exemptions};
 use layers::{Layer, Layers, Origin};
 pub use values::{Ipv4Net, parse_duration};
 
@@ -27,7 +29,7 @@ pub struct Setting {
 }
 
 /// Every setting of `skiff-hub serve`.
-pub const SETTINGS: [Setting; 12] = [
+pub const SETTINGS: [Setting; 14] = [
     Setting { name: "data-dir", default: None },
     Setting { name: "listen", default: Some("0.0.0.0:6443") },
     Setting { name: "advertise-address", default: None },
@@ -39,6 +41,8 @@ pub const SETTINGS: [Setting; 12] = [
     Setting { name: "log-level", default: Some("info") },
     Setting { name: "audit-log", default: None },
     Setting { name: "audit-level", default: Some("Metadata") },
+    Setting { name: "pod-security", default: Some("") },
+    Setting { name: "pod-security-exempt", default: Some("") },
     Setting { name: "config", default: None },
 ];
 
@@ -81,6 +85,12 @@ pub struct Flags {
     /// Metadata, Request or RequestResponse: what the audit log has of each request [default: Metadata]
     #[arg(long, value_name = "LEVEL")]
     pub audit_level: Option<String>,
+    /// Pod Security where namespaces have no labels, e.g. enforce=baseline,warn=restricted:v1.30 [default: privileged]
+    #[arg(long, value_name = "MODE=LEVEL,…")]
+    pub pod_security: Option<String>,
+    /// Whom Pod Security leaves alone, e.g. namespace=kube-system,username=robot,runtimeClass=kata [default: nobody]
+    #[arg(long, value_name = "KIND=NAME,…")]
+    pub pod_security_exempt: Option<String>,
 }
 
 impl Flags {
@@ -98,6 +108,8 @@ impl Flags {
             ("log-level", &self.log_level),
             ("audit-log", &self.audit_log),
             ("audit-level", &self.audit_level),
+            ("pod-security", &self.pod_security),
+            ("pod-security-exempt", &self.pod_security_exempt),
         ];
         let values = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
         Layer { origin: Origin::Flag, values }
@@ -129,6 +141,8 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// What is logged of each request.
     pub audit_level: AuditLevel,
+    /// What Pod Security holds to where namespaces do not say, and whom it leaves alone.
+    pub pod_security: PodSecurity,
 }
 
 /// Everything that is wrong with a configuration, one line each.
@@ -178,6 +192,8 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
     let log_level = layers.required("log-level", errors, values::level);
     let audit_log = layers.optional("audit-log", errors, values::path);
     let audit_level = layers.required("audit-level", errors, values::audit_level);
+    let defaults = layers.required("pod-security", errors, parse_defaults);
+    let exemptions = layers.required("pod-security-exempt", errors, parse_exemptions);
     check_networks(layers, pod_cidr, service_cidr, cluster_dns, errors);
     Some(Config {
         data_dir: data_dir?,
@@ -191,6 +207,7 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
         log_level: log_level?,
         audit_log,
         audit_level: audit_level?,
+        pod_security: PodSecurity { defaults: defaults?, exemptions: exemptions? },
     })
 }
 

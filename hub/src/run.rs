@@ -141,6 +141,7 @@ impl Hub {
         let store = SqliteStore::open(&dir.join(DATABASE), LogLimits::default()).await?;
         let networks = Networks::new(config.service_cidr.address(), config.service_cidr.prefix());
         let objects = Objects::new(store.clone(), Arc::new(Registry::builtin()), networks);
+        let objects = objects.with_pod_security(config.pod_security.clone());
         tracing::info!(dir = %dir.display(), revision = objects.snapshot().revision(), "the store is open");
         Ok(Self { store, objects, _lock: lock })
     }

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::request::RequestInfo;
 use super::respond::{self, Body};
-use crate::objects::User;
+use crate::objects::{AuditAnnotations, User};
 
 /// Lines that may wait for the disk; past that requests wait, as with apiserver's blocking mode, so that none is lost.
 const MAX_WAITING: usize = 1024;
@@ -116,6 +116,7 @@ struct Known {
     level: AuditLevel,
     event: Value,
     body: Option<Bytes>,
+    annotations: AuditAnnotations,
 }
 
 impl Record {
@@ -128,7 +129,8 @@ impl Record {
             "requestURI": request.uri().path_and_query().map_or("/", |p| p.as_str()),
             "userAgent": agent, "requestReceivedTimestamp": micros(now),
         });
-        let record = Self(Arc::new(Mutex::new(Known { level, event, body: None })));
+        let record =
+            Self(Arc::new(Mutex::new(Known { level, event, body: None, annotations: AuditAnnotations::default() })));
         request.extensions_mut().insert(record.clone());
         Some(record)
     }
@@ -155,6 +157,11 @@ impl Record {
             object[field] = text.as_str().into();
         }
         known.event["objectRef"] = object;
+    }
+
+    /// Takes what the write path has to add.
+    pub(crate) fn annotations(&self) -> AuditAnnotations {
+        self.lock().annotations.clone()
     }
 
     /// Adds the request's body, where the level has it.
@@ -195,10 +202,14 @@ impl Record {
     fn line(&self, code: u16, answer: Option<&[u8]>, now: Timestamp) -> Vec<u8> {
         let mut known = self.lock();
         let body = known.body.take();
+        let annotations = known.annotations.all();
         let event = &mut known.event;
         event["stage"] = if event["verb"] == "watch" { "ResponseStarted" } else { "ResponseComplete" }.into();
         event["responseStatus"] = json!({"metadata": {}, "code": code});
         event["stageTimestamp"] = micros(now).into();
+        if !annotations.is_empty() {
+            event["annotations"] = json!(annotations);
+        }
         for (field, body) in [("requestObject", body.as_deref()), ("responseObject", answer)] {
             // A body that is no JSON (YAML, gzip) is left out, as apiserver leaves out what it cannot encode.
             if let Some(object) = body.and_then(|body| serde_json::from_slice::<Value>(body).ok()) {

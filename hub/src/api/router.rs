@@ -46,7 +46,7 @@ pub(crate) struct Call {
     /// The request's place among those in flight, kept for as long as it lasts.
     pub(crate) place: Arc<OwnedSemaphorePermit>,
     /// What the audit log is to know of it.
-    audit: Option<Record>,
+    pub(crate) audit: Option<Record>,
 }
 
 impl Call {

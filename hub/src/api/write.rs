@@ -135,6 +135,9 @@ fn options(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
     if options.field_manager.is_empty() {
         options.field_manager = user_agent_manager(&call.headers);
     }
+    if let Some(record) = &call.audit {
+        options.audit = record.annotations();
+    }
     Ok(options)
 }
 

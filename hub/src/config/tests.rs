@@ -38,6 +38,7 @@ fn defaults_are_those_of_the_documentation() {
         log_level: Level::INFO,
         audit_log: None,
         audit_level: AuditLevel::Metadata,
+        pod_security: PodSecurity::default(),
     };
     assert_eq!(config, expected);
 }
@@ -68,6 +69,8 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
         ("log-level", "trace"),
         ("audit-log", "/a.log"),
         ("audit-level", "Request"),
+        ("pod-security", "enforce=baseline"),
+        ("pod-security-exempt", "namespace=x"),
     ];
     let names: Vec<_> = SETTINGS.iter().map(|s| s.name).filter(|name| *name != "config").collect();
     assert_eq!(names, values.map(|(name, _)| name));
@@ -104,6 +107,11 @@ fn single_mistakes() {
     let cases = [
         ("listen", "localhost", "--listen \"localhost\" is not an IP address and port such as 0.0.0.0:6443"),
         ("audit-level", "All", "--audit-level \"All\" is not one of Metadata, Request, RequestResponse"),
+        (
+            "pod-security",
+            "warn=odd",
+            "--pod-security \"warn=odd\" has \"odd\", which must be one of privileged, baseline, restricted",
+        ),
         ("data-dir", "", "--data-dir \"\" must not be empty"),
         ("node-grace", "0s", "--node-grace \"0s\" must be longer than 0s"),
         ("service-cidr", "10.42.7.0/24", "--service-cidr \"10.42.7.0/24\" overlaps the network of pods"),

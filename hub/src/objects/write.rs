@@ -194,7 +194,8 @@ impl Objects {
     ) -> Result<Vec<String>, Error> {
         let warnings = RefCell::default();
         let (user, authorizer) = (&options.user, &*self.authorizer);
-        let request = admission::Request { target, old, snapshot, user, authorizer, warnings };
+        let (pod_security, audit) = (&*self.pod_security, &options.audit);
+        let request = admission::Request { target, old, snapshot, user, authorizer, pod_security, audit, warnings };
         admission::admit(&request, object)?;
         Ok(request.warnings.into_inner())
     }

@@ -21,7 +21,8 @@ use std::cell::RefCell;
 use serde_json::Value;
 
 use super::error::{Error, not_found};
-use super::{Objects, Target, User, meta};
+use super::pod_security::PodSecurity;
+use super::{AuditAnnotations, Objects, Target, User, meta};
 use crate::auth::Authorizer;
 use crate::store::{Key, Snapshot};
 
@@ -38,6 +39,10 @@ pub(super) struct Request<'a> {
     pub(super) user: &'a User,
     /// Judges what users may do.
     pub(super) authorizer: &'a Authorizer,
+    /// What Pod Security is to hold to.
+    pub(super) pod_security: &'a PodSecurity,
+    /// What the audit log is to know.
+    pub(super) audit: &'a AuditAnnotations,
     /// Texts for `Warning` headers.
     pub(super) warnings: RefCell<Vec<String>>,
 }
