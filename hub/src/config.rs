@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::api::AuditLevel;
+use crate::api::{AuditLevel, AuditRotation};
 use crate::objects::PodSecurity;
 use crate::objects::pod_security::{parse_defaults, parse_exemptions};
 use layers::{Layer, Layers, Origin};
@@ -29,7 +29,7 @@ pub struct Setting {
 }
 
 /// Every setting of `skiff-hub serve`.
-pub const SETTINGS: [Setting; 14] = [
+pub const SETTINGS: [Setting; 16] = [
     Setting { name: "data-dir", default: None },
     Setting { name: "listen", default: Some("0.0.0.0:6443") },
     Setting { name: "advertise-address", default: None },
@@ -41,6 +41,8 @@ pub const SETTINGS: [Setting; 14] = [
     Setting { name: "log-level", default: Some("info") },
     Setting { name: "audit-log", default: None },
     Setting { name: "audit-level", default: Some("Metadata") },
+    Setting { name: "audit-log-maxsize", default: Some("100") },
+    Setting { name: "audit-log-maxbackup", default: Some("10") },
     Setting { name: "pod-security", default: Some("") },
     Setting { name: "pod-security-exempt", default: Some("") },
     Setting { name: "config", default: None },
@@ -85,6 +87,12 @@ pub struct Flags {
     /// Metadata, Request or RequestResponse: what the audit log has of each request [default: Metadata]
     #[arg(long, value_name = "LEVEL")]
     pub audit_level: Option<String>,
+    /// Megabytes from which on the audit log is put aside and begun anew [default: 100]
+    #[arg(long, value_name = "MB")]
+    pub audit_log_maxsize: Option<String>,
+    /// Audit logs put aside that are kept [default: 10]
+    #[arg(long, value_name = "COUNT")]
+    pub audit_log_maxbackup: Option<String>,
     /// Pod Security where namespaces have no labels, e.g. enforce=baseline,warn=restricted:v1.30 [default: privileged]
     #[arg(long, value_name = "MODE=LEVEL,…")]
     pub pod_security: Option<String>,
@@ -108,6 +116,8 @@ impl Flags {
             ("log-level", &self.log_level),
             ("audit-log", &self.audit_log),
             ("audit-level", &self.audit_level),
+            ("audit-log-maxsize", &self.audit_log_maxsize),
+            ("audit-log-maxbackup", &self.audit_log_maxbackup),
             ("pod-security", &self.pod_security),
             ("pod-security-exempt", &self.pod_security_exempt),
         ];
@@ -141,6 +151,8 @@ pub struct Config {
     pub audit_log: Option<PathBuf>,
     /// What is logged of each request.
     pub audit_level: AuditLevel,
+    /// How much of the audit log's past is kept.
+    pub audit_rotation: AuditRotation,
     /// What Pod Security holds to where namespaces do not say, and whom it leaves alone.
     pub pod_security: PodSecurity,
 }
@@ -192,6 +204,8 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
     let log_level = layers.required("log-level", errors, values::level);
     let audit_log = layers.optional("audit-log", errors, values::path);
     let audit_level = layers.required("audit-level", errors, values::audit_level);
+    let megabytes = layers.required("audit-log-maxsize", errors, values::positive_count);
+    let backups = layers.required("audit-log-maxbackup", errors, values::positive_count);
     let defaults = layers.required("pod-security", errors, parse_defaults);
     let exemptions = layers.required("pod-security-exempt", errors, parse_exemptions);
     check_networks(layers, pod_cidr, service_cidr, cluster_dns, errors);
@@ -207,6 +221,7 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
         log_level: log_level?,
         audit_log,
         audit_level: audit_level?,
+        audit_rotation: AuditRotation { max_bytes: u64::from(megabytes?) << 20, max_backups: backups? },
         pod_security: PodSecurity { defaults: defaults?, exemptions: exemptions? },
     })
 }

@@ -257,7 +257,7 @@ impl Hub {
 /// The log of requests, where one is wanted, and its writer as a part of the hub.
 async fn audit_log(config: &Config, parts: &mut Parts) -> Result<Option<AuditLog>, RunError> {
     let Some(path) = &config.audit_log else { return Ok(None) };
-    let opened = AuditLog::open(path.clone(), config.audit_level).await;
+    let opened = AuditLog::open(path.clone(), config.audit_level, config.audit_rotation).await;
     let (log, writer) = opened.map_err(|source| RunError::Audit { path: path.clone(), source })?;
     parts.spawn_sure("audit log", writer.run(parts.stopped()));
     Ok(Some(log))

@@ -43,7 +43,7 @@ use std::sync::atomic::AtomicU64;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-pub use audit::{AuditLevel, AuditLog, AuditWriter};
+pub use audit::{AuditLevel, AuditLog, AuditRotation, AuditWriter};
 pub use auth::{Authenticator, certificate_user};
 pub use health::Check;
 pub use logs::{LogStream, NodeStream, NodeStreams, StreamError};

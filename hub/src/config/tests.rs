@@ -38,6 +38,7 @@ fn defaults_are_those_of_the_documentation() {
         log_level: Level::INFO,
         audit_log: None,
         audit_level: AuditLevel::Metadata,
+        audit_rotation: AuditRotation { max_bytes: 100 << 20, max_backups: 10 },
         pod_security: PodSecurity::default(),
     };
     assert_eq!(config, expected);
@@ -69,6 +70,8 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
         ("log-level", "trace"),
         ("audit-log", "/a.log"),
         ("audit-level", "Request"),
+        ("audit-log-maxsize", "7"),
+        ("audit-log-maxbackup", "3"),
         ("pod-security", "enforce=baseline"),
         ("pod-security-exempt", "namespace=x"),
     ];
@@ -112,6 +115,7 @@ fn single_mistakes() {
             "warn=odd",
             "--pod-security \"warn=odd\" has \"odd\", which must be one of privileged, baseline, restricted",
         ),
+        ("audit-log-maxsize", "0", "--audit-log-maxsize \"0\" is not a number from 1 to 10000"),
         ("data-dir", "", "--data-dir \"\" must not be empty"),
         ("node-grace", "0s", "--node-grace \"0s\" must be longer than 0s"),
         ("service-cidr", "10.42.7.0/24", "--service-cidr \"10.42.7.0/24\" overlaps the network of pods"),
