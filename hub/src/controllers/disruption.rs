@@ -196,21 +196,16 @@ impl Pass<'_> {
     fn expected(&self) -> Result<Expected, String> {
         let spec = &self.budget["spec"];
         let (most_missing, least) = (&spec["maxUnavailable"], &spec["minAvailable"]);
-        if !most_missing.is_null() {
-            let (pods, unmanaged) = self.scale()?;
-            return Ok(Expected { pods, healthy: (pods - scaled(most_missing, pods)).max(0), unmanaged });
+        if most_missing.is_null() && least.is_null() {
+            return Ok(Expected { pods: 0, healthy: 0, unmanaged: false });
         }
-        match least {
-            Value::Null => Ok(Expected { pods: 0, healthy: 0, unmanaged: false }),
-            Value::String(_) => {
-                let (pods, unmanaged) = self.scale()?;
-                Ok(Expected { pods, healthy: scaled(least, pods), unmanaged })
-            }
-            _ => {
-                let pods = i64::try_from(self.pods.len()).unwrap_or(i64::MAX);
-                Ok(Expected { pods, healthy: least.as_i64().unwrap_or(0), unmanaged: false })
-            }
+        if let (true, Some(healthy)) = (most_missing.is_null(), least.as_i64()) {
+            let pods = i64::try_from(self.pods.len()).unwrap_or(i64::MAX);
+            return Ok(Expected { pods, healthy, unmanaged: false });
         }
+        let (pods, unmanaged) = self.scale()?;
+        let healthy = if most_missing.is_null() { scaled(least, pods) } else { pods - scaled(most_missing, pods) };
+        Ok(Expected { pods, healthy: healthy.max(0), unmanaged })
     }
 
     /// The replicas of all owners of the pods, and whether there are pods without one.
