@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use tracing::Level;
 
-use crate::api::AuditLevel;
+use crate::api::{AuditLevel, AuditRotation};
+use crate::objects::PodSecurity;
+use crate::objects::pod_security::{parse_defaults, parse_exemptions};
 use layers::{Layer, Layers, Origin};
 pub use values::{Ipv4Net, parse_duration};
 
@@ -27,7 +29,7 @@ pub struct Setting {
 }
 
 /// Every setting of `skiff-hub serve`.
-pub const SETTINGS: [Setting; 14] = [
+pub const SETTINGS: [Setting; 18] = [
     Setting { name: "data-dir", default: None },
     Setting { name: "listen", default: Some("0.0.0.0:6443") },
     Setting { name: "advertise-address", default: None },
@@ -41,6 +43,10 @@ pub const SETTINGS: [Setting; 14] = [
     Setting { name: "audit-level", default: Some("Metadata") },
     Setting { name: "max-requests-inflight", default: Some("400") },
     Setting { name: "max-mutating-requests-inflight", default: Some("200") },
+    Setting { name: "audit-log-maxsize", default: Some("100") },
+    Setting { name: "audit-log-maxbackup", default: Some("10") },
+    Setting { name: "pod-security", default: Some("") },
+    Setting { name: "pod-security-exempt", default: Some("") },
     Setting { name: "config", default: None },
 ];
 
@@ -89,6 +95,18 @@ pub struct Flags {
     /// Most requests that write and are answered at one time; one user has half of them [default: 200]
     #[arg(long, value_name = "NUMBER")]
     pub max_mutating_requests_inflight: Option<String>,
+    /// Megabytes from which on the audit log is put aside and begun anew [default: 100]
+    #[arg(long, value_name = "MB")]
+    pub audit_log_maxsize: Option<String>,
+    /// Audit logs put aside that are kept [default: 10]
+    #[arg(long, value_name = "COUNT")]
+    pub audit_log_maxbackup: Option<String>,
+    /// Pod Security where namespaces have no labels, e.g. enforce=baseline,warn=restricted:v1.30 [default: privileged]
+    #[arg(long, value_name = "MODE=LEVEL,…")]
+    pub pod_security: Option<String>,
+    /// Whom Pod Security leaves alone, e.g. namespace=kube-system,username=robot,runtimeClass=kata [default: nobody]
+    #[arg(long, value_name = "KIND=NAME,…")]
+    pub pod_security_exempt: Option<String>,
 }
 
 impl Flags {
@@ -108,6 +126,10 @@ impl Flags {
             ("audit-level", &self.audit_level),
             ("max-requests-inflight", &self.max_requests_inflight),
             ("max-mutating-requests-inflight", &self.max_mutating_requests_inflight),
+            ("audit-log-maxsize", &self.audit_log_maxsize),
+            ("audit-log-maxbackup", &self.audit_log_maxbackup),
+            ("pod-security", &self.pod_security),
+            ("pod-security-exempt", &self.pod_security_exempt),
         ];
         let values = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
         Layer { origin: Origin::Flag, values }
@@ -143,6 +165,10 @@ pub struct Config {
     pub max_requests_inflight: usize,
     /// Most requests that write and are answered at one time.
     pub max_mutating_requests_inflight: usize,
+    /// How much of the audit log's past is kept.
+    pub audit_rotation: AuditRotation,
+    /// What Pod Security holds to where namespaces do not say, and whom it leaves alone.
+    pub pod_security: PodSecurity,
 }
 
 /// Everything that is wrong with a configuration, one line each.
@@ -194,6 +220,10 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
     let audit_level = layers.required("audit-level", errors, values::audit_level);
     let reading = layers.required("max-requests-inflight", errors, values::positive_number);
     let mutating = layers.required("max-mutating-requests-inflight", errors, values::positive_number);
+    let megabytes = layers.required("audit-log-maxsize", errors, values::positive_count);
+    let backups = layers.required("audit-log-maxbackup", errors, values::positive_count);
+    let defaults = layers.required("pod-security", errors, parse_defaults);
+    let exemptions = layers.required("pod-security-exempt", errors, parse_exemptions);
     check_networks(layers, pod_cidr, service_cidr, cluster_dns, errors);
     Some(Config {
         data_dir: data_dir?,
@@ -209,6 +239,8 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
         audit_level: audit_level?,
         max_requests_inflight: reading?,
         max_mutating_requests_inflight: mutating?,
+        audit_rotation: AuditRotation { max_bytes: u64::from(megabytes?) << 20, max_backups: backups? },
+        pod_security: PodSecurity { defaults: defaults?, exemptions: exemptions? },
     })
 }
 

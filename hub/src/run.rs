@@ -18,22 +18,25 @@ use jiff::{SignedDuration, Timestamp};
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 
-use crate::api::{self, ApiState, AuditLog, InFlight};
+use crate::api::{self, ApiState, AuditLog, Check, InFlight};
 use crate::auth::jwt::{KeyError, Signer};
 use crate::config::Config;
 use crate::controllers;
 use crate::link::{ClusterInfo, Link, LinkParts};
 use crate::objects::{self, Networks, Objects};
 use crate::pki::{self, Pki, PkiError, PkiOptions};
-use crate::reconcile::{self, Controller, Liveness, Recorder};
+use crate::reconcile::{self, Controller, Liveness, Pulse, Recorder};
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
 use crate::store::lock::{DirLock, LockError};
-use crate::store::{LogLimits, OpenError, SqliteStore};
+use crate::store::{LogLimits, OpenError, SqliteStore, Store as _};
 use documents::RegistryDocuments;
 use identities::Identities;
 use parts::Parts;
 use streams::LinkStreams;
+
+/// The controller that is shown as Kubernetes' scheduler; all others are its controller-manager.
+const SCHEDULER: &str = "default-scheduler";
 
 /// The database in the data directory.
 const DATABASE: &str = "state.db";
@@ -138,6 +141,7 @@ impl Hub {
         let store = SqliteStore::open(&dir.join(DATABASE), LogLimits::default()).await?;
         let networks = Networks::new(config.service_cidr.address(), config.service_cidr.prefix());
         let objects = Objects::new(store.clone(), Arc::new(Registry::builtin()), networks);
+        let objects = objects.with_pod_security(config.pod_security.clone());
         tracing::info!(dir = %dir.display(), revision = objects.snapshot().revision(), "the store is open");
         Ok(Self { store, objects, _lock: lock })
     }
@@ -170,7 +174,7 @@ impl Hub {
         let own = config.advertise_address.into_iter().chain(pki::local_addresses()).find(|a| !a.is_loopback());
         bootstrap::bootstrap(&self.objects, service, own, config.listen.port()).await?;
         let liveness = Arc::new(Liveness::new(Timestamp::now()));
-        let recorder = self.start_controllers(config, parts, &pki, &signer, &liveness);
+        let (recorder, pulses) = self.start_controllers(config, parts, &pki, &signer, &liveness);
         let link = Link::new(LinkParts {
             pki: Arc::clone(&pki),
             cluster: Arc::new(self.objects.clone()),
@@ -185,7 +189,8 @@ impl Hub {
         let (server, stopped) = (link.clone(), parts.stopped());
         parts.spawn("agents' endpoint", async move { server.serve(udp, stopped).await });
         let audit = audit_log(config, parts).await?;
-        let state = Arc::new(self.api(config, &pki, &signer, link).with_audit(audit));
+        let state =
+            Arc::new(self.api(config, &pki, &signer, link).with_components(self.components(pulses)).with_audit(audit));
         parts.spawn_sure("API server", api::serve(tcp, Arc::new(pki.https_config()?), state, parts.stopped()));
         Ok(())
     }
@@ -197,7 +202,7 @@ impl Hub {
         pki: &Arc<Pki>,
         signer: &Arc<Signer>,
         liveness: &Arc<Liveness>,
-    ) -> Recorder {
+    ) -> (Recorder, Vec<Arc<Pulse>>) {
         let (recorder, task) = Recorder::new(self.objects.clone());
         parts.spawn_sure("event recorder", task.run(parts.stopped()));
         let settings = controllers::Settings {
@@ -211,11 +216,28 @@ impl Hub {
             max_ended_pods: controllers::pod_gc::DEFAULT_ENDED,
         };
         let scheduler: Arc<dyn Controller> = Arc::new(Scheduler::default());
+        let mut pulses = Vec::new();
         for controller in controllers::all(settings).into_iter().chain([scheduler]) {
-            let name = controller.name();
-            parts.spawn_sure(name, reconcile::run(controller, self.objects.clone(), recorder.clone(), parts.stopped()));
+            let pulse = Arc::new(Pulse::new(controller.name()));
+            let (objects, recorder, stopped) = (self.objects.clone(), recorder.clone(), parts.stopped());
+            parts.spawn_sure(pulse.name(), reconcile::run(controller, objects, recorder, Arc::clone(&pulse), stopped));
+            pulses.push(pulse);
         }
-        recorder
+        (recorder, pulses)
+    }
+
+    /// What stands behind the names of Kubernetes' parts.
+    fn components(&self, pulses: Vec<Arc<Pulse>>) -> Vec<Check> {
+        let (schedulers, controllers): (Vec<_>, Vec<_>) = pulses.into_iter().partition(|p| p.name() == SCHEDULER);
+        let all = |pulses: Vec<Arc<Pulse>>| move || pulses.iter().try_for_each(|pulse| pulse.check());
+        let revisions = self.store.revisions();
+        let store = move || revisions.has_changed().map(drop).map_err(|_| "the store is closed".to_owned());
+        let check = |name, run| Check { name, ready_only: false, run };
+        vec![
+            check("scheduler", Box::new(all(schedulers))),
+            check("controller-manager", Box::new(all(controllers))),
+            check("etcd-0", Box::new(store)),
+        ]
     }
 
     fn api(&self, config: &Config, pki: &Arc<Pki>, signer: &Arc<Signer>, link: Link) -> ApiState {
@@ -241,7 +263,7 @@ impl Hub {
 /// The log of requests, where one is wanted, and its writer as a part of the hub.
 async fn audit_log(config: &Config, parts: &mut Parts) -> Result<Option<AuditLog>, RunError> {
     let Some(path) = &config.audit_log else { return Ok(None) };
-    let opened = AuditLog::open(path.clone(), config.audit_level).await;
+    let opened = AuditLog::open(path.clone(), config.audit_level, config.audit_rotation).await;
     let (log, writer) = opened.map_err(|source| RunError::Audit { path: path.clone(), source })?;
     parts.spawn_sure("audit log", writer.run(parts.stopped()));
     Ok(Some(log))

@@ -1,6 +1,6 @@
 //! The audit log: one JSON line (`audit.k8s.io/v1` Event) per request, at the level that the configuration names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::request::RequestInfo;
 use super::respond::{self, Body};
-use crate::objects::User;
+use crate::objects::{AuditAnnotations, User};
 use crate::registry::schema::{Schema, decode_protobuf};
 
 /// Lines that may wait for the disk; past that requests wait, as with apiserver's blocking mode, so that none is lost.
@@ -56,11 +56,22 @@ pub struct AuditLog {
     lines: mpsc::Sender<Vec<u8>>,
 }
 
+/// How much of the past is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditRotation {
+    /// Bytes from which on a file is put aside as `FILE.1`, and a new one begun.
+    pub max_bytes: u64,
+    /// Files put aside that are kept (`FILE.1`, the newest, to `FILE.N`), at least 1.
+    pub max_backups: u32,
+}
+
 /// The task that writes the lines to their file.
 #[derive(Debug)]
 pub struct AuditWriter {
     file: File,
     path: PathBuf,
+    size: u64,
+    rotation: AuditRotation,
     lines: mpsc::Receiver<Vec<u8>>,
 }
 
@@ -69,10 +80,15 @@ impl AuditLog {
     ///
     /// # Errors
     /// When it cannot be opened.
-    pub async fn open(path: PathBuf, level: AuditLevel) -> std::io::Result<(Self, AuditWriter)> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path).await?;
+    pub async fn open(
+        path: PathBuf,
+        level: AuditLevel,
+        rotation: AuditRotation,
+    ) -> std::io::Result<(Self, AuditWriter)> {
+        let file = open_file(&path).await?;
+        let size = file.metadata().await?.len();
         let (sender, lines) = mpsc::channel(MAX_WAITING);
-        Ok((Self { level, lines: sender }, AuditWriter { file, path, lines }))
+        Ok((Self { level, lines: sender }, AuditWriter { file, path, size, rotation, lines }))
     }
 }
 
@@ -98,6 +114,14 @@ impl AuditWriter {
         while let Ok(more) = self.lines.try_recv() {
             lines.extend(more);
         }
+        let length = lines.len() as u64;
+        if self.size > 0
+            && self.size + length > self.rotation.max_bytes
+            && let Err(error) = self.rotate().await
+        {
+            tracing::error!(%error, path = %self.path.display(), "cannot put the audit log aside");
+        }
+        self.size += length;
         let written = match self.file.write_all(&lines).await {
             Ok(()) => self.file.flush().await,
             failed => failed,
@@ -113,6 +137,34 @@ fn object(body: &[u8]) -> Option<Value> {
     serde_json::from_slice(body).ok().or_else(|| decode_protobuf(Schema::builtin(), body).ok())
 }
 
+impl AuditWriter {
+    /// Puts the file aside, the older ones with it, and begins a new one; the oldest goes.
+    async fn rotate(&mut self) -> std::io::Result<()> {
+        for n in (1..=self.rotation.max_backups).rev() {
+            match tokio::fs::rename(self.aside(n - 1), self.aside(n)).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        self.file = open_file(&self.path).await?;
+        self.size = 0;
+        Ok(())
+    }
+
+    /// The file that was put aside `n` times.
+    fn aside(&self, n: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        if n > 0 {
+            name.push(format!(".{n}"));
+        }
+        name.into()
+    }
+}
+
+async fn open_file(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).await
+}
+
 /// What is known of one request so far. It travels in the request's extensions.
 #[derive(Debug, Clone)]
 pub(crate) struct Record(Arc<Mutex<Known>>);
@@ -122,6 +174,7 @@ struct Known {
     level: AuditLevel,
     event: Value,
     body: Option<Bytes>,
+    annotations: AuditAnnotations,
 }
 
 impl Record {
@@ -134,7 +187,8 @@ impl Record {
             "requestURI": request.uri().path_and_query().map_or("/", |p| p.as_str()),
             "userAgent": agent, "requestReceivedTimestamp": micros(now),
         });
-        let record = Self(Arc::new(Mutex::new(Known { level, event, body: None })));
+        let record =
+            Self(Arc::new(Mutex::new(Known { level, event, body: None, annotations: AuditAnnotations::default() })));
         request.extensions_mut().insert(record.clone());
         Some(record)
     }
@@ -161,6 +215,11 @@ impl Record {
             object[field] = text.as_str().into();
         }
         known.event["objectRef"] = object;
+    }
+
+    /// Takes what the write path has to add.
+    pub(crate) fn annotations(&self) -> AuditAnnotations {
+        self.lock().annotations.clone()
     }
 
     /// Adds the request's body, where the level has it.
@@ -201,10 +260,14 @@ impl Record {
     fn line(&self, code: u16, answer: Option<&[u8]>, now: Timestamp) -> Vec<u8> {
         let mut known = self.lock();
         let body = known.body.take();
+        let annotations = known.annotations.all();
         let event = &mut known.event;
         event["stage"] = if event["verb"] == "watch" { "ResponseStarted" } else { "ResponseComplete" }.into();
         event["responseStatus"] = json!({"metadata": {}, "code": code});
         event["stageTimestamp"] = micros(now).into();
+        if !annotations.is_empty() {
+            event["annotations"] = json!(annotations);
+        }
         for (field, body) in [("requestObject", body.as_deref()), ("responseObject", answer)] {
             // A body of another kind (YAML, gzip) is left out, as apiserver leaves out what it cannot encode.
             if let Some(object) = body.and_then(object) {
@@ -233,11 +296,13 @@ mod tests {
     use super::super::query::Query;
     use super::*;
 
+    const KEEP: AuditRotation = AuditRotation { max_bytes: 1 << 20, max_backups: 1 };
+
     /// The line of a request with this body and answer at a level.
     async fn line(level: AuditLevel) -> (Value, Response<Body>) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let (log, writer) = AuditLog::open(path.clone(), level).await.unwrap();
+        let (log, writer) = AuditLog::open(path.clone(), level, KEEP).await.unwrap();
         let uri = "/apis/apps/v1/namespaces/a/deployments?fieldManager=m";
         let mut request = Request::builder().uri(uri).header("user-agent", "curl/8").body(()).unwrap();
         let record = Record::begin(Some(&log), "id", &mut request, Timestamp::UNIX_EPOCH).unwrap();
@@ -263,6 +328,34 @@ mod tests {
             assert_eq!(event.get("responseObject").is_some(), level >= AuditLevel::RequestResponse);
             assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), br#"{"b":2}"#.as_slice());
         }
+    }
+
+    #[tokio::test]
+    async fn a_full_file_is_put_aside_and_the_oldest_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let stop = watch::Sender::new(false).subscribe();
+        for line in ["one\n", "two\n", "three\n", "4\n", "5\n"] {
+            let rotation = AuditRotation { max_bytes: 5, max_backups: 2 };
+            let (log, writer) = AuditLog::open(path.clone(), AuditLevel::Metadata, rotation).await.unwrap();
+            log.lines.send(line.as_bytes().to_vec()).await.unwrap();
+            drop(log);
+            writer.run(stop.clone()).await;
+        }
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).ok();
+        let files = ["audit.log", "audit.log.1", "audit.log.2", "audit.log.3"].map(read);
+        assert_eq!(files.each_ref().map(|f| f.as_deref()), [Some("4\n5\n"), Some("three\n"), Some("two\n"), None]);
+    }
+
+    #[tokio::test]
+    async fn annotations_are_part_of_the_line() {
+        let mut request = Request::builder().uri("/").body(()).unwrap();
+        let (sender, _lines) = mpsc::channel(1);
+        let log = AuditLog { level: AuditLevel::Metadata, lines: sender };
+        let record = Record::begin(Some(&log), "id", &mut request, Timestamp::UNIX_EPOCH).unwrap();
+        record.annotations().set("a".into(), "b".into());
+        let event: Value = serde_json::from_slice(&record.line(200, None, Timestamp::UNIX_EPOCH)).unwrap();
+        assert_eq!(event["annotations"], json!({"a": "b"}));
     }
 
     #[tokio::test]

@@ -7,8 +7,10 @@
 mod audit;
 mod auth;
 mod body;
+mod components;
 mod connect;
 mod deadline;
+mod eviction;
 mod fairness;
 mod frames;
 #[cfg(fuzzing)]
@@ -49,7 +51,7 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 
-pub use audit::{AuditLevel, AuditLog, AuditWriter};
+pub use audit::{AuditLevel, AuditLog, AuditRotation, AuditWriter};
 pub use auth::{Authenticator, certificate_user};
 pub use fairness::InFlight;
 pub use health::Check;
@@ -94,6 +96,7 @@ pub struct ApiState {
     streams: Arc<dyn NodeStreams>,
     documents: Arc<dyn Documents>,
     checks: Vec<Check>,
+    components: Vec<Check>,
     pages: Pages,
     fairness: Arc<Fairness>,
     frames: Frames,
@@ -122,6 +125,7 @@ impl ApiState {
             streams,
             documents,
             checks,
+            components: Vec::new(),
             pages: Pages::default(),
             fairness: Fairness::new(InFlight::default()),
             frames: Frames::default(),
@@ -134,6 +138,13 @@ impl ApiState {
     #[must_use]
     pub fn with_in_flight(mut self, bounds: InFlight) -> Self {
         self.fairness = Fairness::new(bounds);
+        self
+    }
+
+    /// With what ComponentStatuses tell: a part's name and its health, in this order.
+    #[must_use]
+    pub fn with_components(mut self, components: Vec<Check>) -> Self {
+        self.components = components;
         self
     }
 

@@ -214,7 +214,8 @@ pub(crate) fn write_options(query: &Query, user: &User, kind: &str) -> Result<Wr
         }
     };
     if errors.is_empty() {
-        Ok(WriteOptions { user: user.clone(), dry_run, field_manager, field_validation, duplicate_fields: Vec::new() })
+        let user = user.clone();
+        Ok(WriteOptions { user, dry_run, field_manager, field_validation, ..WriteOptions::default() })
     } else {
         Err(Status::invalid_options(if kind == APPLY { "PatchOptions" } else { kind }, &errors))
     }

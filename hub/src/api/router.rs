@@ -20,6 +20,7 @@ use tokio::time::Instant as Deadline;
 use super::audit::Record;
 use super::auth::{authenticate, authorize};
 use super::body::Slot;
+use super::components::COMPONENTS;
 use super::deadline::deadline;
 use super::fairness::{Class, Holder, Place};
 use super::impersonate::impersonated;
@@ -30,7 +31,7 @@ use super::request::{RequestInfo, ResourcePath, Verb};
 use super::respond::{self, Body};
 use super::server::Peer;
 use super::status::Status;
-use super::{ApiState, body, connect, health, logs, read, stream, websocket_token, write};
+use super::{ApiState, body, components, connect, health, logs, read, stream, websocket_token, write};
 use crate::objects::User;
 use crate::registry::schema::Schema;
 use crate::registry::{Kind, discovery};
@@ -61,7 +62,7 @@ pub(crate) struct Call {
     /// The request's place among those in flight, kept for as long as it lasts.
     pub(crate) place: Arc<Place>,
     /// What the audit log is to know of it.
-    audit: Option<Record>,
+    pub(crate) audit: Option<Record>,
 }
 
 impl Call {
@@ -273,6 +274,8 @@ where
     match info.verb {
         Verb::Create if connect::is_connect(path) => connect::connect(call, kind, path).await,
         Verb::Get if path.subresource == "log" => logs::logs(call, kind, path).await,
+        Verb::Get if &*kind.storage == COMPONENTS => components::get(call, kind, path),
+        Verb::List if &*kind.storage == COMPONENTS => components::list(call, kind, path),
         Verb::Get => read::get(call, kind, path).await,
         Verb::List => read::list(call, kind, path).await,
         Verb::Watch => connect::events(call, stream::watch(call, kind, path).await?),

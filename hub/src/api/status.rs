@@ -303,9 +303,16 @@ impl From<Error> for Status {
             Error::TooLarge(message) => Self::new(413, "RequestEntityTooLarge", message),
             Error::MethodNotAllowed(message) => Self::new(405, "MethodNotAllowed", message),
             Error::Expired(message) => Self::new(410, "Expired", message),
-            Error::TooManyRequests { detail, retry_after_seconds } => {
-                Self::too_many_requests(detail, retry_after_seconds)
+            Error::TooManyRequests { detail, cause, retry_after_seconds } => {
+                let cause = Cause { reason: "DisruptionBudget", message: cause, field: String::new() };
+                let retry_after_seconds = Some(retry_after_seconds).filter(|seconds| *seconds > 0);
+                Self::new(429, "TooManyRequests", detail).with(Details {
+                    causes: vec![cause],
+                    retry_after_seconds,
+                    ..Details::default()
+                })
             }
+            Error::Misconfigured(detail) => Self::new(500, "", detail),
             Error::Store(source) => source.into(),
         }
     }

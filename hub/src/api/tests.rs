@@ -1,7 +1,9 @@
 //! The API as a client meets it: requests in, answers out, over a small table of kinds and a volatile store.
 
 mod apply;
+mod components;
 mod connect;
+mod eviction;
 mod identity;
 mod pod;
 mod proxy;

@@ -17,6 +17,8 @@ use super::respond::{self, Body};
 use super::router::Call;
 use super::status::{Status, about, success};
 use super::virtuals;
+use super::{body, eviction};
+use crate::objects::eviction::EVICTION;
 use crate::objects::{Applied, Configuration, Error, FieldValidation, Patch, Target, WriteOptions, Written};
 use crate::registry::{Kind, discovery};
 use crate::store::Object;
@@ -71,11 +73,15 @@ pub(crate) async fn create(
     let (mut object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
     options.duplicate_fields = duplicates;
     let target = target(kind, path);
+    if target.subresource == EVICTION {
+        return eviction::evict(call, &target, object, &options, &form).await;
+    }
     if let Some(answer) = virtuals::create(call, &target, path, &mut object, &options) {
         return answer;
     }
     let written = call.state.objects.create(&target, object, &options).await?;
-    if path.subresource.is_empty() {
+    let stored = path.subresource.is_empty() && !kind.list_kind.is_empty();
+    if stored {
         return Ok(done(call, kind, path, &form, 201, written));
     }
     let mut response = respond::json(201, &form, success(None, Some(201)).into());
@@ -135,6 +141,9 @@ fn options(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
     let mut options = write_options(&call.query, &call.user, kind)?;
     if options.field_manager.is_empty() {
         options.field_manager = user_agent_manager(&call.headers);
+    }
+    if let Some(record) = &call.audit {
+        options.audit = record.annotations();
     }
     Ok(options)
 }

@@ -40,6 +40,8 @@ fn defaults_are_those_of_the_documentation() {
         audit_level: AuditLevel::Metadata,
         max_requests_inflight: 400,
         max_mutating_requests_inflight: 200,
+        audit_rotation: AuditRotation { max_bytes: 100 << 20, max_backups: 10 },
+        pod_security: PodSecurity::default(),
     };
     assert_eq!(config, expected);
 }
@@ -72,6 +74,10 @@ fn every_setting_is_a_flag_a_variable_and_a_key() {
         ("audit-level", "Request"),
         ("max-requests-inflight", "10"),
         ("max-mutating-requests-inflight", "5"),
+        ("audit-log-maxsize", "7"),
+        ("audit-log-maxbackup", "3"),
+        ("pod-security", "enforce=baseline"),
+        ("pod-security-exempt", "namespace=x"),
     ];
     let names: Vec<_> = SETTINGS.iter().map(|s| s.name).filter(|name| *name != "config").collect();
     assert_eq!(names, values.map(|(name, _)| name));
@@ -108,6 +114,12 @@ fn single_mistakes() {
     let cases = [
         ("listen", "localhost", "--listen \"localhost\" is not an IP address and port such as 0.0.0.0:6443"),
         ("audit-level", "All", "--audit-level \"All\" is not one of Metadata, Request, RequestResponse"),
+        (
+            "pod-security",
+            "warn=odd",
+            "--pod-security \"warn=odd\" has \"odd\", which must be one of privileged, baseline, restricted",
+        ),
+        ("audit-log-maxsize", "0", "--audit-log-maxsize \"0\" is not a number from 1 to 10000"),
         ("data-dir", "", "--data-dir \"\" must not be empty"),
         ("node-grace", "0s", "--node-grace \"0s\" must be longer than 0s"),
         ("service-cidr", "10.42.7.0/24", "--service-cidr \"10.42.7.0/24\" overlaps the network of pods"),

@@ -16,6 +16,11 @@ pub(super) fn audit_level(text: &str) -> Result<AuditLevel, String> {
     named.ok_or_else(|| "is not one of Metadata, Request, RequestResponse".into())
 }
 
+pub(super) fn positive_count(text: &str) -> Result<u32, String> {
+    let count = text.parse().ok().filter(|count| (1..=10_000).contains(count));
+    count.ok_or_else(|| "is not a number from 1 to 10000".into())
+}
+
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
     if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.into()) }
 }

@@ -31,11 +31,20 @@ struct Times {
     metadata: Metadata,
     event_time: Option<Timestamp>,
     last_timestamp: Option<Timestamp>,
+    series: Option<Series>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Series {
+    last_observed_time: Option<Timestamp>,
 }
 
 impl Times {
     fn expires(&self) -> Timestamp {
-        let last = [self.last_timestamp, self.event_time, self.metadata.creation_timestamp].into_iter().flatten().max();
+        let series = self.series.as_ref().and_then(|series| series.last_observed_time);
+        let times = [series, self.last_timestamp, self.event_time, self.metadata.creation_timestamp];
+        let last = times.into_iter().flatten().max();
         later(last.unwrap_or(Timestamp::UNIX_EPOCH), TTL_SECONDS)
     }
 }

@@ -5,6 +5,7 @@ pub mod aggregation;
 mod auth_tests;
 pub mod claim;
 pub mod deployment;
+pub mod disruption;
 pub mod endpoints;
 pub mod event_ttl;
 pub mod garbage;
@@ -68,6 +69,7 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
         Arc::new(node::TaintEviction::new(liveness.started(), Arc::clone(&pods))),
         Arc::new(node::NodeLifecycle::new(liveness, node_grace, Arc::clone(&pods))),
         Arc::new(node::NodeIpam::new(pod_network)),
+        Arc::new(disruption::Disruption::new(Arc::clone(&pods), Arc::clone(&registry))),
         Arc::new(pod_gc::PodGc::new(pods, max_ended_pods)),
         Arc::new(garbage::Garbage::new(registry)),
         Arc::new(event_ttl::EventTtl::default()),

@@ -159,8 +159,16 @@ fn pods_of_a_missing_node_go_after_the_quarantine_and_old_ended_ones_beyond_the_
 #[test]
 fn events_expire_an_hour_after_they_last_happened() {
     let mut world = World::new();
-    for (name, last) in [("old", "2026-01-01T08:59:00Z"), ("new", "2026-01-01T09:30:00Z")] {
-        world.put(json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": name, "creationTimestamp": "2026-01-01T05:00:00Z"}, "lastTimestamp": last}));
+    let (early, late) = ("2026-01-01T08:59:00Z", "2026-01-01T09:30:00Z");
+    for (name, times) in [
+        ("old", json!({"lastTimestamp": early})),
+        ("new", json!({"lastTimestamp": late})),
+        ("series", json!({"eventTime": early, "series": {"count": 2, "lastObservedTime": late}})),
+    ] {
+        let metadata = json!({"name": name, "creationTimestamp": "2026-01-01T05:00:00Z"});
+        let mut event = json!({"apiVersion": "v1", "kind": "Event", "metadata": metadata});
+        json_patch::merge(&mut event, &times);
+        world.put(event);
     }
     let controller = event_ttl::EventTtl::default();
     let all = controller.all(&world.snapshot());

@@ -53,6 +53,16 @@ impl Objects {
     /// # Errors
     /// [`Error`].
     pub async fn delete(&self, target: &Target, options: &DeleteOptions) -> Result<Written, Error> {
+        self.delete_with(target, options, |_| {}).await
+    }
+
+    /// Deletes an object, with a change to it in the same write.
+    pub(super) async fn delete_with(
+        &self,
+        target: &Target,
+        options: &DeleteOptions,
+        change: impl Fn(&mut Value),
+    ) -> Result<Written, Error> {
         if is_namespace(&target.kind) && IMMORTAL.contains(&target.name.as_str()) {
             let detail = "this namespace may not be deleted".to_owned();
             return Err(Error::Forbidden { resource: target.kind.plural.into(), name: target.name.clone(), detail });
@@ -60,7 +70,8 @@ impl Objects {
         loop {
             let current = self.current(target)?;
             preconditions(target, &current, options)?;
-            let old = target.view(&current)?;
+            let mut old = target.view(&current)?;
+            change(&mut old);
             let marked = match mark(&target.kind, old, options, Timestamp::now()) {
                 Step::Nothing => return Ok(Written { object: current, warnings: Vec::new(), removed: false }),
                 Step::Save(marked) => marked,

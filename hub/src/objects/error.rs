@@ -73,14 +73,19 @@ pub enum Error {
     /// 410 `Expired`.
     #[error("{0}")]
     Expired(String),
-    /// 429 `TooManyRequests`, with seconds after which to try again.
-    #[error("{detail}")]
+    /// 429 `TooManyRequests`: a disruption budget refuses.
+    #[error("{detail} {cause}")]
     TooManyRequests {
-        /// Why.
+        /// What is refused.
         detail: String,
-        /// Retry-After.
+        /// What the budget says.
+        cause: String,
+        /// Retry-After; 0 for a time that nobody can tell.
         retry_after_seconds: u32,
     },
+    /// 500 without a reason: what is stored makes the request impossible, and no other request would help.
+    #[error("{0}")]
+    Misconfigured(String),
     /// 500 `InternalError`.
     #[error("the store failed")]
     Store(#[source] StoreError),

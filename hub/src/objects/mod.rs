@@ -4,12 +4,15 @@
 
 mod admission;
 mod apply;
+mod binding;
 mod decode;
 mod delete;
 pub mod error;
+pub mod eviction;
 mod meta;
 mod networks;
 mod ownership;
+pub mod pod_security;
 mod pod_standards;
 pub mod quota;
 pub mod subresource;
@@ -17,7 +20,8 @@ pub mod subresource;
 mod tests;
 mod write;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -26,6 +30,7 @@ pub use apply::{Applied, Configuration};
 pub use error::Error;
 pub use meta::new_uid;
 pub use networks::Networks;
+pub use pod_security::PodSecurity;
 
 use crate::auth::Authorizer;
 use crate::registry::{Kind, Registry};
@@ -40,7 +45,7 @@ pub struct Target {
     pub namespace: String,
     /// Name; empty for a create whose body names the object (or has `generateName`).
     pub name: String,
-    /// `status`, `scale`, `binding`, `finalize`; empty for the object itself.
+    /// `status`, `scale`, `binding`, `eviction`, `finalize`; empty for the object itself.
     pub subresource: String,
 }
 
@@ -57,6 +62,24 @@ pub struct WriteOptions {
     pub field_validation: FieldValidation,
     /// Fields that the body named more than once, as the parser tells them (`duplicate field "spec.replicas"`).
     pub duplicate_fields: Vec<String>,
+    /// Takes what the audit log is to know of the write.
+    pub audit: AuditAnnotations,
+}
+
+/// Annotations of a request's audit event, by key. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct AuditAnnotations(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl AuditAnnotations {
+    /// Sets one.
+    pub fn set(&self, key: String, value: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key, value);
+    }
+
+    /// All that have been set.
+    pub fn all(&self) -> BTreeMap<String, String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// What to do about unknown and duplicate fields.
@@ -136,6 +159,7 @@ pub struct Objects {
     registry: Arc<Registry>,
     networks: Arc<Networks>,
     authorizer: Arc<Authorizer>,
+    pod_security: Arc<PodSecurity>,
     quotas: Arc<quota::Counter>,
 }
 
@@ -149,7 +173,20 @@ impl Objects {
 
     /// Over a store, a table of kinds and the cluster's networks.
     pub fn new(store: Arc<dyn Store>, registry: Arc<Registry>, networks: Networks) -> Self {
-        Self { store, registry, networks: Arc::new(networks), authorizer: Arc::default(), quotas: Arc::default() }
+        Self {
+            store,
+            registry,
+            networks: Arc::new(networks),
+            authorizer: Arc::default(),
+            pod_security: Arc::default(),
+            quotas: Arc::default(),
+        }
+    }
+
+    /// With the cluster's configuration of Pod Security.
+    #[must_use]
+    pub fn with_pod_security(self, pod_security: PodSecurity) -> Self {
+        Self { pod_security: Arc::new(pod_security), ..self }
     }
 
     /// The table of kinds.

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::pod_security::{Level, Standard};
+
 const LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 /// Capabilities that `baseline` lets containers add.
 const CAPABILITIES: [&str; 13] = [
@@ -21,17 +23,20 @@ const CAPABILITIES: [&str; 13] = [
     "SETUID",
     "SYS_CHROOT",
 ];
-const SYSCTLS: [&str; 10] = [
-    "kernel.shm_rmid_forced",
-    "net.ipv4.ip_local_port_range",
-    "net.ipv4.ip_local_reserved_ports",
-    "net.ipv4.ip_unprivileged_port_start",
-    "net.ipv4.ping_group_range",
-    "net.ipv4.tcp_fin_timeout",
-    "net.ipv4.tcp_keepalive_intvl",
-    "net.ipv4.tcp_keepalive_probes",
-    "net.ipv4.tcp_keepalive_time",
-    "net.ipv4.tcp_syncookies",
+/// Sysctls that pods may set, each with the minor version since which they may.
+const SYSCTLS: [(&str, u32); 12] = [
+    ("kernel.shm_rmid_forced", 0),
+    ("net.ipv4.ip_local_port_range", 0),
+    ("net.ipv4.ip_unprivileged_port_start", 0),
+    ("net.ipv4.ping_group_range", 0),
+    ("net.ipv4.tcp_syncookies", 0),
+    ("net.ipv4.ip_local_reserved_ports", 27),
+    ("net.ipv4.tcp_fin_timeout", 29),
+    ("net.ipv4.tcp_keepalive_intvl", 29),
+    ("net.ipv4.tcp_keepalive_probes", 29),
+    ("net.ipv4.tcp_keepalive_time", 29),
+    ("net.ipv4.tcp_rmem", 32),
+    ("net.ipv4.tcp_wmem", 32),
 ];
 const VOLUMES: [&str; 9] = [
     "configMap",
@@ -44,36 +49,87 @@ const VOLUMES: [&str; 9] = [
     "secret",
     "image",
 ];
-const SELINUX_TYPES: [&str; 5] = ["", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
+/// SELinux types that pods may have, each with the minor version since which they may.
+const SELINUX_TYPES: [(&str, u32); 5] =
+    [("", 0), ("container_t", 0), ("container_init_t", 0), ("container_kvm_t", 0), ("container_engine_t", 31)];
+/// Minor version since which `restricted` leaves pods for Windows alone where a check means nothing there.
+const WINDOWS_EXEMPT: u32 = 25;
+/// Minor version since which containers are asked about fields for seccomp, and no longer pods about annotations.
+const SECCOMP_FIELDS: u32 = 19;
 
-/// A check: what is wrong with a pod's spec, if anything.
-type Check = fn(&Value) -> Option<String>;
+/// What is judged, and by the checks of which version.
+#[derive(Debug, Clone, Copy)]
+struct Subject<'a> {
+    spec: &'a Value,
+    annotations: &'a Value,
+    minor: u32,
+}
 
-/// Checks of `baseline`, by their names in Kubernetes; capabilities and seccomp give way to those of `restricted`.
-const BASELINE: [(Check, bool); 10] = [
-    (app_armor, false),
-    (added_capabilities, true),
-    (host_namespaces, false),
-    (host_paths, false),
-    (host_ports, false),
-    (privileged, false),
-    (proc_mount, false),
-    (selinux, false),
-    (unconfined, true),
-    (sysctls, false),
+/// A check: what is wrong with a pod, if anything.
+type Check = fn(&Subject<'_>) -> Option<String>;
+
+/// Checks of `baseline`, by their names in Kubernetes, each with the minor version since which one of `restricted`
+/// overrides it.
+const BASELINE: [(Check, Option<u32>); 11] = [
+    (app_armor, None),
+    (added_capabilities, Some(22)),
+    (host_namespaces, None),
+    (host_paths, None),
+    (host_ports, None),
+    (privileged, None),
+    (proc_mount, None),
+    (selinux, None),
+    (unconfined, Some(SECCOMP_FIELDS)),
+    (sysctls, None),
+    (host_process, None),
 ];
-const RESTRICTED: [Check; 6] =
-    [privilege_escalation, capabilities, volume_types, run_as_non_root, run_as_user, seccomp];
+/// Checks of `restricted`, each with the minor version since which there is one.
+const RESTRICTED: [(Check, u32); 6] = [
+    (privilege_escalation, 8),
+    (capabilities, 22),
+    (volume_types, 0),
+    (run_as_non_root, 0),
+    (run_as_user, 23),
+    (seccomp, SECCOMP_FIELDS),
+];
 
-/// What a pod of this spec violates at a level; nothing for `privileged` and unknown levels.
-pub(super) fn violations(level: &str, spec: &Value) -> Vec<String> {
-    let restricted = level == "restricted";
-    if !restricted && level != "baseline" {
+/// What a pod, or the template of one, violates of a standard.
+pub(super) fn violations(standard: Standard, pod: &Value) -> Vec<String> {
+    if standard.level == Level::Privileged {
         return Vec::new();
     }
-    let baseline = BASELINE.iter().filter(|(_, overridden)| !(restricted && *overridden)).map(|(check, _)| check);
-    let rest = RESTRICTED.iter().filter(|_| restricted);
-    baseline.chain(rest).filter_map(|check| check(spec)).collect()
+    let minor = standard.version.0.unwrap_or(u32::MAX);
+    let subject = Subject { spec: &pod["spec"], annotations: &pod["metadata"]["annotations"], minor };
+    let restricted = standard.level == Level::Restricted;
+    let overridden = |since: &Option<u32>| restricted && since.is_some_and(|since| minor >= since);
+    let baseline = BASELINE.iter().filter(|(_, since)| !overridden(since)).map(|(check, _)| check);
+    let rest = RESTRICTED.iter().filter(|(_, since)| restricted && minor >= *since).map(|(check, _)| check);
+    baseline.chain(rest).filter_map(|check| check(&subject)).collect()
+}
+
+/// A violation without what is in parentheses: by it pods are counted.
+pub(super) fn reason(violation: &str) -> &str {
+    violation.split_once(" (").map_or(violation, |(reason, _)| reason)
+}
+
+fn annotations<'a>(pod: &Subject<'a>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let all = pod.annotations.as_object().into_iter().flatten();
+    all.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)))
+}
+
+/// `KEY="VALUE"` of annotations, sorted.
+fn listed<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let mut texts: Vec<String> = annotations.map(|(key, value)| format!("{key}={value:?}")).collect();
+    texts.sort();
+    texts
+}
+
+fn for_windows(pod: &Subject<'_>) -> bool {
+    pod.minor >= WINDOWS_EXEMPT && pod.spec["os"]["name"] == "windows"
+}
+
+fn s(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
 }
 
 fn containers(spec: &Value) -> impl Iterator<Item = (&str, &Value)> {
@@ -115,7 +171,15 @@ fn must(spec: &Value, head: &str, bad: impl Fn(&Value) -> bool, tail: &str) -> O
     named("container", &those(spec, bad)).map(|who| format!("{head} ({who} must {tail})"))
 }
 
-fn app_armor(spec: &Value) -> Option<String> {
+fn app_armor(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
+    let allowed =
+        |profile: &str| profile.is_empty() || profile == "runtime/default" || profile.starts_with("localhost/");
+    let of_apparmor = |key: &str| key.starts_with("container.apparmor.security.beta.kubernetes.io/");
+    let wrong = listed(annotations(pod).filter(|(key, profile)| of_apparmor(key) && !allowed(profile)));
+    if !wrong.is_empty() {
+        return Some(format!("forbidden AppArmor profile{} ({})", s(wrong.len()), wrong.join(", ")));
+    }
     let bad = |security: &Value| text(&security["appArmorProfile"], "type") == "Unconfined";
     let of_pod = bad(&spec["securityContext"]).then(|| "pod".to_owned());
     let who: Vec<String> =
@@ -124,7 +188,8 @@ fn app_armor(spec: &Value) -> Option<String> {
     (!who.is_empty()).then(|| format!("forbidden AppArmor profile ({} {tail})", who.join(" and ")))
 }
 
-fn added_capabilities(spec: &Value) -> Option<String> {
+fn added_capabilities(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
     let forbidden = |c: &Value| -> Vec<String> {
         let added = list(&c["securityContext"]["capabilities"]["add"]).filter_map(Value::as_str);
         added.filter(|a| !CAPABILITIES.contains(a)).map(str::to_owned).collect()
@@ -137,7 +202,8 @@ fn added_capabilities(spec: &Value) -> Option<String> {
     Some(format!("non-default capabilities ({who} must not include {all} in securityContext.capabilities.add)"))
 }
 
-fn host_namespaces(spec: &Value) -> Option<String> {
+fn host_namespaces(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
     let set: Vec<String> = ["hostNetwork", "hostPID", "hostIPC"]
         .into_iter()
         .filter(|field| spec[*field] == true)
@@ -146,13 +212,15 @@ fn host_namespaces(spec: &Value) -> Option<String> {
     (!set.is_empty()).then(|| format!("host namespaces ({})", set.join(", ")))
 }
 
-fn host_paths(spec: &Value) -> Option<String> {
+fn host_paths(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
     let names: Vec<&str> =
         list(&spec["volumes"]).filter(|v| !v["hostPath"].is_null()).map(|v| text(v, "name")).collect();
     named("volume", &names).map(|who| format!("hostPath volumes ({who})"))
 }
 
-fn host_ports(spec: &Value) -> Option<String> {
+fn host_ports(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
     let ports = |c: &Value| -> Vec<i64> {
         list(&c["ports"]).filter_map(|p| p["hostPort"].as_i64()).filter(|p| *p != 0).collect()
     };
@@ -165,35 +233,58 @@ fn host_ports(spec: &Value) -> Option<String> {
     Some(format!("hostPort ({who} uses hostPort{plural} {})", all.join(", ")))
 }
 
-fn privileged(spec: &Value) -> Option<String> {
+fn privileged(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
     let bad = |c: &Value| c["securityContext"]["privileged"] == true;
     must(spec, "privileged", bad, "not set securityContext.privileged=true")
 }
 
-fn proc_mount(spec: &Value) -> Option<String> {
+fn proc_mount(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
     let bad = |c: &Value| !["", "Default"].contains(&text(&c["securityContext"], "procMount"));
     must(spec, "procMount", bad, "not set securityContext.procMount to \"Unmasked\"")
 }
 
-fn selinux(spec: &Value) -> Option<String> {
+fn selinux(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
+    let allowed = |name: &str| SELINUX_TYPES.iter().any(|(known, since)| *known == name && pod.minor >= *since);
+    let set = |security: &Value, field: &str| text(&security["seLinuxOptions"], field).to_owned();
     let bad = |security: &Value| {
-        let options = &security["seLinuxOptions"];
-        !SELINUX_TYPES.contains(&text(options, "type"))
-            || !text(options, "user").is_empty()
-            || !text(options, "role").is_empty()
+        !allowed(&set(security, "type")) || !set(security, "user").is_empty() || !set(security, "role").is_empty()
     };
+    let all: Vec<&Value> = [&spec["securityContext"]]
+        .into_iter()
+        .chain(containers(spec).map(|(_, c)| &c["securityContext"]))
+        .filter(|security| bad(security))
+        .collect();
     let of_pod = bad(&spec["securityContext"]).then(|| "pod".to_owned());
     let who: Vec<String> =
         of_pod.into_iter().chain(named("container", &those(spec, |c| bad(&c["securityContext"])))).collect();
-    (!who.is_empty())
-        .then(|| format!("seLinuxOptions ({} set forbidden securityContext.seLinuxOptions)", who.join(" and ")))
+    let mut types: Vec<String> = all.iter().map(|o| set(o, "type")).filter(|name| !allowed(name)).collect();
+    types.sort();
+    types.dedup();
+    let mut what = Vec::new();
+    if !types.is_empty() {
+        what.push(format!("type{} {}", s(types.len()), quoted(types.iter().map(String::as_str))));
+    }
+    for field in ["user", "role"] {
+        if all.iter().any(|o| !set(o, field).is_empty()) {
+            what.push(format!("{field} may not be set"));
+        }
+    }
+    let (who, what) = (who.join(" and "), what.join("; "));
+    (!all.is_empty()).then(|| format!("seLinuxOptions ({who} set forbidden securityContext.seLinuxOptions: {what})"))
 }
 
 fn profile(security: &Value) -> &str {
     text(&security["seccompProfile"], "type")
 }
 
-fn unconfined(spec: &Value) -> Option<String> {
+fn unconfined(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
+    if pod.minor < SECCOMP_FIELDS {
+        return unconfined_by_annotation(pod);
+    }
     let of_pod = (profile(&spec["securityContext"]) == "Unconfined").then(|| "pod".to_owned());
     let of_containers = named("container", &those(spec, |c| profile(&c["securityContext"]) == "Unconfined"));
     let who: Vec<String> = of_pod.into_iter().chain(of_containers).collect();
@@ -201,18 +292,52 @@ fn unconfined(spec: &Value) -> Option<String> {
     (!who.is_empty()).then(|| format!("seccompProfile ({} {tail})", who.join(" and ")))
 }
 
-fn sysctls(spec: &Value) -> Option<String> {
+/// What `baseline` asked before containers had fields for it.
+fn unconfined_by_annotation(pod: &Subject<'_>) -> Option<String> {
+    const POD: &str = "seccomp.security.alpha.kubernetes.io/pod";
+    const CONTAINER: &str = "container.seccomp.security.alpha.kubernetes.io/";
+    let allowed =
+        |value: &str| matches!(value, "runtime/default" | "docker/default") || value.starts_with("localhost/");
+    let ours = |key: &str| {
+        let container = key.strip_prefix(CONTAINER);
+        key == POD || container.is_some_and(|name| containers(pod.spec).any(|(c, _)| c == name))
+    };
+    let wrong = listed(annotations(pod).filter(|(key, value)| ours(key) && !allowed(value)));
+    (!wrong.is_empty()).then(|| format!("seccompProfile (forbidden annotation{} {})", s(wrong.len()), wrong.join(", ")))
+}
+
+fn host_process(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
+    let bad = |security: &Value| security["windowsOptions"]["hostProcess"] == true;
+    let of_pod = bad(&spec["securityContext"]).then(|| "pod".to_owned());
+    let of_containers = named("container", &those(spec, |c| bad(&c["securityContext"])));
+    let who: Vec<String> = of_pod.into_iter().chain(of_containers).collect();
+    let tail = "must not set securityContext.windowsOptions.hostProcess=true";
+    (!who.is_empty()).then(|| format!("hostProcess ({} {tail})", who.join(" and ")))
+}
+
+fn sysctls(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
+    let allowed = |name: &str| SYSCTLS.iter().any(|(known, since)| *known == name && pod.minor >= *since);
     let all = list(&spec["securityContext"]["sysctls"]).map(|s| text(s, "name"));
-    let bad: Vec<&str> = all.filter(|name| !SYSCTLS.contains(name)).collect();
+    let bad: Vec<&str> = all.filter(|name| !allowed(name)).collect();
     (!bad.is_empty()).then(|| format!("forbidden sysctls ({})", bad.join(", ")))
 }
 
-fn privilege_escalation(spec: &Value) -> Option<String> {
+fn privilege_escalation(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
+    if for_windows(pod) {
+        return None;
+    }
     let bad = |c: &Value| c["securityContext"]["allowPrivilegeEscalation"] != false;
     must(spec, "allowPrivilegeEscalation != false", bad, "set securityContext.allowPrivilegeEscalation=false")
 }
 
-fn capabilities(spec: &Value) -> Option<String> {
+fn capabilities(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
+    if for_windows(pod) {
+        return None;
+    }
     let capabilities = |c: &Value, field: &str| -> Vec<String> {
         list(&c["securityContext"]["capabilities"][field]).filter_map(Value::as_str).map(str::to_owned).collect()
     };
@@ -235,7 +360,8 @@ fn capabilities(spec: &Value) -> Option<String> {
     (!parts.is_empty()).then(|| format!("unrestricted capabilities ({})", parts.join("; ")))
 }
 
-fn volume_types(spec: &Value) -> Option<String> {
+fn volume_types(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
     let kind = |volume: &Value| -> Option<String> {
         let fields = volume.as_object().into_iter().flatten().filter(|(k, v)| *k != "name" && !v.is_null());
         fields.map(|(k, _)| k.clone()).find(|k| !VOLUMES.contains(&k.as_str()))
@@ -250,7 +376,8 @@ fn volume_types(spec: &Value) -> Option<String> {
     Some(format!("restricted volume types ({who} {use_} restricted volume type{plural} {})", quoted(kinds)))
 }
 
-fn run_as_non_root(spec: &Value) -> Option<String> {
+fn run_as_non_root(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
     let of_pod = &spec["securityContext"]["runAsNonRoot"];
     let set = |c: &Value| c["securityContext"]["runAsNonRoot"].clone();
     let explicit = those(spec, |c| set(c) == false);
@@ -267,7 +394,8 @@ fn run_as_non_root(spec: &Value) -> Option<String> {
     Some(format!("runAsNonRoot != true (pod or {who} must set securityContext.runAsNonRoot=true)"))
 }
 
-fn run_as_user(spec: &Value) -> Option<String> {
+fn run_as_user(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
     let root = |security: &Value| security["runAsUser"] == 0;
     let of_pod = root(&spec["securityContext"]).then(|| "pod".to_owned());
     let of_containers = named("container", &those(spec, |c| root(&c["securityContext"])));
@@ -275,7 +403,11 @@ fn run_as_user(spec: &Value) -> Option<String> {
     (!who.is_empty()).then(|| format!("runAsUser=0 ({} must not set runAsUser=0)", who.join(" and ")))
 }
 
-fn seccomp(spec: &Value) -> Option<String> {
+fn seccomp(pod: &Subject<'_>) -> Option<String> {
+    let spec = pod.spec;
+    if for_windows(pod) {
+        return None;
+    }
     let good = |kind: &str| matches!(kind, "RuntimeDefault" | "Localhost");
     let of_pod = profile(&spec["securityContext"]);
     let wrong = |kind: &str| !kind.is_empty() && !good(kind);
@@ -293,79 +425,5 @@ fn seccomp(spec: &Value) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn found(level: &str, pod: Value, container: Value) -> String {
-        let mut spec = json!({"containers": [{"name": "a"}]});
-        json_patch::merge(&mut spec, &pod);
-        json_patch::merge(&mut spec["containers"][0], &container);
-        violations(level, &spec).join(", ")
-    }
-
-    #[test]
-    fn a_plain_pod_is_baseline_and_not_restricted() {
-        assert_eq!(found("baseline", json!({}), json!({})), "");
-        assert_eq!(
-            found("restricted", json!({}), json!({})),
-            "allowPrivilegeEscalation != false (container \"a\" must set securityContext.allowPrivilegeEscalation=false), \
-             unrestricted capabilities (container \"a\" must set securityContext.capabilities.drop=[\"ALL\"]), \
-             runAsNonRoot != true (pod or container \"a\" must set securityContext.runAsNonRoot=true), \
-             seccompProfile (pod or container \"a\" must set securityContext.seccompProfile.type to \"RuntimeDefault\" or \"Localhost\")"
-        );
-    }
-
-    #[test]
-    fn a_hardened_pod_is_restricted() {
-        let pod = json!({"securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}}, "volumes": [{"name": "v", "emptyDir": {}}]});
-        let container = json!({"securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}}});
-        assert_eq!(found("restricted", pod.clone(), container.clone()), "");
-        let root =
-            json!({"securityContext": {"runAsUser": 0}, "volumes": [{"name": "v", "emptyDir": null, "nfs": {}}]});
-        let mut more = pod;
-        json_patch::merge(&mut more, &root);
-        assert_eq!(
-            found("restricted", more, container),
-            "restricted volume types (volume \"v\" uses restricted volume type \"nfs\"), runAsUser=0 (pod must not set runAsUser=0)"
-        );
-    }
-
-    #[test]
-    fn baseline_refuses_known_ways_out() {
-        let security = |s: Value| json!({"securityContext": s});
-        for (pod, container, expected) in [
-            (
-                json!({"hostNetwork": true, "hostPID": true}),
-                json!({}),
-                "host namespaces (hostNetwork=true, hostPID=true)",
-            ),
-            (
-                json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}),
-                json!({}),
-                r#"hostPath volumes (volume "v")"#,
-            ),
-            (json!({}), json!({"ports": [{"hostPort": 80}]}), r#"hostPort (container "a" uses hostPort 80)"#),
-            (
-                json!({}),
-                security(json!({"privileged": true})),
-                r#"privileged (container "a" must not set securityContext.privileged=true)"#,
-            ),
-            (
-                json!({}),
-                security(json!({"capabilities": {"add": ["CHOWN", "NET_ADMIN"]}})),
-                r#"non-default capabilities (container "a" must not include "NET_ADMIN" in securityContext.capabilities.add)"#,
-            ),
-            (security(json!({"sysctls": [{"name": "kernel.msgmax"}]})), json!({}), "forbidden sysctls (kernel.msgmax)"),
-            (
-                security(json!({"seccompProfile": {"type": "Unconfined"}})),
-                json!({}),
-                r#"seccompProfile (pod must not set securityContext.seccompProfile.type to "Unconfined")"#,
-            ),
-        ] {
-            assert_eq!(found("baseline", pod.clone(), container.clone()), expected);
-            assert_eq!(found("privileged", pod, container), "");
-        }
-    }
-}
+#[path = "pod_standards_tests.rs"]
+mod tests;

@@ -1,13 +1,10 @@
-//! Subresources that are views of a part of an object: `status`, `scale`, `binding`, `finalize`, `approval`.
+//! Subresources that are views of a part of an object: `status`, `scale`, `finalize`, `approval`.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use skiff_shared::selector::{LabelSelector, Operator, Requirement};
 
-use super::error::not_found;
-use super::{Error, Objects, Target, WriteOptions, Written, meta};
+use super::{Error, Target, meta};
 use crate::registry::Kind;
-use crate::store::Key;
 
 /// The `scale` subresource.
 pub const SCALE: &str = "scale";
@@ -19,6 +16,11 @@ pub const BINDING: &str = "binding";
 pub const FINALIZE: &str = "finalize";
 /// The `approval` subresource of certificate signing requests.
 pub const APPROVAL: &str = "approval";
+/// Whether what a target takes is a Binding: of the pod that its path names, or that the Binding names.
+pub(super) fn is_binding(target: &Target) -> bool {
+    target.subresource == BINDING || target.kind.group.is_empty() && target.kind.kind == "Binding"
+}
+
 /// Definition name of a Scale.
 pub(super) const SCALE_SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
 
@@ -43,7 +45,12 @@ pub fn scale_of(_kind: &Kind, object: &Value) -> Value {
 
 /// A `LabelSelector` object (or a plain map of labels) in its query form.
 fn selector_text(selector: &Value) -> String {
-    let Some(map) = selector.as_object() else { return String::new() };
+    label_selector(selector).to_string()
+}
+
+/// A `LabelSelector` object (or a plain map of labels); one that is no object selects everything.
+pub(super) fn label_selector(selector: &Value) -> LabelSelector {
+    let Some(map) = selector.as_object() else { return LabelSelector::default() };
     let structured = map.contains_key("matchLabels") || map.contains_key("matchExpressions");
     let labels = if structured { &selector["matchLabels"] } else { selector };
     let pairs = labels.as_object().into_iter().flatten().filter_map(|(k, v)| Some((k.as_str(), v.as_str()?)));
@@ -59,7 +66,7 @@ fn selector_text(selector: &Value) -> String {
         let key = expression["key"].as_str().unwrap_or_default().to_owned();
         parsed.requirements.push(Requirement { key, operator, values: values.collect() });
     }
-    parsed.to_string()
+    parsed
 }
 
 /// The object that results from writing `body` to the target's subresource (or to the object itself).
@@ -123,65 +130,4 @@ fn with_replicas(target: &Target, old: &Value, scale: &Value) -> Result<Value, E
     let mut new = old.clone();
     new["spec"]["replicas"] = replicas.into();
     Ok(new)
-}
-
-impl Objects {
-    /// Binds a pod to a node: sets `spec.nodeName` once, and the `PodScheduled` condition.
-    pub(super) async fn bind(
-        &self,
-        target: &Target,
-        binding: &Value,
-        options: &WriteOptions,
-    ) -> Result<Written, Error> {
-        let kind = binding["target"]["kind"].as_str().unwrap_or_default();
-        let node = binding["target"]["name"].as_str().unwrap_or_default();
-        if !matches!(kind, "" | "Node") || node.is_empty() {
-            return Err(Error::BadRequest("target.kind must be Node, and target.name must name it".into()));
-        }
-        let key = Key {
-            resource: Self::PODS.into(),
-            namespace: target.namespace.as_str().into(),
-            name: target.name.as_str().into(),
-        };
-        loop {
-            let current = self.snapshot().get(&key).cloned().ok_or_else(|| not_found(Self::PODS, &target.name))?;
-            let uid = meta::text(binding, "uid");
-            if !uid.is_empty() && uid != &*current.meta.uid {
-                return Err(bind_conflict(target, super::delete::uid_mismatch(uid, &current.meta.uid)));
-            }
-            let mut pod = target.view(&current)?;
-            bind_to(target, &mut pod, node)?;
-            let saved = self.save(target, &current, pod, options.dry_run).await;
-            if matches!(saved, Err(Error::Conflict { .. })) && self.moved_on(&current) {
-                continue;
-            }
-            return saved;
-        }
-    }
-}
-
-fn bind_to(target: &Target, pod: &mut Value, node: &str) -> Result<(), Error> {
-    if meta::is_deleting(pod) {
-        return Err(bind_conflict(
-            target,
-            format!("pod {} is being deleted, cannot be assigned to a host", target.name),
-        ));
-    }
-    if let Some(bound) = pod["spec"]["nodeName"].as_str().filter(|n| !n.is_empty()) {
-        return Err(bind_conflict(target, format!("pod {} is already assigned to node {bound:?}", target.name)));
-    }
-    pod["spec"]["nodeName"] = node.into();
-    let scheduled = json!({
-        "type": "PodScheduled", "status": "True", "lastProbeTime": null,
-        "lastTransitionTime": meta::timestamp(Timestamp::now()),
-    });
-    let mut conditions = pod["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    conditions.retain(|c| c["type"] != "PodScheduled");
-    conditions.push(scheduled);
-    pod["status"]["conditions"] = conditions.into();
-    Ok(())
-}
-
-fn bind_conflict(target: &Target, detail: String) -> Error {
-    Error::Conflict { resource: "pods/binding".into(), name: target.name.clone(), detail }
 }

@@ -65,10 +65,15 @@ impl Objects {
     /// # Errors
     /// [`Error`], as Kubernetes would refuse.
     pub async fn create(&self, target: &Target, mut body: Value, options: &WriteOptions) -> Result<Written, Error> {
-        let warnings = decode::decode(target, &mut body, options)?;
-        if target.subresource == subresource::BINDING {
-            return self.bind(target, &body, options).await;
+        if subresource::is_binding(target) {
+            let name = body["metadata"]["name"].as_str().unwrap_or_default();
+            if !target.subresource.is_empty() && name != target.name {
+                return Err(Error::BadRequest("name in URL does not match name in Binding object".into()));
+            }
+            let warnings = decode::decode(target, &mut body, options)?;
+            return self.bind(target, &body, options).await.map(|w| w.with_warnings(warnings));
         }
+        let warnings = decode::decode(target, &mut body, options)?;
         let claim = Claim::Written(ownership::take_sent(&mut body));
         let written = self.create_decoded(target, body, options, claim).await?;
         Ok(written.with_warnings(warnings))
@@ -189,7 +194,8 @@ impl Objects {
     ) -> Result<Vec<String>, Error> {
         let warnings = RefCell::default();
         let (user, authorizer) = (&options.user, &*self.authorizer);
-        let request = admission::Request { target, old, snapshot, user, authorizer, warnings };
+        let (pod_security, audit) = (&*self.pod_security, &options.audit);
+        let request = admission::Request { target, old, snapshot, user, authorizer, pod_security, audit, warnings };
         admission::admit(&request, object)?;
         Ok(request.warnings.into_inner())
     }

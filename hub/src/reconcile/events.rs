@@ -1,5 +1,7 @@
 //! Turns occurrences into `v1.Event` objects: one object for the first, a higher count for each repeat. Pure.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -7,6 +9,13 @@ use super::bounded::Bounded;
 
 /// Repeats are recognised among this many different occurrences (client-go's event cache has the same size).
 const REMEMBERED: usize = 4096;
+/// So many events that differ in their messages only are written as they are (client-go's `defaultAggregateMaxEvents`);
+/// later ones count one combined event up.
+const DIFFERENT: usize = 10;
+/// When nothing similar happened for so long, messages count as new ones again (`defaultAggregateIntervalInSeconds`).
+const FORGET_SECONDS: i64 = 600;
+/// How a combined event's message begins.
+const COMBINED: &str = "(combined from similar events): ";
 
 /// What an event is about (`involvedObject`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -80,18 +89,28 @@ struct Identity {
 #[derive(Debug)]
 pub struct Correlator {
     seen: Bounded<Identity, (String, u64)>,
+    similar: Bounded<Identity, Similar>,
+}
+
+/// Occurrences that differ in their messages only.
+#[derive(Debug)]
+struct Similar {
+    messages: BTreeSet<String>,
+    last: Timestamp,
 }
 
 impl Default for Correlator {
     fn default() -> Self {
-        Self { seen: Bounded::new(REMEMBERED) }
+        Self { seen: Bounded::new(REMEMBERED), similar: Bounded::new(REMEMBERED) }
     }
 }
 
 impl Correlator {
     /// How to write an occurrence.
     pub fn record(&mut self, occurrence: &Occurrence) -> Record {
-        let identity = identity(occurrence);
+        let combined = self.is_one_of_many(occurrence);
+        let identity = identity(occurrence, combined);
+        let occurrence = &Occurrence { message: message(occurrence, combined), ..occurrence.clone() };
         let repeat = self.seen.get(&identity).map(|(name, count)| {
             *count += u64::from(occurrence.count);
             (name.clone(), *count)
@@ -100,7 +119,7 @@ impl Correlator {
             Some((name, count)) => Record::Count {
                 namespace: event_namespace(&occurrence.about),
                 name,
-                patch: json!({"count": count, "lastTimestamp": seconds(occurrence.at)}),
+                patch: repeated(count, occurrence, combined),
             },
             None => {
                 let name = format!("{}.{:x}", occurrence.about.name, occurrence.stamp);
@@ -112,18 +131,55 @@ impl Correlator {
 
     /// The event of this occurrence is gone: the next one is written as new.
     pub fn forget(&mut self, occurrence: &Occurrence) {
-        self.seen.remove(&identity(occurrence));
+        self.seen.remove(&identity(occurrence, false));
+        self.seen.remove(&identity(occurrence, true));
+    }
+
+    /// Whether so many similar events were written lately that this one is to be combined with others.
+    fn is_one_of_many(&mut self, occurrence: &Occurrence) -> bool {
+        let key = identity(occurrence, true);
+        let Some(similar) = self.similar.get(&key) else {
+            let messages = BTreeSet::from([occurrence.message.clone()]);
+            self.similar.insert(key, Similar { messages, last: occurrence.at });
+            return false;
+        };
+        if occurrence.at.as_second() - similar.last.as_second() > FORGET_SECONDS {
+            similar.messages.clear();
+        }
+        similar.last = occurrence.at;
+        if similar.messages.contains(&occurrence.message) {
+            return false;
+        }
+        let many = similar.messages.len() >= DIFFERENT - 1;
+        if !many {
+            similar.messages.insert(occurrence.message.clone());
+        }
+        many
     }
 }
 
-fn identity(occurrence: &Occurrence) -> Identity {
+/// What a repeat changes of an event.
+fn repeated(count: u64, occurrence: &Occurrence, combined: bool) -> Value {
+    let mut patch = json!({"count": count, "lastTimestamp": seconds(occurrence.at)});
+    if combined {
+        patch["message"] = occurrence.message.as_str().into();
+    }
+    patch
+}
+
+fn message(occurrence: &Occurrence, combined: bool) -> String {
+    if combined { format!("{COMBINED}{}", occurrence.message) } else { occurrence.message.clone() }
+}
+
+/// What makes two occurrences the same; for combined ones, whatever their messages.
+fn identity(occurrence: &Occurrence, combined: bool) -> Identity {
     Identity {
         component: occurrence.component.clone(),
         host: occurrence.host.clone(),
         about: occurrence.about.clone(),
         warning: occurrence.warning,
         reason: occurrence.reason.clone(),
-        message: occurrence.message.clone(),
+        message: if combined { COMBINED.to_owned() } else { occurrence.message.clone() },
     }
 }
 
@@ -219,6 +275,25 @@ mod tests {
         assert!(matches!(correlator.record(&occurrence("Other text", 60)), Record::Create(_)));
         correlator.forget(&repeat);
         assert!(matches!(correlator.record(&repeat), Record::Create(_)));
+    }
+
+    #[test]
+    fn events_that_differ_in_their_messages_do_not_grow_without_bound() {
+        let mut correlator = Correlator::default();
+        let mut record = |i: i64, at: i64| correlator.record(&occurrence(&format!("message {i}"), at));
+        for i in 0..9 {
+            assert!(matches!(record(i, i), Record::Create(_)), "{i}");
+        }
+        let Record::Create(combined) = record(9, 9) else { panic!("not created") };
+        assert_eq!(combined["message"], "(combined from similar events): message 9");
+        let Record::Count { patch, .. } = record(10, 10) else { panic!("not counted") };
+        let expected = json!({
+            "count": 2, "lastTimestamp": "1970-01-01T00:00:10Z", "message": "(combined from similar events): message 10",
+        });
+        assert_eq!(patch, expected);
+        let Record::Count { patch, .. } = record(3, 11) else { panic!("not counted") };
+        assert_eq!(patch, json!({"count": 2, "lastTimestamp": "1970-01-01T00:00:11Z"}));
+        assert!(matches!(record(11, 700), Record::Create(_)));
     }
 
     #[test]

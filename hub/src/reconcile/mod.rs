@@ -6,6 +6,7 @@ pub mod bounded;
 pub mod events;
 pub mod liveness;
 pub mod memo;
+pub mod pulse;
 pub mod queue;
 mod recorder;
 mod runner;
@@ -20,6 +21,7 @@ use serde_json::Value;
 
 pub use liveness::Liveness;
 pub use memo::Memo;
+pub use pulse::Pulse;
 pub use recorder::{Recorder, RecorderTask};
 pub use runner::run;
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::apply::apply;
 use super::queue::{Moment, Outcome, Queue};
-use super::{Controller, Recorder};
+use super::{Controller, Pulse, Recorder};
 use crate::objects::Objects;
 use crate::store::{Key, Revision, StoreError};
 
@@ -32,11 +32,12 @@ pub async fn run(
     controller: Arc<dyn Controller>,
     objects: Objects,
     recorder: Recorder,
+    pulse: Arc<Pulse>,
     mut shutdown: watch::Receiver<bool>,
 ) {
     let mut revisions = objects.store().revisions();
     let mut liveness = controller.liveness().map(|l| l.changes());
-    let mut runner = Runner::new(controller, objects, recorder);
+    let mut runner = Runner::new(controller, objects, recorder, pulse);
     let mut workers = JoinSet::new();
     runner.resync();
     loop {
@@ -76,6 +77,7 @@ struct Runner {
     controller: Arc<dyn Controller>,
     objects: Objects,
     recorder: Recorder,
+    pulse: Arc<Pulse>,
     queue: Queue,
     cursor: Revision,
     started: Instant,
@@ -84,12 +86,13 @@ struct Runner {
 }
 
 impl Runner {
-    fn new(controller: Arc<dyn Controller>, objects: Objects, recorder: Recorder) -> Self {
+    fn new(controller: Arc<dyn Controller>, objects: Objects, recorder: Recorder, pulse: Arc<Pulse>) -> Self {
         let started = Instant::now();
         Self {
             controller,
             objects,
             recorder,
+            pulse,
             queue: Queue::default(),
             cursor: 0,
             started,
@@ -115,6 +118,7 @@ impl Runner {
             && let Some(key) = self.queue.take(self.now())
         {
             self.running += 1;
+            self.pulse.begin();
             let work = Work {
                 controller: Arc::clone(&self.controller),
                 objects: self.objects.clone(),
@@ -130,6 +134,7 @@ impl Runner {
 
     fn finish(&mut self, key: &Key, outcome: Outcome) {
         self.running -= 1;
+        self.pulse.end();
         self.queue.finish(key, outcome, self.now());
     }
 

@@ -72,7 +72,8 @@ impl Hub {
         let stop = watch::Sender::new(false);
         tokio::spawn(task.run(stop.subscribe()));
         for controller in controllers {
-            tokio::spawn(run(controller, objects.clone(), recorder.clone(), stop.subscribe()));
+            let pulse = Arc::new(Pulse::new(controller.name()));
+            tokio::spawn(run(controller, objects.clone(), recorder.clone(), pulse, stop.subscribe()));
         }
         let hub = Self { objects, recorder, stop };
         hub.create("v1", "Namespace", "", "default").await;

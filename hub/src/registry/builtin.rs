@@ -3,18 +3,20 @@
 use std::sync::Arc;
 
 use super::kinds::{
-    certificatesigningrequest, configmap, controllerrevision, cronjob, csi, daemonset, deployment, endpoints,
-    endpointslice, event, horizontalpodautoscaler, ingress, ingressclass, job, lease, limitrange, namespace,
-    networkpolicy, node, persistentvolume, persistentvolumeclaim, pod, poddisruptionbudget, podtemplate, priorityclass,
-    rbac, replicaset, replicationcontroller, resourcequota, runtimeclass, secret, service, serviceaccount, statefulset,
-    storageclass,
+    binding, certificatesigningrequest, componentstatus, configmap, controllerrevision, cronjob, csi, daemonset,
+    deployment, endpoints, endpointslice, event, horizontalpodautoscaler, ingress, ingressclass, job, lease,
+    limitrange, namespace, networkpolicy, node, persistentvolume, persistentvolumeclaim, pod, poddisruptionbudget,
+    podtemplate, priorityclass, rbac, replicaset, replicationcontroller, resourcequota, runtimeclass, secret, service,
+    serviceaccount, statefulset, storageclass,
 };
 use super::{Kind, Registry};
 
 impl Registry {
     /// The table of the built-in kinds.
     pub fn builtin() -> Self {
-        let rows: [fn() -> Kind; 42] = [
+        let rows: [fn() -> Kind; 44] = [
+            binding::kind,
+            componentstatus::kind,
             configmap::kind,
             endpoints::kind,
             event::kind,

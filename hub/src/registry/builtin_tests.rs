@@ -24,7 +24,8 @@ fn rows_are_found_and_unique() {
 }
 
 /// Resource, short names, version and storage of every row, in the order of discovery.
-const NAMES: [&str; 42] = [
+const NAMES: [&str; 43] = [
+    "componentstatuses cs v1 componentstatuses",
     "configmaps cm v1 configmaps",
     "endpoints ep v1 endpoints",
     "events ev v1 events",

@@ -64,6 +64,9 @@ fn proxy_options(parent: &Kind) -> &'static str {
 pub fn verbs(kind: &Kind) -> &'static [&'static str] {
     if kind.list_kind.is_empty() {
         &["create"]
+    } else if kind.group.is_empty() && kind.plural == "componentstatuses" {
+        // Asked for, and never stored.
+        &["get", "list"]
     } else if kind.group.is_empty() && kind.plural == "namespaces" {
         // Namespaces go one at a time.
         &["create", "delete", "get", "list", "patch", "update", "watch"]
@@ -169,7 +172,7 @@ fn resource(registry: &Registry, kind: &Kind) -> Value {
     out.insert("kind".into(), kind.kind.into());
     out.insert("verbs".into(), verbs(kind).into());
     insert_names(&mut out, kind);
-    if !kind.list_kind.is_empty() {
+    if verbs(kind).contains(&"watch") {
         out.insert("storageVersionHash".into(), storage_version_hash(registry, kind).into());
     }
     Value::Object(out)

@@ -14,13 +14,15 @@ pub(super) mod resources;
 pub(super) mod service_account;
 #[cfg(test)]
 mod tests;
+mod tolerations;
 
 use std::cell::RefCell;
 
 use serde_json::Value;
 
 use super::error::{Error, not_found};
-use super::{Objects, Target, User, meta};
+use super::pod_security::PodSecurity;
+use super::{AuditAnnotations, Objects, Target, User, meta};
 use crate::auth::Authorizer;
 use crate::store::{Key, Snapshot};
 
@@ -37,6 +39,10 @@ pub(super) struct Request<'a> {
     pub(super) user: &'a User,
     /// Judges what users may do.
     pub(super) authorizer: &'a Authorizer,
+    /// What Pod Security is to hold to.
+    pub(super) pod_security: &'a PodSecurity,
+    /// What the audit log is to know.
+    pub(super) audit: &'a AuditAnnotations,
     /// Texts for `Warning` headers.
     pub(super) warnings: RefCell<Vec<String>>,
 }
@@ -60,13 +66,14 @@ fn refuse(request: &Request<'_>, object: &Value, detail: String) -> Error {
 type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
 
 /// The chain, in the order in which Kubernetes runs its own.
-const CHAIN: [(&str, Plugin); 8] = [
+const CHAIN: [(&str, Plugin); 9] = [
     ("NamespaceLifecycle", namespace_lifecycle),
     ("LimitRanger", limit_ranger::check),
     ("ServiceAccount", service_account::check),
     ("NodeRestriction", node_restriction::check),
     ("PodSecurity", pod_security::check),
     ("Priority", priority::check),
+    ("DefaultTolerationSeconds", tolerations::check),
     ("CertificateApproval", certificates::check),
     ("RBAC", escalation::check),
 ];

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::objects::{Networks, Objects, Target, User, WriteOptions};
+use crate::objects::pod_security::{parse_defaults, parse_exemptions};
+use crate::objects::{Networks, Objects, PodSecurity, Target, User, WriteOptions};
 use crate::registry::Registry;
 use crate::store::MemoryStore;
 
@@ -183,6 +184,100 @@ async fn pod_security_follows_the_labels() {
         r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostNetwork=true)"#
     );
     assert!(world.put(pod("x", json!({}))).await.is_ok());
+}
+
+/// What a write of a `kind` in namespace `a` (or of the namespace) warns of, and what the audit log is told.
+async fn told(world: &World, api_version: &str, kind: &str, object: Value, update: bool) -> (Vec<String>, Value) {
+    let kind = world.0.registry().kind(api_version, kind).unwrap().clone();
+    let namespace = if kind.namespaced { "a" } else { "" }.to_owned();
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let target = Target { kind, namespace, name, subresource: String::new() };
+    let options = WriteOptions { user: User::component("test"), ..WriteOptions::default() };
+    let written = if update {
+        world.0.update(&target, object, &options).await
+    } else {
+        world.0.create(&target, object, &options).await
+    };
+    let warnings = written.map_or_else(|e| vec![format!("{e:?}")], |w| w.warnings);
+    (warnings, json!(options.audit.all()))
+}
+
+#[tokio::test]
+async fn pod_security_warns_of_templates_and_tells_the_audit_log() {
+    let world = World::of(vec![]).await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"hostPID": true, "containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec});
+    let (warnings, audit) = told(&world, "apps/v1", "Deployment", deployment, false).await;
+    assert!(
+        warnings[0].starts_with(r#"would violate PodSecurity "restricted:latest": host namespaces (hostPID=true), "#)
+    );
+    assert_eq!((warnings.len(), audit), (1, json!({})));
+    let namespace = json!({"metadata": {"name": "a", "labels": {"pod-security.kubernetes.io/audit": "baseline"}}});
+    told(&world, "v1", "Namespace", namespace, true).await;
+    let (warnings, audit) = told(&world, "v1", "Pod", pod("x", json!({"hostPID": true})), false).await;
+    let expected = json!({
+        "pod-security.kubernetes.io/enforce-policy": "privileged:latest",
+        "pod-security.kubernetes.io/audit-violations": "would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)",
+    });
+    assert_eq!((warnings, audit), (vec![], expected));
+}
+
+#[tokio::test]
+async fn labels_of_namespaces_are_checked_against_the_pods_that_are_there() {
+    let world = World::of(vec![]).await;
+    for name in ["x", "y", "z"] {
+        world.put(pod(name, json!({}))).await.unwrap();
+    }
+    let labelled = |labels: Value| json!({"metadata": {"name": "a", "labels": labels}});
+    let wrong = labelled(json!({"pod-security.kubernetes.io/enforce": "odd"}));
+    let refused = told(&world, "v1", "Namespace", wrong, true).await.0;
+    assert!(refused[0].contains("must be one of privileged, baseline, restricted"), "{refused:?}");
+    let restricted = labelled(
+        json!({"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "v1.22"}),
+    );
+    let warned = told(&world, "v1", "Namespace", restricted, true).await.0;
+    let expected = [
+        r#"existing pods in namespace "a" violate the new PodSecurity enforce level "restricted:v1.22""#,
+        "x (and 2 other pods): allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile",
+    ];
+    assert_eq!(warned, expected);
+    let relaxed = labelled(
+        json!({"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.22"}),
+    );
+    assert_eq!(told(&world, "v1", "Namespace", relaxed, true).await.0, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_configuration_has_defaults_and_exempts() {
+    for (defaults, exempt, expected) in [
+        (
+            "",
+            "",
+            Err(r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostIPC=true)"#),
+        ),
+        (
+            "enforce=restricted",
+            "runtimeClass=other",
+            Err(r#"pods "x" is forbidden: violates PodSecurity "baseline:latest": host namespaces (hostIPC=true)"#),
+        ),
+        ("", "namespace=a", Ok(("exempt", "namespace"))),
+        ("", "username=system:serviceaccount:kube-system:test", Ok(("exempt", "user"))),
+    ] {
+        let mut world = World::of(vec![]).await;
+        world.0 = world.0.clone().with_pod_security(PodSecurity {
+            defaults: parse_defaults(defaults).unwrap(),
+            exemptions: parse_exemptions(exempt).unwrap(),
+        });
+        let (warnings, audit) = told(&world, "v1", "Pod", pod("x", json!({"hostIPC": true})), false).await;
+        match expected {
+            Ok((key, value)) => assert_eq!(audit[format!("pod-security.kubernetes.io/{key}")], value, "{warnings:?}"),
+            Err(_) => {
+                let refused = world.put(pod("x", json!({"hostIPC": true}))).await;
+                assert_eq!(refused.map(drop), expected.map(drop).map_err(str::to_owned));
+            }
+        }
+    }
 }
 
 #[tokio::test]

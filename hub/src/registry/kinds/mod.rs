@@ -1,6 +1,8 @@
 //! One file a kind or family: its row and its hooks.
 
+pub(super) mod binding;
 pub(super) mod certificatesigningrequest;
+pub(super) mod componentstatus;
 pub(super) mod configmap;
 pub(super) mod controllerrevision;
 pub(super) mod cronjob;

@@ -20,7 +20,7 @@ pub(in crate::registry) fn kind() -> Kind {
         short_names: &["po"],
         categories: &["all"],
         namespaced: true,
-        subresources: &["attach", "binding", "exec", "log", "portforward", "proxy", "status"],
+        subresources: &["attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"],
         schema: "io.k8s.api.core.v1.Pod",
         storage: "pods".into(),
         hooks: Hooks {

@@ -72,6 +72,10 @@ fn validate(budget: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if !policy.is_empty() && !EVICTION_POLICIES.contains(&policy) {
         errors.not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, &EVICTION_POLICIES);
     }
+    let status = Path::new("status");
+    for count in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
+        errors.non_negative(&status.child(count), int_at(budget, &["status", count]));
+    }
     errors.into_vec()
 }
 

@@ -4,13 +4,11 @@ use serde_json::{Value, json};
 
 use super::resources::canonical;
 use crate::registry::json::{
-    copy, ensure, entries, get, get_mut, is_true, items_mut, list, set, set_default, set_default_nonzero, text,
+    copy, ensure, entries, get, get_mut, is_true, items_mut, set, set_default, set_default_nonzero, text,
 };
 
 /// File mode of volumes made of objects: 0644.
 const FILE_MODE: i64 = 0o644;
-/// Seconds a pod stays on a node that went away.
-const NODE_GONE_SECONDS: i64 = 300;
 const CONTAINER_LISTS: [&str; 3] = ["initContainers", "containers", "ephemeralContainers"];
 
 /// Sets the defaults that pods and pod templates have in common.
@@ -39,7 +37,7 @@ pub(crate) fn default_spec(spec: &mut Value) {
     }
 }
 
-/// Sets the defaults that only pods get, among them those of Kubernetes' admission (service account, tolerations).
+/// Sets the defaults that only pods get, among them the service account, which Kubernetes' admission sets.
 pub(crate) fn default_pod_only(spec: &mut Value) {
     set_default(spec, "enableServiceLinks", true);
     set_default(spec, "serviceAccountName", "default");
@@ -54,8 +52,6 @@ pub(crate) fn default_pod_only(spec: &mut Value) {
             }
         }
     }
-    tolerate(spec, "node.kubernetes.io/not-ready");
-    tolerate(spec, "node.kubernetes.io/unreachable");
 }
 
 fn host_port_is_container_port(port: &mut Value) {
@@ -77,21 +73,6 @@ fn requests_from_limits(container: &mut Value) {
     let Some(requests) = ensure(resources, "requests") else { return };
     for (name, limit) in entries(limits.as_ref()) {
         set_default(requests, name, limit.clone());
-    }
-}
-
-fn tolerate(spec: &mut Value, key: &str) {
-    let tolerated = list(spec, "tolerations")
-        .iter()
-        .any(|t| [key, ""].contains(&text(t, "key")) && ["NoExecute", ""].contains(&text(t, "effect")));
-    if tolerated {
-        return;
-    }
-    set_default(spec, "tolerations", json!([]));
-    if let Some(tolerations) = spec.get_mut("tolerations").and_then(Value::as_array_mut) {
-        tolerations.push(
-            json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": NODE_GONE_SECONDS}),
-        );
     }
 }
 
@@ -254,10 +235,6 @@ mod tests {
                 "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
                 "schedulerName": "default-scheduler", "securityContext": {}, "enableServiceLinks": true,
                 "serviceAccountName": "default", "serviceAccount": "default",
-                "tolerations": [
-                    {"key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
-                    {"key": "node.kubernetes.io/unreachable", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
-                ],
             })
         );
     }
@@ -267,12 +244,5 @@ mod tests {
         let mut spec = json!({"hostNetwork": true, "containers": [{"ports": [{"containerPort": 80}]}]});
         default_pod_only(&mut spec);
         assert_eq!(spec["containers"][0]["ports"][0]["hostPort"], 80);
-    }
-
-    #[test]
-    fn a_toleration_of_everything_is_enough() {
-        let mut spec = json!({"tolerations": [{"operator": "Exists"}]});
-        default_pod_only(&mut spec);
-        assert_eq!(spec["tolerations"], json!([{"operator": "Exists"}]));
     }
 }
