@@ -11,6 +11,7 @@ mod node_restriction;
 mod pod_security;
 mod priority;
 pub(super) mod resources;
+mod runtime_class;
 pub(super) mod service_account;
 #[cfg(test)]
 mod tests;
@@ -60,13 +61,14 @@ fn refuse(request: &Request<'_>, object: &Value, detail: String) -> Error {
 type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
 
 /// The chain, in the order in which Kubernetes runs its own.
-const CHAIN: [(&str, Plugin); 8] = [
+const CHAIN: [(&str, Plugin); 9] = [
     ("NamespaceLifecycle", namespace_lifecycle),
     ("LimitRanger", limit_ranger::check),
     ("ServiceAccount", service_account::check),
     ("NodeRestriction", node_restriction::check),
     ("PodSecurity", pod_security::check),
     ("Priority", priority::check),
+    ("RuntimeClass", runtime_class::check),
     ("CertificateApproval", certificates::check),
     ("RBAC", escalation::check),
 ];
