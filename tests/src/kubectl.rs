@@ -19,6 +19,7 @@ pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: TempDir,
+    editor: PathBuf,
 }
 
 impl Kubectl {
@@ -41,7 +42,13 @@ impl Kubectl {
 
     fn with_program(program: PathBuf, kubeconfig: &Path) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory can be made");
-        Self { program, kubeconfig: kubeconfig.into(), home }
+        Self { program, kubeconfig: kubeconfig.into(), home, editor: "false".into() }
+    }
+
+    /// The same with this program for `kubectl edit`, which otherwise fails.
+    #[must_use]
+    pub fn with_editor(self, editor: &Path) -> Self {
+        Self { editor: editor.into(), ..self }
     }
 
     /// Runs `kubectl LINE`; single quotes keep words together. Gives what it printed.
@@ -153,7 +160,7 @@ impl Kubectl {
     }
 
     fn configure<'a>(&self, kubectl: &'a mut Command) -> &'a mut Command {
-        kubectl.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.home.path()).env("EDITOR", "false")
+        kubectl.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.home.path()).env("EDITOR", &self.editor)
     }
 }
 

@@ -151,9 +151,20 @@ fn a_namespace_is_emptied_then_goes() {
     assert_eq!(world.step(&controller, &namespace), "delete configmaps/free\ndelete configmaps/held");
     world.step(&controller, &namespace);
     let conditions = world.get(&namespace).unwrap()["status"]["conditions"].clone();
-    assert_eq!(conditions[0]["message"], "Some resources are remaining: configmaps. has 1 resource instances");
+    let told: Vec<_> = conditions.as_array().unwrap().iter().map(|c| (&c["type"], &c["status"])).collect();
     assert_eq!(
-        conditions[1]["message"],
+        json!(told),
+        json!([
+            ["NamespaceDeletionDiscoveryFailure", "False"],
+            ["NamespaceDeletionGroupVersionParsingFailure", "False"],
+            ["NamespaceDeletionContentFailure", "False"],
+            ["NamespaceContentRemaining", "True"],
+            ["NamespaceFinalizersRemaining", "True"],
+        ])
+    );
+    assert_eq!(conditions[3]["message"], "Some resources are remaining: configmaps. has 1 resource instances");
+    assert_eq!(
+        conditions[4]["message"],
         "Some content in the namespace has finalizers remaining: test/hold in 1 resource instances"
     );
     let revision = world.snapshot().revision();
