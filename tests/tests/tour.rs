@@ -229,7 +229,9 @@ fn walk(release: &str, parts: &[&[Step]]) {
     let files = kubectl.file("edit", "");
     let files = std::path::Path::new(&files).parent().unwrap();
     for (name, content) in FILES {
-        kubectl.file(name, content);
+        // What begins with a brace would be taken for JSON.
+        let marker = if content.starts_with('{') { "---\n" } else { "" };
+        kubectl.file(name, &format!("{marker}{content}"));
     }
     fs::set_permissions(files.join("edit"), fs::Permissions::from_mode(0o755)).unwrap();
     let kubectl = kubectl.with_editor(&files.join("edit"));
@@ -273,7 +275,7 @@ fn tls_secrets(kubectl: &Kubectl, dir: &str) {
     let request = openssl("base64 -A -in c.csr");
     for name in ["one", "two"] {
         let request = format!(
-            "{{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {{name: {name}}}, spec: {{request: {}, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}}}}",
+            "---\n{{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {{name: {name}}}, spec: {{request: {}, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}}}}",
             request.trim()
         );
         kubectl.with_input("create -f -", &request);
