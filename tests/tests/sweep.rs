@@ -173,6 +173,8 @@ fn walk<'a>(
         path.push(name.clone());
         let resolved = resolve(schemas, property);
         let plain = resolved["format"].is_null() || resolved["type"] == "integer";
+        // Refusals of quantities name no field, as those of Kubernetes.
+        let plain = plain && !property.to_string().contains("resource.Quantity\"");
         // An object of which nothing is said may be anything.
         let plain = plain
             && (resolved["type"] != "object"

@@ -143,9 +143,8 @@ fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<(Patch, Vec<String>), S
         return Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH]));
     }
     let wrong = |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {e}"));
-    let (value, duplicates) = parse_body(bytes, ContentType::Json).map_err(|e| match e {
-        DecodeError::TooLarge => Status::too_large(MAX_REQUEST_BODY),
-        other => wrong(&other),
+    let (value, duplicates) = parse_body(bytes, ContentType::Json).map_err(|e| {
+        if matches!(e, DecodeError::TooLarge) { Status::too_large(MAX_REQUEST_BODY) } else { wrong(&e) }
     })?;
     if media_type == JSON_PATCH {
         let strict = operation_fields(&value, &duplicates);
