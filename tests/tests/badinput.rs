@@ -182,7 +182,7 @@ const STRATEGIC: &str = "application/strategic-merge-patch+json";
 const CHANGES: &[(&str, &str, u16, &str, &str)] = &[
     (MERGE, "{", 400, "BadRequest", ""),
     (MERGE, "[]", 400, "BadRequest", ""),
-    (MERGE, r#"{"spec": {"replicas": "many"}}"#, 400, "BadRequest", "replicas"),
+    (MERGE, r#"{"spec": {"replicas": "many"}}"#, 422, "Invalid", "DeploymentSpec.spec.replicas of type int32"),
     (STRATEGIC, r#"{"spec": {"replicas": -1}}"#, 422, "Invalid", "spec.replicas: Invalid value: -1"),
     (MERGE, r#"{"spec": {"selector": {"matchLabels": {"a": "c"}}}}"#, 422, "Invalid", "field is immutable"),
     (MERGE, r#"{"metadata": {"name": "e"}}"#, 400, "BadRequest", "name"),

@@ -1,8 +1,8 @@
-//! A session with the real kubectl, in three versions, against real hub, agent and Podman.
+//! A session with the real kubectl against real hub, agent and Podman. `tour.rs` has all releases.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use skiff_tests::kubectl::{headings, table, versions};
+use skiff_tests::kubectl::{headings, table};
 use skiff_tests::wait::ensure;
 use skiff_tests::{Cluster, Kubectl, wait_for};
 
@@ -28,11 +28,6 @@ fn session_with_kubectl_1_27() {
 }
 
 #[test]
-fn session_with_kubectl_1_30() {
-    session("1.30");
-}
-
-#[test]
 fn session_with_kubectl_1_33() {
     session("1.33");
 }
@@ -40,10 +35,7 @@ fn session_with_kubectl_1_33() {
 /// Everything below, in order, against one cluster.
 fn session(version: &str) {
     let mut cluster = Cluster::start(1);
-    match Kubectl::version(version, &cluster.hub.kubeconfig()) {
-        Some(kubectl) => cluster.kubectl = kubectl,
-        None => eprintln!("no kubectl {version} on this machine (it has {:?}), using another one", versions()),
-    }
+    cluster.kubectl = Kubectl::version(version, &cluster.hub.kubeconfig());
     let k = &cluster.kubectl;
     create(k);
     events(k);

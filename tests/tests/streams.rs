@@ -11,7 +11,7 @@ use skiff_tests::process::text;
 use skiff_tests::wait::ensure;
 use skiff_tests::{Cluster, Kubectl, wait_for};
 
-/// Releases that speak each protocol, where the machine has them: SPDY with v4 channels, WebSocket with v5.
+/// Releases that speak each protocol: SPDY with v4 channels, WebSocket with v5.
 const RELEASES: [&str; 4] = ["1.20", "1.27", "1.30", "1.33"];
 
 const WEB: &str = r#"apiVersion: v1
@@ -34,10 +34,7 @@ fn start() -> Cluster {
 }
 
 fn releases(cluster: &Cluster) -> Vec<(&'static str, Kubectl)> {
-    let found = RELEASES.iter().filter_map(|v| Some((*v, Kubectl::version(v, &cluster.hub.kubeconfig())?)));
-    let found: Vec<_> = found.collect();
-    assert!(!found.is_empty(), "no kubectl of {RELEASES:?}");
-    found
+    RELEASES.iter().map(|v| (*v, Kubectl::version(v, &cluster.hub.kubeconfig()))).collect()
 }
 
 /// Exit code, output and error output.

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use hyper::Response;
 use serde_json::Value;
 
+use super::negotiate::View;
 use super::request::ResourcePath;
 use super::respond::{self, Body};
 use super::router::Call;
@@ -38,9 +39,14 @@ pub(crate) fn create(
     };
     let (.., answer) = ANSWERS.iter().find(ours)?;
     let mut answered = || {
+        let form = call.form()?;
+        // What is never stored has no columns.
+        if matches!(form.view, View::Table { .. }) {
+            return Err(Status::not_acceptable());
+        }
         let warnings = call.state.objects.decode(target, object, options)?;
         answer(call, path, object)?;
-        let mut response = respond::json(201, &call.form()?, Bytes::from(object.to_string()));
+        let mut response = respond::json(201, &form, Bytes::from(object.to_string()));
         respond::warn(&mut response, &warnings);
         Ok(response)
     };

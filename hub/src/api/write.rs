@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::Response;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use skiff_shared::limits::MAX_REQUEST_BODY;
 
 use super::body;
 use super::listing::{Page, answer};
@@ -20,6 +21,7 @@ use super::virtuals;
 use super::{body, eviction};
 use crate::objects::eviction::EVICTION;
 use crate::objects::{Applied, Configuration, Error, FieldValidation, Patch, Target, WriteOptions, Written};
+use crate::registry::schema::{ContentType, DecodeError, parse_body};
 use crate::registry::{Kind, discovery};
 use crate::store::Object;
 
@@ -116,8 +118,9 @@ pub(crate) async fn patch(
     if media_type == APPLY_PATCH {
         return apply(call, kind, path, bytes).await;
     }
-    let patch = parse_patch(media_type, bytes)?;
-    let options = options(call, "PatchOptions")?;
+    let (patch, strict) = parse_patch(media_type, bytes)?;
+    let mut options = options(call, "PatchOptions")?;
+    options.duplicate_fields = strict;
     let written = call.state.objects.patch(&target(kind, path), &patch, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))
 }
@@ -148,16 +151,37 @@ fn options(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
     Ok(options)
 }
 
-/// Reads a patch by its content type.
-fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<Patch, Status> {
-    let wrong = |e: serde_json::Error| Status::bad_request(format!("error decoding patch: {e}"));
-    let object = || serde_json::from_slice::<Map<String, Value>>(bytes).map(Value::Object).map_err(wrong);
-    match media_type {
-        JSON_PATCH => serde_json::from_slice(bytes).map(Patch::Json).map_err(wrong),
-        MERGE_PATCH => object().map(Patch::Merge),
-        STRATEGIC_PATCH => object().map(Patch::Strategic),
-        _ => Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH])),
+/// Reads a patch by its content type. Beside it come the fields that it names twice, and those of a JSON patch's
+/// operations that mean nothing.
+fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<(Patch, Vec<String>), Status> {
+    if ![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH].contains(&media_type) {
+        return Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH]));
     }
+    let wrong = |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {e}"));
+    let (value, duplicates) = parse_body(bytes, ContentType::Json).map_err(|e| {
+        if matches!(e, DecodeError::TooLarge) { Status::too_large(MAX_REQUEST_BODY) } else { wrong(&e) }
+    })?;
+    if media_type == JSON_PATCH {
+        let strict = operation_fields(&value, &duplicates);
+        return Ok((Patch::Json(serde_json::from_value(value).map_err(|e| wrong(&e))?), strict));
+    }
+    if !value.is_object() {
+        return Err(wrong(&"json: cannot unmarshal it into Go value of type map[string]interface {}"));
+    }
+    Ok((if media_type == MERGE_PATCH { Patch::Merge(value) } else { Patch::Strategic(value) }, duplicates))
+}
+
+/// What is wrong with the fields of a JSON patch's operations, as the strict check tells it.
+fn operation_fields(patch: &Value, duplicates: &[String]) -> Vec<String> {
+    let operations = patch.as_array().into_iter().flatten().enumerate();
+    let unknown = operations.flat_map(|(index, operation)| {
+        let fields = operation.as_object().into_iter().flatten().map(|(name, _)| name);
+        let unknown = fields.filter(|name| !["op", "path", "from", "value"].contains(&name.as_str()));
+        unknown.map(move |name| format!("json patch unknown field \"[{index}].{name}\"")).collect::<Vec<_>>()
+    });
+    // What stands in a value is not told.
+    let of_operations = duplicates.iter().filter(|d| d.matches(['.', '[']).count() == 2);
+    unknown.chain(of_operations.map(|d| format!("json patch {d}"))).collect()
 }
 
 fn done(
@@ -231,9 +255,9 @@ mod tests {
     #[test]
     fn patches_are_read_by_content_type() {
         let kind = |media_type, bytes: &str| match parse_patch(media_type, bytes.as_bytes()) {
-            Ok(Patch::Json(_)) => "json".to_owned(),
-            Ok(Patch::Merge(_)) => "merge".to_owned(),
-            Ok(Patch::Strategic(_)) => "strategic".to_owned(),
+            Ok((Patch::Json(_), _)) => "json".to_owned(),
+            Ok((Patch::Merge(_), _)) => "merge".to_owned(),
+            Ok((Patch::Strategic(_), _)) => "strategic".to_owned(),
             Err(status) => status.code.to_string(),
         };
         for (media_type, bytes, expected) in [
@@ -247,6 +271,20 @@ mod tests {
             ("", "{}", "415"),
         ] {
             assert_eq!(kind(media_type, bytes), expected, "{media_type} {bytes}");
+        }
+    }
+
+    #[test]
+    fn fields_of_patches_that_mean_nothing_are_told() {
+        let told = |media_type, bytes: &str| parse_patch(media_type, bytes.as_bytes()).unwrap().1;
+        let operations = r#"[{"op":"add","path":"/a","value":{"k":1,"k":2},"foo":1},
+            {"op":"add","path":"/b","path":"/c","value":1}]"#;
+        assert_eq!(
+            told(JSON_PATCH, operations),
+            [r#"json patch unknown field "[0].foo""#, r#"json patch duplicate field "[1].path""#]
+        );
+        for media_type in [MERGE_PATCH, STRATEGIC_PATCH] {
+            assert_eq!(told(media_type, r#"{"spec":{"a":1,"a":2}}"#), [r#"duplicate field "spec.a""#]);
         }
     }
 }

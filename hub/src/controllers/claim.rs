@@ -75,6 +75,16 @@ pub fn without_owner(dependent: &Object, uid: &str) -> PlannedWrite {
     set_owners(dependent, owners)
 }
 
+/// The write that makes an object block the deletion of none of its owners.
+pub fn unblocked(dependent: &Object) -> PlannedWrite {
+    let free = |owner: &Owner| {
+        let mut value = reference(owner);
+        value["blockOwnerDeletion"] = json!(false);
+        value
+    };
+    set_owners(dependent, dependent.meta.owners.iter().map(free).collect())
+}
+
 fn set_owners(object: &Object, owners: Vec<Value>) -> PlannedWrite {
     let owners = if owners.is_empty() { Value::Null } else { Value::Array(owners) };
     PlannedWrite::Patch {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::claim::without_owner;
+use super::claim::{unblocked, without_owner};
 use crate::objects::Propagation;
 use crate::reconcile::{Controller, Plan, PlannedWrite};
 use crate::registry::Registry;
@@ -120,11 +120,15 @@ impl Controller for Garbage {
 
     fn keys(&self, event: &Event, snapshot: &Snapshot) -> Vec<Key> {
         let object = &event.object;
+        let mut keys = Vec::new();
         if let Some(previous) = event.previous.as_ref().filter(|p| p.meta.owners != object.meta.owners) {
             self.unindex(previous);
+            // An owner may have waited for this to let go of it.
+            let waiting = previous.meta.owners.iter().filter_map(|o| self.owner_key(object, o));
+            keys.extend(waiting.filter(|key| snapshot.get(key).is_some_and(|o| is_finishing(o))));
         }
         if event.kind == EventKind::Deleted {
-            let mut keys = self.indexed(&object.meta.uid);
+            keys.extend(self.indexed(&object.meta.uid));
             self.unindex(object);
             // An owner may have waited for this.
             let waiting = object.meta.owners.iter().filter(|o| self.fate(object, o, snapshot) == Fate::Waiting);
@@ -132,7 +136,10 @@ impl Controller for Garbage {
             return keys;
         }
         self.index(object);
-        if is_finishing(object) || self.concerns(object, snapshot) { vec![object.key.clone()] } else { Vec::new() }
+        if is_finishing(object) || self.concerns(object, snapshot) {
+            keys.push(object.key.clone());
+        }
+        keys
     }
 
     fn all(&self, snapshot: &Snapshot) -> Vec<Key> {
@@ -184,28 +191,26 @@ impl Garbage {
         if !has(object, FOREGROUND) {
             return Plan::nothing();
         }
-        let doomed: Vec<&Arc<Object>> = dependents
-            .iter()
-            .filter(|(d, _)| {
-                !d.meta.deleting
-                    && !d
-                        .meta
-                        .owners
-                        .iter()
-                        .any(|o| self.fate(d, o, snapshot) == Fate::Alive && o.uid != object.meta.uid)
-            })
-            .map(|(d, _)| *d)
-            .collect();
-        let mut writes: Vec<PlannedWrite> = doomed.iter().map(|d| self.delete_dependent(d, snapshot)).collect();
+        let pending = dependents.iter().filter(|(d, _)| !d.meta.deleting);
+        let mut writes: Vec<PlannedWrite> = pending.flat_map(|(d, _)| self.doom(d, object, snapshot)).collect();
         if !dependents.iter().any(|(_, owner)| owner.block_owner_deletion) {
             writes.extend(without_finalizer(object, FOREGROUND));
         }
         plan(writes, "delete the dependents first")
     }
 
-    fn delete_dependent(&self, object: &Object, snapshot: &Snapshot) -> PlannedWrite {
-        let leaf = self.dependents(&object.meta.uid, snapshot).is_empty();
-        delete(object, if leaf { propagation(object) } else { Propagation::Foreground })
+    /// What becomes of a dependent of an owner that is deleted in the foreground: it loses that owner while another one
+    /// lives, else it goes. Where it is an owner of what waits for it in turn, it first stops blocking its owners, or
+    /// a circle would never end.
+    fn doom(&self, dependent: &Object, owner: &Object, snapshot: &Snapshot) -> Vec<PlannedWrite> {
+        let others = dependent.meta.owners.iter().filter(|o| o.uid != owner.meta.uid);
+        if others.into_iter().any(|o| self.fate(dependent, o, snapshot) == Fate::Alive) {
+            return vec![without_owner(dependent, &owner.meta.uid)];
+        }
+        let own = self.dependents(&dependent.meta.uid, snapshot);
+        let circular = own.iter().any(|(d, _)| d.meta.deleting && has(d, FOREGROUND));
+        let gone = delete(dependent, if own.is_empty() { propagation(dependent) } else { Propagation::Foreground });
+        circular.then(|| unblocked(dependent)).into_iter().chain([gone]).collect()
     }
 }
 

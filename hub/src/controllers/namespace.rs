@@ -14,6 +14,21 @@ use crate::store::{Event, EventKind, Key, Object, Resource, Snapshot};
 /// Most objects deleted in one pass; the deletions themselves bring the next one.
 const MAX_PER_PASS: usize = 500;
 
+const CONTENT: &str = "NamespaceContentRemaining";
+const FINALIZERS: &str = "NamespaceFinalizersRemaining";
+/// The conditions of a namespace that is being deleted, as they are when nothing is in the way.
+const FINE: [(&str, &str, &str); 5] = [
+    ("NamespaceDeletionDiscoveryFailure", "ResourcesDiscovered", "All resources successfully discovered"),
+    ("NamespaceDeletionGroupVersionParsingFailure", "ParsedGroupVersions", "All legacy kube types successfully parsed"),
+    (
+        "NamespaceDeletionContentFailure",
+        "ContentDeleted",
+        "All content successfully deleted, may be waiting on finalization",
+    ),
+    (CONTENT, "ContentRemoved", "All content successfully removed"),
+    (FINALIZERS, "ContentHasNoFinalizers", "All content-preserving finalizers finished"),
+];
+
 /// The namespace controller.
 #[derive(Debug)]
 pub struct Namespaces {
@@ -65,6 +80,10 @@ impl Controller for Namespaces {
         if left.is_empty() {
             plan.why = "empty: finalize".to_owned();
             plan.writes.extend(finalize(namespace));
+            if plan.writes.is_empty() {
+                plan.why = "empty, but others hold it".to_owned();
+                plan.writes.extend(report(namespace, &left, now));
+            }
             return plan;
         }
         plan.writes = left.iter().filter(|o| !o.meta.deleting).take(MAX_PER_PASS).map(|o| delete(o)).collect();
@@ -123,25 +142,24 @@ fn report(namespace: &Arc<Object>, left: &[&Arc<Object>], now: Timestamp) -> Opt
     let object: Value = namespace.parse().ok()?;
     let mut conditions = object["status"]["conditions"].clone();
     let remaining = format!("Some resources are remaining: {remaining}");
-    let blocking_message = format!("Some content in the namespace has finalizers remaining: {blocking}");
-    let mut changed = set(&mut conditions, "NamespaceContentRemaining", "SomeResourcesRemain", &remaining, now);
-    if !finalizers.is_empty() {
-        changed |= set(&mut conditions, "NamespaceFinalizersRemaining", "SomeFinalizersRemain", &blocking_message, now);
+    let blocking = format!("Some content in the namespace has finalizers remaining: {blocking}");
+    let mut changed = false;
+    for (kind, reason, message) in FINE {
+        let (status, reason, message) = match kind {
+            CONTENT if !counts.is_empty() => ("True", "SomeResourcesRemain", &*remaining),
+            FINALIZERS if !finalizers.is_empty() => ("True", "SomeFinalizersRemain", &*blocking),
+            _ => ("False", reason, message),
+        };
+        if let Some(with) = with_condition(&conditions, NewCondition { kind, status, reason, message }, now) {
+            conditions = Value::Array(with);
+            changed = true;
+        }
     }
     changed.then(|| PlannedWrite::Patch {
         key: namespace.key.clone(),
         subresource: "status",
         patch: json!({"status": {"conditions": conditions}}),
     })
-}
-
-fn set(conditions: &mut Value, kind: &str, reason: &str, message: &str, now: Timestamp) -> bool {
-    let with = with_condition(conditions, NewCondition { kind, status: "True", reason, message }, now);
-    let changed = with.is_some();
-    if let Some(with) = with {
-        *conditions = Value::Array(with);
-    }
-    changed
 }
 
 fn texts(parts: impl Iterator<Item = String>) -> String {

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::{Error, FieldValidation, Target, WriteOptions, meta};
 use crate::registry::discovery;
 use crate::registry::schema::Schema;
+use crate::registry::{FieldError, FieldErrorKind};
 
 /// Checks that a body is of the kind that is written, decodes it by its schema and gives it the request's namespace.
 ///
@@ -12,11 +13,47 @@ use crate::registry::schema::Schema;
 pub(super) fn decode(target: &Target, body: &mut Value, options: &WriteOptions) -> Result<Vec<String>, Error> {
     let (api_version, kind, schema) = body_type(target);
     identity(body, &api_version, kind)?;
-    let warnings = fields(schema, body, &api_version, kind, options)?;
+    let found = fields(schema, body);
+    // Kubernetes reads a body in one go and names a duplicate of an unknown field only once.
+    let known = |d: &&String| d.strip_prefix("duplicate").is_none_or(|d| !found.unknown.iter().any(|u| u.ends_with(d)));
+    let strict = found.unknown.iter().chain(options.duplicate_fields.iter().filter(known)).cloned().collect();
+    let short = api_version.rsplit('/').next().unwrap_or_default();
+    let warnings = judged(found.error, strict, options).map_err(|why| {
+        Error::BadRequest(format!("{kind} in version {short:?} cannot be handled as a {kind}: {why}"))
+    })?;
+    finish(target, body, api_version, kind)?;
+    Ok(warnings)
+}
+
+/// [`decode`] for what a patch made of an object; `shown` is the patch as a refusal shows it.
+pub(super) fn decode_patched(
+    target: &Target,
+    body: &mut Value,
+    shown: &str,
+    options: &WriteOptions,
+) -> Result<Vec<String>, Error> {
+    let (api_version, kind, schema) = body_type(target);
+    identity(body, &api_version, kind)?;
+    let found = fields(schema, body);
+    let strict = options.duplicate_fields.iter().chain(&found.unknown).cloned().collect();
+    let warnings = judged(found.error, strict, options).map_err(|why| Error::Invalid {
+        kind: String::new(),
+        group: String::new(),
+        name: String::new(),
+        errors: vec![FieldError {
+            field: "patch".into(),
+            kind: FieldErrorKind::Invalid(format!("{shown:?}")),
+            detail: why,
+        }],
+    })?;
+    finish(target, body, api_version, kind)?;
+    Ok(warnings)
+}
+
+fn finish(target: &Target, body: &mut Value, api_version: String, kind: &str) -> Result<(), Error> {
     body["apiVersion"] = api_version.into();
     body["kind"] = kind.into();
-    names(target, body)?;
-    Ok(warnings)
+    names(target, body)
 }
 
 /// apiVersion, kind and schema of what a target is written by.
@@ -50,27 +87,28 @@ fn identity(body: &Value, api_version: &str, kind: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn fields(
-    schema: &str,
-    body: &mut Value,
-    api_version: &str,
-    kind: &str,
-    options: &WriteOptions,
-) -> Result<Vec<String>, Error> {
-    let short = api_version.rsplit('/').next().unwrap_or_default();
-    let refuse =
-        |why: String| Error::BadRequest(format!("{kind} in version {short:?} cannot be handled as a {kind}: {why}"));
+/// What the schema says about a body, which is decoded in place.
+struct Found {
+    error: Option<String>,
+    unknown: Vec<String>,
+}
+
+fn fields(schema: &str, body: &mut Value) -> Found {
     let decoded = Schema::builtin().decode(schema, body);
-    if let Some(error) = decoded.errors.into_iter().next() {
-        return Err(refuse(error));
+    Found { error: decoded.errors.into_iter().next(), unknown: decoded.unknown }
+}
+
+/// The warnings about fields that the schema does not know or that were given twice; why the request is refused, if
+/// it asks for that.
+fn judged(error: Option<String>, strict: Vec<String>, options: &WriteOptions) -> Result<Vec<String>, String> {
+    if let Some(error) = error {
+        return Err(error);
     }
-    let mut strict: Vec<String> = options.duplicate_fields.clone();
-    strict.extend(decoded.unknown);
     match options.field_validation {
         FieldValidation::Ignore => Ok(Vec::new()),
         FieldValidation::Warn => Ok(strict),
         FieldValidation::Strict if strict.is_empty() => Ok(strict),
-        FieldValidation::Strict => Err(refuse(format!("strict decoding error: {}", strict.join(", ")))),
+        FieldValidation::Strict => Err(format!("strict decoding error: {}", strict.join(", "))),
     }
 }
 

@@ -73,11 +73,16 @@ pub(super) fn label_selector(selector: &Value) -> LabelSelector {
 pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, Error> {
     match target.subresource.as_str() {
         "" => Ok(body),
-        STATUS => Ok(with_status(target, old, body)),
+        STATUS => {
+            let mut new = with_status(target, old, body);
+            stamp(target, &mut new, old);
+            Ok(new)
+        }
         SCALE => with_replicas(target, old, &body),
         APPROVAL => {
             let mut new = old.clone();
             new["status"]["conditions"] = body["status"]["conditions"].as_array().cloned().unwrap_or_default().into();
+            stamp(target, &mut new, old);
             Ok(new)
         }
         FINALIZE => {
@@ -89,6 +94,24 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
             "the subresource {other} of {} cannot be written so",
             target.kind.plural
         ))),
+    }
+}
+
+/// Says when the conditions of a certificate signing request came, where their writer does not.
+fn stamp(target: &Target, new: &mut Value, old: &Value) {
+    if target.kind.plural != "certificatesigningrequests" {
+        return;
+    }
+    let now = meta::timestamp(Timestamp::now());
+    let before = old["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    for condition in new["status"]["conditions"].as_array_mut().into_iter().flatten() {
+        let same = before.iter().find(|c| c["type"] == condition["type"] && c["status"] == condition["status"]);
+        let since = same.map(|c| c["lastTransitionTime"].clone()).filter(|time| !time.is_null());
+        for (field, value) in [("lastUpdateTime", None), ("lastTransitionTime", since)] {
+            if condition[field].is_null() {
+                condition[field] = value.unwrap_or_else(|| now.clone().into());
+            }
+        }
     }
 }
 

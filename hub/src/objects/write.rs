@@ -174,7 +174,11 @@ impl Objects {
             };
             apply(target, patch, &mut body)?;
             let pinned = meta::text(&body, "resourceVersion") != current.revision.to_string();
-            let warnings = decode::decode(target, &mut body, options)?;
+            let shown = match patch {
+                Patch::Strategic(patch) => patch::printed(patch),
+                Patch::Json(_) | Patch::Merge(_) => body.to_string(),
+            };
+            let warnings = decode::decode_patched(target, &mut body, &shown, options)?;
             match self.replace(target, &current, body, options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| w.with_warnings(warnings)),

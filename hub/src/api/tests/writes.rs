@@ -6,6 +6,8 @@ use super::*;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 const MERGE: (&str, &str) = ("content-type", "application/merge-patch+json");
+const STRATEGIC: (&str, &str) = ("content-type", "application/strategic-merge-patch+json");
+const JSON_PATCH: (&str, &str) = ("content-type", "application/json-patch+json");
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 const DEPLOYMENTS: &str = "/apis/apps/v1/namespaces/default/deployments";
 
@@ -68,14 +70,53 @@ async fn unknown_and_double_fields_are_judged_by_field_validation() {
     let warnings: Vec<_> = warned.response.headers().get_all("warning").iter().map(|v| v.to_str().unwrap()).collect();
     assert_eq!(
         (warned.code, warnings),
-        (201, vec![r#"299 - "duplicate field \"data\"""#, r#"299 - "unknown field \"dato\"""#])
+        (201, vec![r#"299 - "unknown field \"dato\"""#, r#"299 - "duplicate field \"data\"""#])
     );
     let ignored = api.send("POST", &format!("{MAPS}?dryRun=All&fieldValidation=Ignore"), &[JSON], body).await;
     assert_eq!((ignored.code, ignored.header("warning")), (201, ""));
     let refused = api.send("POST", &format!("{MAPS}?fieldValidation=Strict"), &[JSON], body).await;
-    let message = r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: duplicate field "data", unknown field "dato""#;
+    let message = r#"ConfigMap in version "v1" cannot be handled as a ConfigMap: strict decoding error: unknown field "dato", duplicate field "data""#;
     assert_eq!((refused.code, &refused.json()["message"]), (400, &json!(message)));
     assert_eq!(api.get(&format!("{MAPS}/c")).await.code, 404);
+}
+
+#[tokio::test]
+async fn fields_of_patches_are_judged_with_the_patch() {
+    let api = api().await;
+    let created = api.send("POST", MAPS, &[JSON], r#"{"metadata":{"name":"c"},"data":{"a":"1"}}"#).await;
+    assert_eq!(created.code, 201);
+    let url = format!("{MAPS}/c?fieldValidation=Strict");
+    let twice = r#"{"dato":1,"data":{"a":"2","a":"3"}}"#;
+    let strict = r#"strict decoding error: duplicate field "data.a", unknown field "dato""#;
+    let operations = r#"[{"op":"add","path":"/data/b","path":"/data/c","value":"1","foo":1}]"#;
+    let of_operations =
+        r#"strict decoding error: json patch unknown field "[0].foo", json patch duplicate field "[0].path""#;
+    let wrong = r#"{"data":{"a":1}}"#;
+    let of_type = "json: cannot unmarshal number into Go struct field ConfigMap.data of type string";
+    for (kind, patch, shown, detail) in [
+        (MERGE, twice, "{\\\"", strict),
+        (STRATEGIC, twice, "map[data:map[a:3] dato:1]", strict),
+        (JSON_PATCH, operations, "{\\\"", of_operations),
+        (STRATEGIC, wrong, "map[data:map[a:1]]", of_type),
+        (MERGE, wrong, "{\\\"", of_type),
+    ] {
+        let refused = api.send("PATCH", &url, &[kind], patch).await;
+        let status = refused.json();
+        let message = status["message"].as_str().unwrap();
+        let start = format!(" \"\" is invalid: patch: Invalid value: \"{shown}");
+        assert!(refused.code == 422 && message.starts_with(&start) && message.ends_with(detail), "{kind:?} {message}");
+    }
+    let warned = api.send("PATCH", &format!("{MAPS}/c"), &[MERGE], twice).await;
+    assert_eq!((warned.code, &warned.json()["data"]), (200, &json!({"a": "3"})));
+}
+
+#[tokio::test]
+async fn reviews_are_no_tables() {
+    let body = r#"{"spec":{"resourceAttributes":{"verb":"get","resource":"pods"}}}"#;
+    let table = ("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let url = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let refused = api().await.send("POST", url, &[JSON, table], body).await;
+    assert_eq!((refused.code, &refused.json()["reason"]), (406, &json!("NotAcceptable")));
 }
 
 #[tokio::test]

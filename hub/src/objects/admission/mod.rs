@@ -11,6 +11,7 @@ mod node_restriction;
 mod pod_security;
 mod priority;
 pub(super) mod resources;
+mod runtime_class;
 pub(super) mod service_account;
 #[cfg(test)]
 mod tests;
@@ -66,7 +67,7 @@ fn refuse(request: &Request<'_>, object: &Value, detail: String) -> Error {
 type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
 
 /// The chain, in the order in which Kubernetes runs its own.
-const CHAIN: [(&str, Plugin); 9] = [
+const CHAIN: [(&str, Plugin); 10] = [
     ("NamespaceLifecycle", namespace_lifecycle),
     ("LimitRanger", limit_ranger::check),
     ("ServiceAccount", service_account::check),
@@ -74,6 +75,7 @@ const CHAIN: [(&str, Plugin); 9] = [
     ("PodSecurity", pod_security::check),
     ("Priority", priority::check),
     ("DefaultTolerationSeconds", tolerations::check),
+    ("RuntimeClass", runtime_class::check),
     ("CertificateApproval", certificates::check),
     ("RBAC", escalation::check),
 ];

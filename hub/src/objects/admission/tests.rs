@@ -332,3 +332,35 @@ async fn a_node_writes_only_itself() {
         assert_eq!(world.put_as(&edge, object).await.map(|_| ()), expected.map_err(str::to_owned));
     }
 }
+
+#[tokio::test]
+async fn a_runtime_class_must_exist_and_adds_to_its_pods() {
+    let class = json!({
+        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "heavy"}, "handler": "h",
+        "overhead": {"podFixed": {"cpu": "10m"}},
+        "scheduling": {"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "k", "operator": "Exists"}]},
+    });
+    let world = World::of(vec![class]).await;
+    for (spec, expected) in [
+        (json!({"runtimeClassName": "none"}), "pod rejected: RuntimeClass \"none\" not found"),
+        (
+            json!({"overhead": {"cpu": "1"}}),
+            "pod rejected: Pod Overhead set without corresponding RuntimeClass defined Overhead",
+        ),
+        (
+            json!({"runtimeClassName": "heavy", "overhead": {"cpu": "1"}}),
+            "pod rejected: Pod's Overhead doesn't match RuntimeClass's defined Overhead",
+        ),
+        (
+            json!({"runtimeClassName": "heavy", "nodeSelector": {"disk": "slow"}}),
+            "conflict: runtimeClass.scheduling.nodeSelector[disk] = fast, pod.spec.nodeSelector[disk] = slow",
+        ),
+    ] {
+        let refused = world.put(pod("x", spec)).await;
+        assert_eq!(refused, Err(format!("pods \"x\" is forbidden: {expected}")));
+    }
+    let made = world.put(pod("x", json!({"runtimeClassName": "heavy", "nodeSelector": {"a": "b"}}))).await.unwrap();
+    assert_eq!(made["spec"]["overhead"], json!({"cpu": "10m"}));
+    assert_eq!(made["spec"]["nodeSelector"], json!({"a": "b", "disk": "fast"}));
+    assert!(made["spec"]["tolerations"].as_array().unwrap().contains(&json!({"key": "k", "operator": "Exists"})));
+}

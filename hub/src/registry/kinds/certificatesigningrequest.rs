@@ -12,6 +12,35 @@ use crate::registry::printers::{self, AGE, NAME, human_duration, text as text_co
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
 const PEM_HEAD: &[u8] = b"-----BEGIN CERTIFICATE REQUEST-----";
+/// The signer of the first version of this API.
+const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
+/// The conditions that stay once they are set.
+const FINAL: [&str; 3] = ["Approved", "Denied", "Failed"];
+const USAGES: [&str; 23] = [
+    "any",
+    "cert sign",
+    "client auth",
+    "code signing",
+    "content commitment",
+    "crl sign",
+    "data encipherment",
+    "decipher only",
+    "digital signature",
+    "email protection",
+    "encipher only",
+    "ipsec end system",
+    "ipsec tunnel",
+    "ipsec user",
+    "key agreement",
+    "key encipherment",
+    "microsoft sgc",
+    "netscape sgc",
+    "ocsp signing",
+    "s/mime",
+    "server auth",
+    "signing",
+    "timestamping",
+];
 const SECONDS_MIN: i64 = 600;
 
 /// The row.
@@ -71,15 +100,65 @@ fn validate(request: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let detail = "PEM block type must be CERTIFICATE REQUEST";
         errors.invalid(&path.child("request"), quoted(text(spec, "request")), detail);
     }
-    if texts(spec, "usages").is_empty() {
-        errors.required(&path.child("usages"), "");
+    usages(spec, &path.child("usages"), &mut errors);
+    if text(spec, "signerName") == LEGACY_SIGNER {
+        let detail = "the legacy signerName is not allowed via this API version";
+        errors.invalid(&path.child("signerName"), quoted(LEGACY_SIGNER), detail);
     }
     domain_path(text(spec, "signerName"), &path.child("signerName"), &mut errors);
     if let Some(seconds) = int(spec, "expirationSeconds").filter(|s| *s < SECONDS_MIN) {
         let detail = format!("may not specify a duration less than {SECONDS_MIN} seconds (10 minutes)");
         errors.invalid(&path.child("expirationSeconds"), seconds.to_string(), detail);
     }
+    conditions(request, old, &Path::new("status").child("conditions"), &mut errors);
     errors.into_vec()
+}
+
+fn usages(spec: &Value, path: &Path, errors: &mut Errors) {
+    let usages = texts(spec, "usages");
+    if usages.is_empty() {
+        errors.required(path, "");
+    }
+    for (i, usage) in usages.iter().enumerate() {
+        if !USAGES.contains(usage) {
+            errors.not_supported(&path.index(i), usage, &USAGES);
+        } else if usages[..i].contains(usage) {
+            errors.duplicate(&path.index(i), quoted(usage));
+        }
+    }
+}
+
+/// A decision is made once, one way, and never taken back.
+fn conditions(request: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
+    let conditions = list_at(request, &["status", "conditions"]);
+    let mut seen: Vec<&str> = Vec::new();
+    for (i, condition) in conditions.iter().enumerate() {
+        let (path, kind, status) = (path.index(i), text(condition, "type"), text(condition, "status"));
+        if kind.is_empty() {
+            errors.required(&path.child("type"), "");
+        }
+        let allowed: &[&str] = if FINAL.contains(&kind) { &["True"] } else { &["False", "True", "Unknown"] };
+        if status.is_empty() {
+            errors.required(&path.child("status"), "");
+        } else if !allowed.contains(&status) {
+            errors.not_supported(&path.child("status"), status, allowed);
+        }
+        let excluded = [("Approved", "Denied"), ("Denied", "Approved")];
+        if excluded.iter().any(|(one, other)| kind == *one && seen.contains(other)) {
+            let detail = "Approved and Denied conditions are mutually exclusive";
+            errors.invalid(&path.child("type"), quoted(kind), detail);
+        }
+        if seen.contains(&kind) {
+            errors.duplicate(&path.child("type"), quoted(kind));
+        }
+        seen.push(kind);
+    }
+    let before = old.map_or(&[][..], |old| list_at(old, &["status", "conditions"]));
+    for kind in FINAL.iter().filter(|kind| before.iter().any(|c| text(c, "type") == **kind)) {
+        if !seen.contains(kind) {
+            errors.forbidden(path, format!("updates may not remove a condition of type {kind:?}"));
+        }
+    }
 }
 
 fn row(request: &Value, now: i64) -> Vec<Value> {
@@ -155,8 +234,50 @@ mod tests {
                     "spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 600 seconds (10 minutes)",
                 ],
             ),
+            (
+                json!({"signerName": "kubernetes.io/legacy-unknown", "usages": ["any", "any"]}),
+                vec![
+                    "spec.usages[1]: Duplicate value: \"any\"",
+                    "spec.signerName: Invalid value: \"kubernetes.io/legacy-unknown\": the legacy signerName is not allowed via this API version",
+                ],
+            ),
         ] {
             assert_eq!(complaints(&kind(), spec(fields.clone()), None), expected, "{fields}");
+        }
+        let unknown = complaints(&kind(), spec(json!({"usages": ["fun"]})), None);
+        assert!(unknown[0].starts_with("spec.usages[0]: Unsupported value: \"fun\": supported values: \"any\", "));
+    }
+
+    #[test]
+    fn decisions_are_final() {
+        let with = |conditions: Value| {
+            let mut request = created(&kind(), spec(json!({})));
+            request["status"] = json!({"conditions": conditions});
+            request
+        };
+        let of = |kinds: &[&str]| kinds.iter().map(|k| json!({"type": k, "status": "True"})).collect::<Value>();
+        for (new, old, expected) in [
+            (of(&["Approved", "Failed", "Own"]), of(&["Approved"]), vec![]),
+            (
+                of(&["Denied"]),
+                of(&["Approved"]),
+                vec!["status.conditions: Forbidden: updates may not remove a condition of type \"Approved\""],
+            ),
+            (
+                of(&["Approved", "Denied"]),
+                of(&[]),
+                vec![
+                    "status.conditions[1].type: Invalid value: \"Denied\": Approved and Denied conditions are mutually exclusive",
+                ],
+            ),
+            (
+                json!([{"type": "Denied", "status": "False"}]),
+                of(&[]),
+                vec!["status.conditions[0].status: Unsupported value: \"False\": supported values: \"True\""],
+            ),
+        ] {
+            let found = validate(&with(new), Some(&with(old)));
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
         }
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use skiff_shared::quantity::Quantity;
 
-use crate::registry::fields::{Errors, Path, quoted};
+use crate::registry::fields::{Errors, Path, quoted, shown};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
-use crate::registry::json::{at, entries, get, get_mut, text_at, texts};
+use crate::registry::json::{at, entries, get, get_mut, list, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
@@ -14,6 +15,20 @@ const SCOPES: [&str; 6] =
     ["BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating"];
 /// Pairs of scopes that exclude each other.
 const CONFLICTS: [[&str; 2]; 2] = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
+/// What is counted, so in whole numbers.
+const COUNTED: [&str; 9] = [
+    "pods",
+    "resourcequotas",
+    "services",
+    "replicationcontrollers",
+    "secrets",
+    "persistentvolumeclaims",
+    "configmaps",
+    "services.nodeports",
+    "services.loadbalancers",
+];
+/// What is summed over pods.
+const COMPUTE: [&str; 6] = ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
 /// Unqualified names a quota may count or sum beyond those of containers.
 const QUOTA_RESOURCES: [&str; 19] = [
     "cpu",
@@ -94,6 +109,11 @@ fn validate(quota: &Value, old: Option<&Value>) -> Vec<FieldError> {
         let path = path.child("hard").key(name);
         resource(name, &path, &mut errors);
         podspec::quantity(value, &path, &mut errors);
+        let counted = COUNTED.contains(&name) || name.starts_with("requests.") && name.contains('/');
+        let whole = |q: Quantity| q.nano() % 1_000_000_000 == 0;
+        if counted && value.as_str().and_then(|v| Quantity::parse(v).ok()).is_some_and(|q| !whole(q)) {
+            errors.invalid(&path, shown(value), "must be an integer");
+        }
     }
     let scopes: BTreeSet<&str> = texts(spec, "scopes").into_iter().collect();
     let scopes_path = path.child("scopes");
@@ -101,14 +121,51 @@ fn validate(quota: &Value, old: Option<&Value>) -> Vec<FieldError> {
     for scope in scopes.iter().filter(|s| !SCOPES.contains(s)) {
         errors.invalid(&scopes_path, quoted(scope), "unsupported scope");
     }
+    let hard = || entries(get(spec, "hard")).map(|(name, _)| name);
+    for _ in scopes.iter().flat_map(|scope| hard().filter(|name| !in_scope(scope, name))) {
+        errors.invalid(&scopes_path, listed.clone(), "unsupported scope applied to resource");
+    }
     if CONFLICTS.iter().any(|pair| pair.iter().all(|s| scopes.contains(s))) {
         errors.invalid(&scopes_path, listed, "conflicting scopes");
     }
+    selector(spec, &path.child("scopeSelector").child("matchExpressions"), &mut errors);
     if let Some(old) = old {
         errors.immutable(&scopes_path, spec.get("scopes"), at(old, &["spec", "scopes"]));
         errors.immutable(&path.child("scopeSelector"), spec.get("scopeSelector"), at(old, &["spec", "scopeSelector"]));
     }
     errors.into_vec()
+}
+
+/// Whether a quota of this scope can tell apart what it counts.
+fn in_scope(scope: &str, resource: &str) -> bool {
+    let standard = QUOTA_RESOURCES.contains(&resource);
+    !standard || resource == "pods" || scope != "BestEffort" && COMPUTE.contains(&resource)
+}
+
+fn selector(spec: &Value, path: &Path, errors: &mut Errors) {
+    for requirement in get(spec, "scopeSelector").map_or(&[][..], |s| list(s, "matchExpressions")) {
+        let (scope, operator) = (text(requirement, "scopeName"), text(requirement, "operator"));
+        if !SCOPES.contains(&scope) {
+            errors.invalid(&path.child("scopeName"), quoted(scope), "unsupported scope");
+        } else if scope != "PriorityClass" && operator != "Exists" {
+            let detail = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+            errors.invalid(&path.child("operator"), quoted(operator), detail);
+        }
+        let values = texts(requirement, "values");
+        match operator {
+            "In" | "NotIn" if values.is_empty() => errors.required(
+                &path.child("values"),
+                "must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+            ),
+            "Exists" | "DoesNotExist" if !values.is_empty() => errors.invalid(
+                &path.child("values"),
+                shown(&requirement["values"]),
+                "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector",
+            ),
+            "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
+            other => errors.invalid(&path.child("operator"), quoted(other), "not a valid selector operator"),
+        }
+    }
 }
 
 fn resource(name: &str, path: &Path, errors: &mut Errors) {
@@ -166,6 +223,25 @@ mod tests {
                 json!({"hard": {"pods": "-1"}}),
                 None,
                 vec!["spec.hard[pods]: Invalid value: \"-1\": must be greater than or equal to 0"],
+            ),
+            (
+                json!({"hard": {"pods": "1500m"}}),
+                None,
+                vec!["spec.hard[pods]: Invalid value: \"1500m\": must be an integer"],
+            ),
+            (
+                json!({"hard": {"cpu": "1", "count/jobs.batch": "1"}, "scopes": ["BestEffort"]}),
+                None,
+                vec!["spec.scopes: Invalid value: [\"BestEffort\"]: unsupported scope applied to resource"],
+            ),
+            (
+                json!({"scopeSelector": {"matchExpressions": [
+                    {"scopeName": "PriorityClass", "operator": "In"}, {"scopeName": "Terminating", "operator": "Exists"},
+                ]}}),
+                None,
+                vec![
+                    "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
+                ],
             ),
             (
                 json!({"scopes": ["BestEffort"]}),

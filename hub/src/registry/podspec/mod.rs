@@ -6,6 +6,7 @@ mod env;
 mod probes;
 mod resources;
 mod scheduling;
+mod security;
 mod validate;
 mod volumes;
 

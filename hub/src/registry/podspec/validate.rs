@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{containers, scheduling, volumes};
+use super::{containers, scheduling, security, volumes};
 use crate::registry::fields::{Errors, Path, quoted, shown};
 use crate::registry::json::{get, int, is_true, list, same, set, text, text_at, texts};
 use crate::registry::names;
@@ -18,6 +18,7 @@ pub(crate) fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
     volumes::volumes(spec, &path.child("volumes"), errors);
     containers::all(spec, path, errors);
     policies(spec, path, errors);
+    security::context(spec, &path.child("securityContext"), errors);
     objectmeta::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
     if let Some(affinity) = get(spec, "affinity") {
         scheduling::affinity(affinity, &path.child("affinity"), errors);
