@@ -75,7 +75,9 @@ pub fn claims(grant: &Grant, now: Timestamp) -> Value {
     }
     let now = now.as_second();
     let mut seconds = grant.seconds;
-    if seconds == EXTENDED && grant.bound.as_ref().is_some_and(|(kind, _)| *kind == "pod") && grant.audiences == [ISSUER]
+    if seconds == EXTENDED
+        && grant.bound.as_ref().is_some_and(|(kind, _)| *kind == "pod")
+        && grant.audiences == [ISSUER]
     {
         private["warnafter"] = now.saturating_add(EXTENDED).into();
         seconds = EXTENSION;
@@ -98,7 +100,8 @@ pub fn grant_for_pod(pod: &Key, audience: &str, seconds: u64, id: String, state:
     let account = find_name("serviceaccounts", &pod.namespace, name, state).filter(|a| !a.meta.deleting);
     let account = account.ok_or_else(|| missing("serviceaccounts", name))?;
     let node = value["spec"]["nodeName"].as_str().unwrap_or_default();
-    let node = find_name("nodes", "", node, state).map(|n| Reference { name: node.into(), uid: n.meta.uid.to_string() });
+    let node =
+        find_name("nodes", "", node, state).map(|n| Reference { name: node.into(), uid: n.meta.uid.to_string() });
     Ok(Grant {
         namespace: pod.namespace.to_string(),
         account: Reference { name: name.into(), uid: account.meta.uid.to_string() },
@@ -322,8 +325,12 @@ mod tests {
 
     #[test]
     fn the_tokens_of_pods_outlive_their_renewal() {
-        let pod = ("pods", json!({"metadata": {"namespace": "a", "name": "web", "uid": "u"}, "spec": {"serviceAccountName": "robot", "nodeName": "edge"}}));
-        let world = snapshot(&[pod, object("serviceaccounts", "robot", "uid-robot"), object("nodes", "edge", "uid-edge")]);
+        let pod = (
+            "pods",
+            json!({"metadata": {"namespace": "a", "name": "web", "uid": "u"}, "spec": {"serviceAccountName": "robot", "nodeName": "edge"}}),
+        );
+        let world =
+            snapshot(&[pod, object("serviceaccounts", "robot", "uid-robot"), object("nodes", "edge", "uid-edge")]);
         let key = Key { resource: "pods".into(), namespace: "a".into(), name: "web".into() };
         for (audience, seconds, life, warns) in [
             ("", 3607, 365 * 24 * 3600, json!(NOW + 3607)),
@@ -338,7 +345,10 @@ mod tests {
             assert_eq!(private["pod"], json!({"name": "web", "uid": "u"}));
             assert_eq!(private["node"], json!({"name": "edge", "uid": "uid-edge"}));
         }
-        let lost = snapshot(&[("pods", json!({"metadata": {"namespace": "a", "name": "web"}, "spec": {"serviceAccountName": "robot"}}))]);
+        let lost = snapshot(&[(
+            "pods",
+            json!({"metadata": {"namespace": "a", "name": "web"}, "spec": {"serviceAccountName": "robot"}}),
+        )]);
         let refused = grant_for_pod(&key, "", 3607, "id".into(), &lost).map(|_| ());
         assert_eq!(refused, Err(r#"serviceaccounts "robot" not found"#.to_owned()));
     }

@@ -159,7 +159,10 @@ fn unsupported(v: &core::Volume) -> String {
         );
     }
     if let Some(claim) = &v.persistent_volume_claim {
-        return format!("persistentvolumeclaim {:?} cannot be mounted: this node runs no plugin for it", claim.claim_name);
+        return format!(
+            "persistentvolumeclaim {:?} cannot be mounted: this node runs no plugin for it",
+            claim.claim_name
+        );
     }
     if v.ephemeral.is_some() {
         return format!("ephemeral volume {:?} cannot be mounted: this node runs no plugin for it", v.name);
@@ -279,9 +282,7 @@ mod tests {
             ),
             (
                 json!({"nfs": {"server": "s", "path": "/"}}),
-                VolumeSource::Unsupported(
-                    "no volume plugin matched: this node does not run kubernetes.io/nfs".into(),
-                ),
+                VolumeSource::Unsupported("no volume plugin matched: this node does not run kubernetes.io/nfs".into()),
             ),
         ] {
             assert_eq!(source_of(volume.clone()), expected, "{volume}");
@@ -309,7 +310,8 @@ mod tests {
 
     #[test]
     fn the_api_is_found_by_its_variables() {
-        let service = json!({"spec": {"clusterIP": "10.43.0.1", "ports": [{"name": "https", "port": 443, "protocol": "TCP"}]}});
+        let service =
+            json!({"spec": {"clusterIP": "10.43.0.1", "ports": [{"name": "https", "port": 443, "protocol": "TCP"}]}});
         let Some(Extra::ServiceEnv(env)) = service_env(&service) else { panic!("variables") };
         let lines: Vec<String> = env.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(

@@ -85,7 +85,8 @@ fn foreign_secret(account: &Value, pod: &Value) -> Option<String> {
     let items = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let listed = |field: &str, secret: &str| items(&account[field]).iter().any(|s| s["name"] == secret);
     let unlisted = |secret: &Value| secret.as_str().filter(|s| !listed("secrets", s)).map(str::to_owned);
-    let advice = |what: String| format!("{what} is not allowed because service account {name} does not reference that secret");
+    let advice =
+        |what: String| format!("{what} is not allowed because service account {name} does not reference that secret");
     let volumes = items(&pod["spec"]["volumes"]);
     if let Some(secret) = volumes.iter().find_map(|v| unlisted(&v["secret"]["secretName"])) {
         return Some(advice(format!("volume with secret.secretName={secret:?}")));

@@ -96,10 +96,18 @@ async fn containers_see_a_token_of_their_account_unless_they_do_not_want_it() {
         ("plain", json!({}), Some("kube-api-access-")),
         ("not", json!({"automountServiceAccountToken": false}), None),
         ("account", json!({"serviceAccountName": "closed"}), None),
-        ("over", json!({"serviceAccountName": "closed", "automountServiceAccountToken": true}), Some("kube-api-access-")),
+        (
+            "over",
+            json!({"serviceAccountName": "closed", "automountServiceAccountToken": true}),
+            Some("kube-api-access-"),
+        ),
         ("open", json!({"serviceAccountName": "open"}), Some("kube-api-access-")),
         ("own", mounted(own, json!([{"name": "v", "emptyDir": {}}])), None),
-        ("again", mounted(json!([]), json!([{"name": "kube-api-access-mine", "emptyDir": {}}])), Some("kube-api-access-mine")),
+        (
+            "again",
+            mounted(json!([]), json!([{"name": "kube-api-access-mine", "emptyDir": {}}])),
+            Some("kube-api-access-mine"),
+        ),
     ] {
         let made = world.put(pod(name, spec)).await.unwrap();
         let mounts = made["spec"]["containers"][0]["volumeMounts"].as_array().cloned().unwrap_or_default();
