@@ -1,7 +1,7 @@
 //! The agent: runs this node's pods with Podman, by the hub's wishes and without the hub too.
 //!
 //! A module uses only what stands left of it:
-//! `desired < link < ledger < podman < pods < streams < node < config < run`; `run` alone knows all of them.
+//! `desired < link < ledger < podman, volumes < pods < streams < node < config < run`; `run` alone knows all of them.
 
 pub mod config;
 pub mod desired;
@@ -12,3 +12,4 @@ pub mod podman;
 pub mod pods;
 pub mod run;
 pub mod streams;
+pub mod volumes;

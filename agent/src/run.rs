@@ -12,7 +12,7 @@ use skiff_shared::ids::{NodeName, PodUid};
 use skiff_shared::pod::{Deletion, Item, ItemKey, Pod};
 use skiff_shared::report::{EventReport, NodeReport};
 use skiff_shared::wire::stream::StreamRequest;
-use skiff_shared::wire::{Change, Welcome};
+use skiff_shared::wire::{Change, TokenAnswer, TokenRequest, Welcome};
 use tokio::sync::{Semaphore, watch};
 
 use crate::desired::{Desired, Reported};
@@ -27,6 +27,8 @@ use crate::pods::context::{Clock, Context, DISK_WRITERS, EventLog};
 use crate::pods::followers::Followers;
 use crate::pods::network::{PodNetwork, Subnet};
 use crate::streams;
+use crate::volumes;
+use crate::volumes::tokens::Tokens;
 
 /// How often the machine is looked at; its pressures change slowly.
 const HEALTH_EVERY: Duration = Duration::from_secs(60);
@@ -116,6 +118,7 @@ impl Agent {
             pulls: Semaphore::new(1),
             followers: Followers::default(),
             disk: Arc::new(Semaphore::new(DISK_WRITERS as usize)),
+            tokens: Tokens::new(contents.tokens.clone()),
             network: PodNetwork::new(settings.node.as_str(), contents.welcome.as_ref().and_then(subnet)),
             clock: settings.clock,
         });
@@ -126,8 +129,34 @@ impl Agent {
             applying: tokio::sync::Mutex::default(),
         });
         agent.ctx.node_event(false, "Starting", "Starting kubelet.".to_owned());
+        agent.sweep(&contents).await;
         agent.resume(contents);
         Ok(agent)
+    }
+
+    /// Removes what pods that are no longer known have left.
+    async fn sweep(&self, contents: &Contents) {
+        let desired = contents.items.iter().filter_map(|item| match item {
+            Item::Pod(pod) => Some(pod),
+            Item::ConfigMap(_) | Item::Secret(_) => None,
+        });
+        let known: BTreeSet<String> = desired.chain(&contents.leaving).map(|pod| pod.uid.to_string()).collect();
+        let lost: Vec<PodUid> = contents
+            .tokens
+            .iter()
+            .map(|t| &t.request.pod)
+            .filter(|uid| !known.contains(uid.as_str()))
+            .cloned()
+            .collect();
+        lost.iter().for_each(|uid| self.ctx.tokens.forget(uid));
+        let pods = self.ctx.data_dir.join("pods");
+        let swept = self.ctx.on_disk(move |ledger| {
+            volumes::sweep(&pods, &known);
+            lost.iter().try_for_each(|uid| ledger.forget(uid))
+        });
+        if let Ok(Err(error)) = swept.await {
+            tracing::warn!(%error, "tokens of pods that are gone stay in the ledger");
+        }
     }
 
     fn resume(&self, contents: Contents) {
@@ -287,6 +316,26 @@ impl Node for Agent {
         self.ctx.events.stored(seq);
     }
 
+    fn token_wishes(&self) -> watch::Receiver<Arc<BTreeSet<TokenRequest>>> {
+        self.ctx.tokens.wishes()
+    }
+
+    async fn token(&self, answer: TokenAnswer) {
+        let pod = answer.request.pod.clone();
+        if self.ctx.desired.borrow().pod(&pod).is_none() {
+            return self.ctx.tokens.forget(&pod);
+        }
+        if let Some(kept) = self.ctx.tokens.answered(answer, self.ctx.clock.now_ms(), random()) {
+            let uid = pod.clone();
+            match self.ctx.on_disk(move |ledger| ledger.put_tokens(&uid, kept)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, %pod, "a token will not survive a restart"),
+                Err(error) => tracing::warn!(%error, %pod, "a token will not survive a restart"),
+            }
+        }
+        self.pods.token_changed(&pod);
+    }
+
     async fn stream(&self, request: StreamRequest, send: quinn::SendStream, recv: quinn::RecvStream) {
         let pod = streams::pod(&request).cloned();
         let named = |pod: &PodUid| self.ctx.reported.borrow().pods.get(pod).map(|p| p.name.clone());
@@ -301,6 +350,15 @@ impl Node for Agent {
         let follows = matches!(&request, StreamRequest::Logs(logs) if logs.follow);
         let _following = pod.as_ref().filter(|_| follows).map(|pod| self.ctx.followers.enter(pod));
         streams::serve(&*self.ctx.podman, request, &name, send, recv, gone).await;
+    }
+}
+
+/// Between 0 and 1, to spread renewals.
+fn random() -> f64 {
+    let mut byte = [0];
+    match ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut byte) {
+        Ok(()) => f64::from(byte[0]) / f64::from(u8::MAX),
+        Err(_) => 0.0,
     }
 }
 

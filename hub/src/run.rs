@@ -180,6 +180,7 @@ impl Hub {
             cluster: Arc::new(self.objects.clone()),
             events: Arc::new(recorder),
             life: liveness,
+            signer: Arc::clone(&signer),
             info: ClusterInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 cluster_dns: config.cluster_dns.to_string(),

@@ -34,9 +34,10 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("agent", "link", &["desired"]),
     ("agent", "ledger", &["desired", "link"]),
     ("agent", "podman", &["desired"]),
-    ("agent", "pods", &["desired", "ledger", "podman"]),
+    ("agent", "volumes", &["desired", "link", "ledger", "podman"]),
+    ("agent", "pods", &["desired", "ledger", "podman", "volumes"]),
     ("agent", "streams", &["desired", "podman", "pods"]),
-    ("agent", "node", &["desired", "link", "ledger", "podman", "pods", "streams"]),
+    ("agent", "node", &["desired", "link", "ledger", "podman", "volumes", "pods", "streams"]),
 ];
 
 /// Modules that decide and therefore neither act nor look at a clock.

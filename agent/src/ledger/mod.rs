@@ -6,6 +6,7 @@
 pub mod events;
 pub mod facts;
 mod file;
+pub mod tokens;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -19,6 +20,7 @@ use skiff_shared::pod::{Item, ItemKey, Pod};
 use skiff_shared::wire::Welcome;
 
 use facts::{FactsRecord, PodFacts};
+use tokens::{KeptToken, TokensRecord};
 
 /// Why the ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,8 @@ pub struct Contents {
     pub leaving: Vec<Pod>,
     /// What happened to each pod.
     pub facts: BTreeMap<PodUid, PodFacts>,
+    /// The tokens of pods.
+    pub tokens: Vec<KeptToken>,
     /// The hub's last welcome.
     pub welcome: Option<Welcome>,
 }
@@ -75,6 +79,7 @@ const CONFIG_MAPS: &str = "configmaps";
 const SECRETS: &str = "secrets";
 const LEAVING: &str = "leaving";
 const FACTS: &str = "facts";
+const TOKENS: &str = "tokens";
 const WELCOME: &str = "welcome";
 
 impl Ledger {
@@ -84,7 +89,7 @@ impl Ledger {
     /// [`LedgerError`]: the directory is in use or not writable, or a file is corrupt.
     pub fn open(data_dir: &Path) -> Result<(Self, Contents)> {
         let dir = data_dir.join("ledger");
-        for kind in [PODS, CONFIG_MAPS, SECRETS, LEAVING, FACTS] {
+        for kind in [PODS, CONFIG_MAPS, SECRETS, LEAVING, FACTS, TOKENS] {
             make_private_dir(&dir.join(kind))?;
         }
         let lock = lock(data_dir)?;
@@ -95,6 +100,9 @@ impl Ledger {
         contents.leaving = read_all(&dir.join(LEAVING))?;
         for FactsRecord::V1(uid, facts) in read_all(&dir.join(FACTS))? {
             contents.facts.insert(uid, facts);
+        }
+        for TokensRecord::V1(tokens) in read_all(&dir.join(TOKENS))? {
+            contents.tokens.extend(tokens);
         }
         let welcome = dir.join(WELCOME);
         if welcome.exists() {
@@ -139,12 +147,21 @@ impl Ledger {
         file::write(&self.dir.join(FACTS).join(uid.as_str()), &encode(&record))
     }
 
+    /// Keeps the tokens of a pod, all of them.
+    ///
+    /// # Errors
+    /// [`LedgerError::Io`].
+    pub fn put_tokens(&self, pod: &PodUid, tokens: Vec<KeptToken>) -> Result<()> {
+        file::write(&self.dir.join(TOKENS).join(pod.as_str()), &encode(&TokensRecord::V1(tokens)))
+    }
+
     /// Forgets a pod that is gone for good.
     ///
     /// # Errors
     /// [`LedgerError::Io`].
     pub fn forget(&self, uid: &PodUid) -> Result<()> {
         file::remove(&self.dir.join(FACTS).join(uid.as_str()))?;
+        file::remove(&self.dir.join(TOKENS).join(uid.as_str()))?;
         file::remove(&self.dir.join(LEAVING).join(uid.as_str()))
     }
 

@@ -65,7 +65,8 @@ async fn attempt(dialer: &Dialer, pin: &Arc<PinnedCa>, request: &Join) -> Result
         | ToAgent::SendReports
         | ToAgent::Change(_)
         | ToAgent::EventsStored(_)
-        | ToAgent::Renewed(_) => Err(SessionError::Protocol("a session's frame during a join")),
+        | ToAgent::Renewed(_)
+        | ToAgent::Token(_) => Err(SessionError::Protocol("a session's frame during a join")),
     }
 }
 

@@ -7,6 +7,7 @@ mod join;
 mod session;
 mod streams;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use skiff_shared::tls::close;
 use skiff_shared::tls::io::FrameIoError;
 use skiff_shared::wire::frame::FrameError;
 use skiff_shared::wire::stream::StreamRequest;
-use skiff_shared::wire::{Change, Welcome};
+use skiff_shared::wire::{Change, TokenAnswer, TokenRequest, Welcome};
 use tokio::sync::watch;
 
 use crate::desired::{Desired, Reported};
@@ -256,6 +257,12 @@ pub trait Node: Send + Sync + 'static {
 
     /// The hub has stored the events up to `seq`.
     fn events_stored(&self, seq: u64);
+
+    /// The tokens of pods that the hub is to be asked for.
+    fn token_wishes(&self) -> watch::Receiver<Arc<BTreeSet<TokenRequest>>>;
+
+    /// Takes the hub's answer about a token.
+    async fn token(&self, answer: TokenAnswer);
 
     /// Serves one stream that the hub opened: reply frame first, then bytes.
     async fn stream(&self, request: StreamRequest, send: quinn::SendStream, recv: quinn::RecvStream);

@@ -4,7 +4,7 @@
 //! a hub that is busy sending is always read. What to send is computed from the node's state when the writer gets
 //! to it, never queued.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use skiff_shared::limits::MAX_FRAME;
 use skiff_shared::report::{NodeReport, PodReport};
 use skiff_shared::tls::io::{FrameReader, write};
 use skiff_shared::wire::frame::{digest, inventory_digest, reported_digest};
-use skiff_shared::wire::{Digest, Hello, ToAgent, ToHub};
+use skiff_shared::wire::{Digest, Hello, ToAgent, ToHub, TokenRequest};
 use tokio::sync::watch;
 
 use super::connect::Dialer;
@@ -35,6 +35,7 @@ struct Wanted {
     reports: u64,
     applied: u64,
     events_stored: u64,
+    tokens: u64,
 }
 
 /// Runs one session to its end.
@@ -48,8 +49,10 @@ pub(super) async fn run(
     let (send, recv) = connection.open_bi().await?;
     let identity = Mutex::new(identity);
     let (wanted, wants) = watch::channel(Wanted::default());
-    let reader = Reader { node, wanted, identity: &identity };
-    let writer = Writer { node, send, wants, identity: &identity, done: Wanted::default(), said: Said::default() };
+    let asked = Mutex::default();
+    let reader = Reader { node, wanted, identity: &identity, asked: &asked };
+    let (done, said) = (Wanted::default(), Said::default());
+    let writer = Writer { node, send, wants, identity: &identity, asked: &asked, done, said };
     let ended = tokio::select! {
         ended = reader.run(FrameReader::new(recv, MAX_FRAME)) => ended,
         ended = writer.run(&config.version) => ended,
@@ -59,10 +62,14 @@ pub(super) async fn run(
     ended
 }
 
+/// Tokens that the hub has been asked for in this session and has not answered yet.
+type Asked = Mutex<BTreeSet<TokenRequest>>;
+
 struct Reader<'a, 'i> {
     node: &'a Arc<dyn Node>,
     wanted: watch::Sender<Wanted>,
     identity: &'a Mutex<&'i mut Identity>,
+    asked: &'a Asked,
 }
 
 impl Reader<'_, '_> {
@@ -100,6 +107,13 @@ impl Reader<'_, '_> {
                 self.identity.lock().unwrap_or_else(PoisonError::into_inner).renew(certificate)?;
                 tracing::info!("this node's certificate is renewed");
             }
+            ToAgent::Token(answer) => {
+                let request = answer.request.clone();
+                self.node.token(answer).await;
+                // In this order: the pod may wish for it again already.
+                self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&request);
+                self.wanted.send_modify(|w| w.tokens += 1);
+            }
             ToAgent::Refused(text) => return Err(SessionError::Refused(text)),
             ToAgent::Joined(_) => return Err(SessionError::Protocol("Joined in a session")),
         }
@@ -128,6 +142,7 @@ struct Writer<'a, 'i> {
     send: quinn::SendStream,
     wants: watch::Receiver<Wanted>,
     identity: &'a Mutex<&'i mut Identity>,
+    asked: &'a Asked,
     done: Wanted,
     said: Said,
 }
@@ -136,6 +151,7 @@ impl Writer<'_, '_> {
     async fn run(mut self, version: &str) -> Result<(), SessionError> {
         let mut reported = self.node.reported();
         let mut events = self.node.events_changed();
+        let mut wishes = self.node.token_wishes();
         let mut renewal = tokio::time::interval(RENEWAL);
         let now = reported.borrow_and_update().clone();
         self.hello(version, &now).await?;
@@ -146,11 +162,14 @@ impl Writer<'_, '_> {
             self.report(&now).await?;
             events.mark_unchanged();
             self.events(wants).await?;
+            let wished = wishes.borrow_and_update().clone();
+            self.ask(wants, &wished).await?;
             // Only wake-ups are raced; every write above runs to its end.
             tokio::select! {
                 changed = self.wants.changed() => if changed.is_err() { return Ok(()) },
                 changed = reported.changed() => if changed.is_err() { return Ok(()) },
                 changed = events.changed() => if changed.is_err() { return Ok(()) },
+                changed = wishes.changed() => if changed.is_err() { return Ok(()) },
                 _ = renewal.tick() => self.renew().await?,
             }
         }
@@ -223,6 +242,19 @@ impl Writer<'_, '_> {
         if let Some(last) = events.last() {
             self.said.events = last.seq;
             self.tell(ToHub::Events(events)).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks for the tokens that were not asked for yet.
+    async fn ask(&mut self, wants: Wanted, wished: &BTreeSet<TokenRequest>) -> Result<(), SessionError> {
+        if !wants.welcomed {
+            return Ok(());
+        }
+        for request in wished {
+            if self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(request.clone()) {
+                self.tell(ToHub::TokenRequest(request.clone())).await?;
+            }
         }
         Ok(())
     }

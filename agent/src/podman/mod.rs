@@ -380,6 +380,8 @@ pub struct Bind {
     pub target: String,
     /// Whether it is read-only.
     pub read_only: bool,
+    /// How mounts made below it later travel: `rprivate`, `rslave` or `rshared`.
+    pub propagation: &'static str,
 }
 
 /// A connection to the streams of a process. Shutting it down ends the input; dropping it ends all.

@@ -203,7 +203,7 @@ fn limits(spec: &ContainerSpec) -> Limits {
 }
 
 fn mount(bind: &super::Bind) -> Mount<'_> {
-    let options = vec!["rbind", if bind.read_only { "ro" } else { "rw" }];
+    let options = vec!["rbind", if bind.read_only { "ro" } else { "rw" }, bind.propagation];
     Mount { destination: &bind.target, source: &bind.source, r#type: "bind", options }
 }
 

@@ -1,6 +1,7 @@
 //! Carrying out one action: a call or two to Podman, and what came of it. The worker applies the outcomes.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use skiff_shared::pod::Pod;
 
@@ -8,12 +9,15 @@ use super::build::{self, ConfigError};
 use super::context::Context;
 use super::decide::Action;
 use super::env::Sources;
+use super::mounting::{self, Mounted};
 use super::view::Seen;
 use crate::podman::{Image, PodmanError, RunState};
 
 /// What came of an action.
 #[derive(Debug)]
 pub(super) enum Outcome {
+    /// The volumes were set up, or could not be.
+    Mounted(Mounted),
     /// The sandbox was made.
     SandboxCreated { pod_id: String, infra: String },
     /// The sandbox runs.
@@ -48,7 +52,7 @@ pub(super) enum Outcome {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scene<'a> {
     pub(super) ctx: &'a Context,
-    pub(super) pod: &'a Pod,
+    pub(super) pod: &'a Arc<Pod>,
     pub(super) pod_ip: &'a str,
     pub(super) sandbox_id: Option<&'a str>,
 }
@@ -57,6 +61,7 @@ pub(super) struct Scene<'a> {
 pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) -> Outcome {
     let podman = &scene.ctx.podman;
     match action {
+        Action::MountVolumes => Outcome::Mounted(mounting::set_up(scene.ctx, scene.pod).await),
         Action::CreateSandbox => create_sandbox(scene).await,
         Action::StartSandbox { infra } => start_sandbox(scene, &infra).await,
         Action::FindAddress { infra } => find_address(scene, &infra).await,
@@ -151,6 +156,10 @@ async fn create(scene: Scene<'_>, container: String, attempt: u32, sandbox: u32,
     };
     if let Some(id) = scene.sandbox_id {
         id.clone_into(&mut wanted.pod);
+    }
+    match mounting::binds(ctx, scene.pod, &container, &wanted.env).await {
+        Ok(binds) => wanted.binds.extend(binds),
+        Err(error) => return Outcome::Misconfigured { container, error },
     }
     if let Err(source) = make_message_file(&wanted.binds[0].source) {
         let message = format!("cannot make the termination message file: {source}");

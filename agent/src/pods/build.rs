@@ -14,6 +14,9 @@ pub enum ConfigError {
     /// Its environment refers to something that is not there.
     #[error(transparent)]
     Env(#[from] EnvError),
+    /// It cannot mount what it asks for.
+    #[error("{0}")]
+    Mount(String),
     /// It must not run as root and would.
     #[error("{0}")]
     Root(String),
@@ -117,6 +120,7 @@ pub fn container(
             source: log.to_string_lossy().into_owned(),
             target: "/dev/termination-log".to_owned(),
             read_only: false,
+            propagation: "rprivate",
         }],
         labels: Labels {
             container: spec.name.clone(),

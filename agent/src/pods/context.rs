@@ -15,6 +15,7 @@ use crate::desired::{Desired, Reported};
 use crate::ledger::Ledger;
 use crate::ledger::events::EventQueue;
 use crate::podman::Podman;
+use crate::volumes::tokens::Tokens;
 
 /// Where the time comes from.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +71,8 @@ pub struct Context {
     pub followers: Followers,
     /// Disk work in progress; see [`Context::on_disk`].
     pub disk: Arc<Semaphore>,
+    /// The tokens of pods' service accounts.
+    pub tokens: Tokens,
     /// The network that pods are in.
     pub network: PodNetwork,
     /// The clock.

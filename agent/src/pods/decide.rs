@@ -49,6 +49,8 @@ pub struct Decision {
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
+    /// Set up the volumes, or bring them up to date.
+    MountVolumes,
     /// Make the sandbox.
     CreateSandbox,
     /// Start the sandbox's infra container.
@@ -168,6 +170,7 @@ fn run(input: &Input<'_>, decision: &mut Decision) {
     if let Some(at) = deadline_ms(input.pod, input.facts) {
         decision.wake(at);
     }
+    mount_volumes(input, decision);
     // Containers of a dead sandbox have lost their network: they go before a new one comes.
     let usable = input
         .observed
@@ -183,6 +186,30 @@ fn run(input: &Input<'_>, decision: &mut Decision) {
         }
     }
     prune(input, decision);
+}
+
+/// Sets up volumes while the sandbox is made; they are brought up to date for as long as the pod runs.
+fn mount_volumes(input: &Input<'_>, decision: &mut Decision) {
+    if input.pod.volumes().next().is_none() {
+        return;
+    }
+    let volumes = &input.progress.volumes;
+    let due_ms = match &volumes.problem {
+        _ if volumes.asked => None,
+        Some(problem) => Some(problem.retry_ms),
+        None if volumes.stale || !volumes.ready => Some(input.now_ms),
+        None => volumes.refresh_ms,
+    };
+    match due_ms {
+        Some(at) if at > input.now_ms => decision.wake(at),
+        Some(_) => decision.actions.push(Action::MountVolumes),
+        None => {}
+    }
+}
+
+/// Whether containers can be made as far as the volumes are concerned.
+fn has_volumes(input: &Input<'_>) -> bool {
+    input.progress.volumes.ready || input.pod.volumes().next().is_none()
 }
 
 /// Number of the sandbox that a container made now belongs to.
@@ -316,6 +343,7 @@ fn make(input: &Input<'_>, container: &Container, decision: &mut Decision) {
         Some(ImageState::Busy(_)) => {}
         Some(ImageState::Failed(failure)) if failure.retry_ms > input.now_ms => decision.wake(failure.retry_ms),
         Some(ImageState::Failed(_)) => decision.actions.push(Action::EnsureImage { container: name.clone() }),
+        Some(ImageState::Ready) if !has_volumes(input) => {}
         // An environment with the pod's address has to wait for it; everything else is made while the sandbox starts.
         Some(ImageState::Ready) if needs_pod_ip(container) && lacks_address(input) => {}
         Some(ImageState::Ready) if input.observed.sandbox.is_some() => decision.actions.push(Action::Create {

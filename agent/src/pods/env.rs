@@ -1,8 +1,9 @@
 //! A container's environment, and `$(NAME)` in values, commands and arguments: pure.
 
-use skiff_shared::pod::{Container, EnvValue, EnvVar, ObjectRef, Pod, Resources};
+use skiff_shared::pod::{Container, EnvValue, EnvVar, ObjectRef, Pod};
 
 use crate::desired::Desired;
+use crate::volumes::downward::{self, Machine};
 
 /// What the environment may refer to beside the pod itself.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,19 @@ pub struct Sources<'a> {
     pub node_cpu_milli: u64,
     /// What stands in for limits that are not set: bytes of memory.
     pub node_memory_bytes: u64,
+}
+
+impl Sources<'_> {
+    /// What the pod's fields need.
+    pub fn machine(&self) -> Machine<'_> {
+        Machine {
+            node: self.node,
+            host_ip: self.host_ip,
+            pod_ip: self.pod_ip,
+            cpu_milli: self.node_cpu_milli,
+            memory_bytes: self.node_memory_bytes,
+        }
+    }
 }
 
 /// Why there is no environment; the words are the kubelet's.
@@ -73,11 +87,16 @@ pub fn environment(pod: &Pod, container: &Container, sources: &Sources<'_>) -> R
         }
     }
     // References see the earlier entries of `env` only, as in a kubelet.
-    let mut own: Vec<(String, String)> = Vec::new();
+    let mut own: Vec<(String, String)> = pod.service_env().to_vec();
     for EnvVar { name, value } in &container.env {
         if let Some(value) = resolve(pod, container, value, &own, sources)? {
             set(&mut own, name.clone(), value.clone());
             set(&mut all, name.clone(), value);
+        }
+    }
+    for (name, value) in pod.service_env() {
+        if !all.iter().any(|(n, _)| n == name) {
+            all.push((name.clone(), value.clone()));
         }
     }
     Ok(all)
@@ -114,7 +133,7 @@ fn resolve(
             let mut every = pod.containers.iter().chain(&pod.init_containers);
             let of = if name.is_empty() { Some(container) } else { every.find(|c| c.name == *name) };
             let of = of.ok_or_else(|| EnvError::Resource(resource.clone()))?;
-            self::resource(&of.resources, resource, sources)
+            downward::resource(&of.resources, resource, &sources.machine())
                 .map(|amount| Some(amount.div_ceil((*divisor).max(1)).to_string()))
                 .ok_or_else(|| EnvError::Resource(resource.clone()))
         }
@@ -122,36 +141,10 @@ fn resolve(
 }
 
 fn field(pod: &Pod, path: &str, sources: &Sources<'_>) -> Result<String, EnvError> {
-    let subscript = |list: &[(String, String)], rest: &str| {
-        let key = rest.strip_prefix("['").and_then(|r| r.strip_suffix("']"));
-        key.map(|key| list.iter().find(|(k, _)| k == key).map(|(_, v)| v.clone()).unwrap_or_default())
-    };
-    let text = match path {
-        "metadata.name" => pod.name.clone(),
-        "metadata.namespace" => pod.namespace.clone(),
-        "metadata.uid" => pod.uid.to_string(),
-        "spec.nodeName" => sources.node.to_owned(),
-        "spec.serviceAccountName" => pod.service_account.clone(),
-        "status.hostIP" | "status.hostIPs" => sources.host_ip.to_owned(),
-        "status.podIP" | "status.podIPs" => sources.pod_ip.to_owned(),
-        other => {
-            let labels = other.strip_prefix("metadata.labels").and_then(|r| subscript(&pod.labels, r));
-            let value = labels
-                .or_else(|| other.strip_prefix("metadata.annotations").and_then(|r| subscript(&pod.annotations, r)));
-            value.ok_or_else(|| EnvError::Field(other.to_owned()))?
-        }
-    };
-    Ok(text)
-}
-
-fn resource(resources: &Resources, name: &str, sources: &Sources<'_>) -> Option<u64> {
-    match name {
-        "limits.cpu" => Some(resources.cpu_limit_milli.unwrap_or(sources.node_cpu_milli)),
-        "limits.memory" => Some(resources.memory_limit_bytes.unwrap_or(sources.node_memory_bytes)),
-        "requests.cpu" => Some(resources.cpu_request_milli.unwrap_or(0)),
-        "requests.memory" => Some(resources.memory_request_bytes.unwrap_or(0)),
-        _ => None,
-    }
+    // These two have many values: they are for volumes.
+    let plain = !matches!(path, "metadata.labels" | "metadata.annotations");
+    let text = downward::field(pod, path, &sources.machine()).filter(|_| plain);
+    text.ok_or_else(|| EnvError::Field(path.to_owned()))
 }
 
 fn no_object(object: &ObjectRef) -> EnvError {
@@ -202,4 +195,21 @@ pub fn expand(text: &str, env: &[(String, String)]) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// [`expand`] where every name must be known; the error is the first that is not.
+pub fn expand_known(text: &str, env: &[(String, String)]) -> Result<String, String> {
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        rest = &rest[at + 1..];
+        if let Some(tail) = rest.strip_prefix('$') {
+            rest = tail;
+        } else if let Some((name, tail)) = rest.strip_prefix('(').and_then(|r| r.split_once(')')) {
+            if !env.iter().any(|(n, _)| n == name) {
+                return Err(name.to_owned());
+            }
+            rest = tail;
+        }
+    }
+    Ok(expand(text, env))
 }

@@ -8,6 +8,7 @@ pub mod env;
 pub mod followers;
 pub mod history;
 mod images;
+mod mounting;
 pub mod network;
 mod observe;
 pub mod status;
@@ -99,6 +100,13 @@ impl Pods {
                 wanted.data += u64::from(touched);
                 touched
             });
+        }
+    }
+
+    /// A token of this pod came, or was refused.
+    pub fn token_changed(&self, uid: &PodUid) {
+        if let Some(sender) = self.workers().told.get(uid) {
+            sender.send_modify(|wanted| wanted.data += 1);
         }
     }
 

@@ -81,12 +81,29 @@ pub struct Progress {
     pub problems: BTreeMap<String, Problem>,
     /// The pod needs the node's network, whose subnet the hub has not told yet.
     pub awaits_network: bool,
+    /// How far its volumes are.
+    pub volumes: VolumeProgress,
     /// The sandbox could not be made or started.
     pub sandbox_problem: Option<Problem>,
     /// When a container was told to stop, by id, Unix milliseconds.
     pub signalled: BTreeMap<String, i64>,
     /// When a container was killed, by id, Unix milliseconds.
     pub killed: BTreeMap<String, i64>,
+}
+
+/// How far a pod's volumes are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VolumeProgress {
+    /// All were set up since the agent started: containers can be made.
+    pub ready: bool,
+    /// What their files follow may have changed.
+    pub stale: bool,
+    /// A token was asked for: its answer makes them stale.
+    pub asked: bool,
+    /// When a token is due, Unix milliseconds.
+    pub refresh_ms: Option<i64>,
+    /// Some could not be set up.
+    pub problem: Option<Problem>,
 }
 
 /// The image of a container's next attempt.

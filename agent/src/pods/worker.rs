@@ -15,9 +15,10 @@ use super::act::{Outcome, Scene, act};
 use super::context::Context;
 use super::decide::{Action, Decision, Input, decide};
 use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Sandbox, Seen, roles};
-use super::{build, history, images, observe, status};
+use super::{build, history, images, mounting, observe, status};
 use crate::ledger::facts::PodFacts;
 use crate::podman::{Image, PodmanError, RunState};
+use crate::volumes;
 
 /// Delays between tries while Podman cannot be reached or fails.
 const PODMAN_BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), max: Duration::from_secs(30) };
@@ -54,6 +55,8 @@ pub(super) struct Worker {
     announced: BTreeMap<String, i64>,
     looked: Option<u64>,
     data: u64,
+    /// The pod as its volumes know it.
+    mounted: Option<Arc<Pod>>,
     podman_failures: u32,
 }
 
@@ -72,6 +75,7 @@ impl Worker {
             announced: BTreeMap::new(),
             looked: None,
             data: 0,
+            mounted: None,
             podman_failures: 0,
         }
     }
@@ -123,11 +127,25 @@ impl Worker {
         }
         if self.data != wanted.data {
             self.data = wanted.data;
+            self.volumes_changed();
             self.progress.problems.retain(|_, p| p.reason != "CreateContainerConfigError");
+        }
+        if self.mounted.as_ref().is_none_or(|pod| !Arc::ptr_eq(pod, &wanted.pod)) {
+            self.mounted = Some(Arc::clone(&wanted.pod));
+            self.volumes_changed();
         }
         // The image of a container that is still to be made may have been changed.
         let stale = |name: &str, images: &BTreeMap<String, Image>| !images.contains_key(name);
         self.progress.images.retain(|name, state| *state != ImageState::Ready || !stale(name, &self.images));
+    }
+
+    /// What the files of volumes follow may have changed.
+    fn volumes_changed(&mut self) {
+        let volumes = &mut self.progress.volumes;
+        (volumes.stale, volumes.asked) = (true, false);
+        if let Some(problem) = &mut volumes.problem {
+            problem.retry_ms = 0;
+        }
     }
 
     async fn look(&mut self, pod: &Pod, look: u64) -> Result<(), PodmanError> {
@@ -278,6 +296,7 @@ impl Worker {
         let ctx = Arc::clone(&self.ctx);
         let now_ms = ctx.clock.now_ms();
         match outcome {
+            Outcome::Mounted(mounted) => mounting::note(&ctx, pod, &mut self.progress.volumes, mounted),
             Outcome::SandboxCreated { pod_id, infra } => {
                 let (state, ip) = (RunState::Created, String::new());
                 self.observed.sandbox = Some(Sandbox { pod_id, infra: Some(infra), state, ip });
@@ -408,9 +427,12 @@ impl Worker {
     async fn forget(&mut self, pod: &Pod) {
         let uid = pod.uid.clone();
         let dir = build::pod_dir(&self.ctx.data_dir, uid.as_str());
+        self.ctx.tokens.forget(&uid);
         let cleaned = self.ctx.on_disk(move |ledger| {
-            // Nothing may be there: a pod that never had a container.
-            let _ = std::fs::remove_dir_all(dir);
+            if let Err(error) = volumes::tear_down(&dir) {
+                // The next start of the agent tries again.
+                tracing::warn!(%error, pod = %uid, "files of a pod that is gone stay for now");
+            }
             ledger.forget(&uid)
         });
         if let Ok(Err(error)) = cleaned.await {

@@ -11,6 +11,13 @@ use crate::store::{Key, Object, Snapshot};
 pub const ACCOUNT_PREFIX: &str = "system:serviceaccount:";
 /// Issuer of tokens in Secrets, which know neither audience nor end.
 const LEGACY_ISSUER: &str = "kubernetes/serviceaccount";
+/// Tokens of pods that are asked for with this life (seconds) are good for longer, so that clients that do not read
+/// their file again, and sites that are offline, keep working; Kubernetes calls it extended expiration.
+const EXTENDED: i64 = 3607;
+/// For how long (seconds).
+const EXTENSION: i64 = 365 * 24 * 60 * 60;
+/// Longest life that a token is given, in seconds.
+const LONGEST: i64 = 1 << 32;
 /// How long a pod's token is good past the pod's deletion.
 const POD_LEEWAY: i64 = 60;
 
@@ -67,9 +74,42 @@ pub fn claims(grant: &Grant, now: Timestamp) -> Value {
         private["node"] = reference(node);
     }
     let now = now.as_second();
+    let mut seconds = grant.seconds;
+    if seconds == EXTENDED
+        && grant.bound.as_ref().is_some_and(|(kind, _)| *kind == "pod")
+        && grant.audiences == [ISSUER]
+    {
+        private["warnafter"] = now.saturating_add(EXTENDED).into();
+        seconds = EXTENSION;
+    }
     json!({
-        "aud": grant.audiences, "exp": now.saturating_add(grant.seconds), "iat": now, "nbf": now, "iss": ISSUER, "jti": grant.id,
+        "aud": grant.audiences, "exp": now.saturating_add(seconds), "iat": now, "nbf": now, "iss": ISSUER, "jti": grant.id,
         "kubernetes.io": private, "sub": format!("{ACCOUNT_PREFIX}{}:{}", grant.namespace, grant.account.name),
+    })
+}
+
+/// What a pod's node is granted for it: a token of the pod's account that ends with the pod.
+///
+/// # Errors
+/// Why there is no such token, in Kubernetes' words.
+pub fn grant_for_pod(pod: &Key, audience: &str, seconds: u64, id: String, state: &Snapshot) -> Result<Grant, String> {
+    let missing = |resource: &str, name: &str| format!("{resource} {name:?} not found");
+    let stored = state.get(pod).ok_or_else(|| missing("pods", &pod.name))?;
+    let value: Value = stored.parse().map_err(|_| missing("pods", &pod.name))?;
+    let name = value["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+    let account = find_name("serviceaccounts", &pod.namespace, name, state).filter(|a| !a.meta.deleting);
+    let account = account.ok_or_else(|| missing("serviceaccounts", name))?;
+    let node = value["spec"]["nodeName"].as_str().unwrap_or_default();
+    let node =
+        find_name("nodes", "", node, state).map(|n| Reference { name: node.into(), uid: n.meta.uid.to_string() });
+    Ok(Grant {
+        namespace: pod.namespace.to_string(),
+        account: Reference { name: name.into(), uid: account.meta.uid.to_string() },
+        audiences: vec![if audience.is_empty() { ISSUER.to_owned() } else { audience.to_owned() }],
+        bound: Some(("pod", Reference { name: pod.name.to_string(), uid: stored.meta.uid.to_string() })),
+        node,
+        seconds: i64::try_from(seconds).unwrap_or(LONGEST).min(LONGEST),
+        id,
     })
 }
 
@@ -281,6 +321,36 @@ mod tests {
             let reviewed = review(&signer, &token, &[], &snapshot(&objects), at(NOW + later));
             assert_eq!(reviewed.map(|_| ()), expected.map_err(str::to_owned), "{case}");
         }
+    }
+
+    #[test]
+    fn the_tokens_of_pods_outlive_their_renewal() {
+        let pod = (
+            "pods",
+            json!({"metadata": {"namespace": "a", "name": "web", "uid": "u"}, "spec": {"serviceAccountName": "robot", "nodeName": "edge"}}),
+        );
+        let world =
+            snapshot(&[pod, object("serviceaccounts", "robot", "uid-robot"), object("nodes", "edge", "uid-edge")]);
+        let key = Key { resource: "pods".into(), namespace: "a".into(), name: "web".into() };
+        for (audience, seconds, life, warns) in [
+            ("", 3607, 365 * 24 * 3600, json!(NOW + 3607)),
+            ("", 3600, 3600, Value::Null),
+            ("vault", 3607, 3607, Value::Null),
+            ("", u64::MAX, 1 << 32, Value::Null),
+        ] {
+            let grant = grant_for_pod(&key, audience, seconds, "id".into(), &world).unwrap();
+            let claims = claims(&grant, at(NOW));
+            let private = &claims["kubernetes.io"];
+            assert_eq!((&claims["exp"], &private["warnafter"]), (&json!(NOW + life), &warns), "{audience} {seconds}");
+            assert_eq!(private["pod"], json!({"name": "web", "uid": "u"}));
+            assert_eq!(private["node"], json!({"name": "edge", "uid": "uid-edge"}));
+        }
+        let lost = snapshot(&[(
+            "pods",
+            json!({"metadata": {"namespace": "a", "name": "web"}, "spec": {"serviceAccountName": "robot"}}),
+        )]);
+        let refused = grant_for_pod(&key, "", 3607, "id".into(), &lost).map(|_| ());
+        assert_eq!(refused, Err(r#"serviceaccounts "robot" not found"#.to_owned()));
     }
 
     #[test]

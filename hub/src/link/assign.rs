@@ -22,6 +22,8 @@ pub(super) const PODS: &str = "pods";
 pub(super) const CONFIG_MAPS: &str = "configmaps";
 /// The resource of Secrets.
 pub(super) const SECRETS: &str = "secrets";
+/// The resource of Services.
+const SERVICES: &str = "services";
 /// The resource of nodes.
 pub(super) const NODES: &str = "nodes";
 
@@ -78,6 +80,11 @@ impl Assignment {
         &self.items
     }
 
+    /// The key of the pod of this uid, where it is bound to this node.
+    pub fn pod_key(&self, uid: &PodUid) -> Option<&Key> {
+        self.pods.iter().find(|(_, bound)| bound.uid == *uid).map(|(key, _)| key)
+    }
+
     /// The ConfigMaps and Secrets that the node's pods refer to, existing or not.
     pub fn references(&self) -> impl Iterator<Item = &ItemKey> {
         self.pods.values().flat_map(|p| &p.references)
@@ -100,7 +107,7 @@ impl Assignment {
 
     /// Looks again at one pod; returns what it refers or referred to where that changed.
     fn update_pod(&mut self, key: &Key, snapshot: &Snapshot) -> BTreeSet<ItemKey> {
-        let built = snapshot.get(key).and_then(|o| self.build_pod(o));
+        let built = snapshot.get(key).and_then(|o| self.build_pod(o, snapshot));
         let bound =
             built.as_ref().map(|((uid, _), references)| Bound { uid: uid.clone(), references: references.clone() });
         let old = self.pods.remove(key);
@@ -122,11 +129,14 @@ impl Assignment {
         changed
     }
 
-    fn build_pod(&self, object: &Arc<Object>) -> Option<((PodUid, Item), BTreeSet<ItemKey>)> {
+    fn build_pod(&self, object: &Arc<Object>, snapshot: &Snapshot) -> Option<((PodUid, Item), BTreeSet<ItemKey>)> {
         if bound_to(object) != self.node.as_str() {
             return None;
         }
-        let pod = convert::pod(&object.parse::<core::Pod>().ok()?).ok()?;
+        let mut pod = convert::pod(&object.parse::<core::Pod>().ok()?).ok()?;
+        // The API's own Service is made with the cluster and keeps its address, so pods are not told anew of it.
+        let service = snapshot.get(&key(SERVICES, "default", "kubernetes"));
+        pod.extras.extend(service.and_then(|s| convert::service_env(&s.parse().ok()?)));
         let references = convert::references(&pod);
         Some(((pod.uid.clone(), Item::Pod(pod)), references))
     }
@@ -139,7 +149,7 @@ impl Assignment {
             .pods
             .iter()
             .filter(|(_, bound)| differs(&ItemKey::Pod(bound.uid.clone())))
-            .filter_map(|(key, _)| self.build_pod(snapshot.get(key)?))
+            .filter_map(|(key, _)| self.build_pod(snapshot.get(key)?, snapshot))
             .map(|((_, item), _)| item);
         let removals = has.keys().filter(|k| !self.items.contains_key(k)).cloned().collect();
         (data.chain(pods).collect(), removals)

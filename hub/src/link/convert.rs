@@ -1,13 +1,15 @@
 //! From Kubernetes objects to what a node is told. Pure.
 
+mod volumes;
+
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as K8sQuantity;
 use skiff_shared::ids::{InvalidId, PodUid};
 use skiff_shared::pod::{
-    Container, Data, Deletion, EnvFrom, EnvValue, EnvVar, ItemKey, ObjectRef, Pod, Port, Protocol, PullPolicy, Qos,
-    Resources, RestartPolicy, Security,
+    Container, Data, Deletion, EnvFrom, EnvValue, EnvVar, Extra, ItemKey, ObjectRef, Pod, Port, Projection, Protocol,
+    PullPolicy, Qos, Resources, RestartPolicy, Security, VolumeSource,
 };
 use skiff_shared::quantity::Quantity;
 
@@ -41,7 +43,7 @@ pub(super) fn pod(pod: &core::Pod) -> Result<Pod, InvalidId> {
             deadline_unix_ms: at.0.as_millisecond(),
         }),
         created_unix_ms: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
-        extras: Vec::new(),
+        extras: volumes::extras(&spec),
         name,
     })
 }
@@ -70,7 +72,20 @@ pub(super) fn references(pod: &Pod) -> BTreeSet<ItemKey> {
         EnvValue::Key { source, .. } => Some(key(source)),
         EnvValue::Literal(_) | EnvValue::Field(_) | EnvValue::Resource { .. } => None,
     });
-    whole.chain(single).collect()
+    let mounted = pod.volumes().filter_map(|v| match &v.source {
+        VolumeSource::Projected { sources, .. } => Some(sources),
+        VolumeSource::EmptyDir { .. } | VolumeSource::HostPath { .. } | VolumeSource::Unsupported(_) => None,
+    });
+    let files = mounted.flatten().filter_map(|p| match p {
+        Projection::Object { source, .. } => Some(key(source)),
+        Projection::Field { .. } | Projection::Resource { .. } | Projection::Token { .. } => None,
+    });
+    whole.chain(single).chain(files).collect()
+}
+
+/// The variables by which a container finds the API, from its Service (`default/kubernetes`).
+pub(super) fn service_env(service: &serde_json::Value) -> Option<Extra> {
+    volumes::service_env(service)
 }
 
 fn data(

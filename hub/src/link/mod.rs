@@ -30,6 +30,7 @@ use tokio::sync::watch;
 pub use cluster::Cluster;
 pub use streams::StreamError;
 
+use crate::auth::jwt::Signer;
 use crate::pki::{Pki, PkiError};
 use join::Reservations;
 use sessions::Sessions;
@@ -70,6 +71,8 @@ pub struct LinkParts {
     pub events: Arc<dyn NodeEvents>,
     /// Is told about sessions.
     pub life: Arc<dyn NodeLife>,
+    /// Signs the tokens of pods' service accounts.
+    pub signer: Arc<Signer>,
     /// What agents are told.
     pub info: ClusterInfo,
 }

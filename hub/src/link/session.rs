@@ -15,7 +15,7 @@ use skiff_shared::report::{EventReport, NodeReport, PodReport};
 use skiff_shared::tls::io::{FrameReader, write};
 use skiff_shared::wire::frame::digest;
 use skiff_shared::wire::token::fingerprint;
-use skiff_shared::wire::{Change, Digest, Hello, ToAgent, ToHub, Welcome};
+use skiff_shared::wire::{Change, Digest, Hello, ToAgent, ToHub, TokenAnswer, TokenRequest, Welcome};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::assign::{Assignment, CONFIG_MAPS, NODES, SECRETS, key};
@@ -23,6 +23,8 @@ use super::endpoint::{STEP, hex};
 use super::reports::{Outcome, Reports, check_owner, read, write_node, write_pod};
 use super::sessions::Handle;
 use super::{PeerError, Shared};
+use crate::auth::tokens;
+use crate::objects::new_uid;
 use crate::pki::identity;
 use crate::store::Key;
 
@@ -153,6 +155,10 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             ToHub::Renew(request) => self.renew(&request).await,
+            ToHub::TokenRequest(request) => {
+                let result = self.token(&request);
+                self.tell(ToAgent::Token(TokenAnswer { request, result })).await
+            }
             ToHub::Join(_) | ToHub::Hello(_) => {
                 Err(PeerError::Protocol("Join and Hello may only be a connection's first frame".into()))
             }
@@ -357,6 +363,20 @@ impl<'a> Session<'a> {
         }
         tracing::info!(%node, "the node's certificate is renewed");
         self.tell(ToAgent::Renewed(certificate.to_vec())).await
+    }
+
+    /// A token for a pod that is bound to this node, and for no other.
+    fn token(&self, request: &TokenRequest) -> Result<String, String> {
+        let parts = &self.shared.parts;
+        let TokenRequest { pod, audience, expiration_seconds } = request;
+        let key = self.assignment.pod_key(pod).ok_or_else(|| format!("pod {pod} is not bound to this node"))?;
+        let snapshot = parts.cluster.store().snapshot();
+        let grant = tokens::grant_for_pod(key, audience, *expiration_seconds, new_uid(), &snapshot)?;
+        if grant.bound.as_ref().is_none_or(|(_, bound)| bound.uid != pod.as_str()) {
+            return Err(format!("pods {:?} not found", key.name));
+        }
+        let signed = parts.signer.sign(&tokens::claims(&grant, Timestamp::now()));
+        signed.ok_or_else(|| "the system gives no random numbers".to_owned())
     }
 
     async fn tell(&mut self, message: ToAgent) -> Result<(), PeerError> {

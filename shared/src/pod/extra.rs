@@ -21,6 +21,8 @@ pub enum Extra {
     HostPids,
     /// `spec.hostIPC`.
     HostIpc,
+    /// Variables of Services that every container gets where it does not set them itself, sorted by name.
+    ServiceEnv(Vec<(String, String)>),
 }
 
 /// A container added to a running pod (`kubectl debug`); it is never restarted.
@@ -67,6 +69,8 @@ pub enum VolumeSource {
         /// In order; where two name the same path the later wins.
         sources: Vec<Projection>,
     },
+    /// A kind that nodes do not run; the text says why.
+    Unsupported(String),
 }
 
 /// A source of files.
@@ -154,7 +158,8 @@ impl Pod {
             | Extra::FsGroup(_)
             | Extra::SharedPids
             | Extra::HostPids
-            | Extra::HostIpc => None,
+            | Extra::HostIpc
+            | Extra::ServiceEnv(_) => None,
         })
     }
 
@@ -167,7 +172,8 @@ impl Pod {
             | Extra::FsGroup(_)
             | Extra::SharedPids
             | Extra::HostPids
-            | Extra::HostIpc => None,
+            | Extra::HostIpc
+            | Extra::ServiceEnv(_) => None,
         })
     }
 
@@ -180,7 +186,8 @@ impl Pod {
             | Extra::FsGroup(_)
             | Extra::SharedPids
             | Extra::HostPids
-            | Extra::HostIpc => None,
+            | Extra::HostIpc
+            | Extra::ServiceEnv(_) => None,
         })
     }
 
@@ -193,7 +200,23 @@ impl Pod {
             | Extra::Mount(_)
             | Extra::SharedPids
             | Extra::HostPids
-            | Extra::HostIpc => None,
+            | Extra::HostIpc
+            | Extra::ServiceEnv(_) => None,
         })
+    }
+
+    /// The variables of Services.
+    pub fn service_env(&self) -> &[(String, String)] {
+        let found = self.extras.iter().find_map(|extra| match extra {
+            Extra::ServiceEnv(env) => Some(env.as_slice()),
+            Extra::Ephemeral(_)
+            | Extra::Volume(_)
+            | Extra::Mount(_)
+            | Extra::FsGroup(_)
+            | Extra::SharedPids
+            | Extra::HostPids
+            | Extra::HostIpc => None,
+        });
+        found.unwrap_or_default()
     }
 }

@@ -74,13 +74,13 @@ pub trait Message: Serialize + DeserializeOwned {
 impl Message for ToHub {
     const BASE: u16 = 0x0100;
     const VARIANTS: &'static [&'static str] =
-        &["Join", "Hello", "Inventory", "Node", "Pod", "PodForgotten", "Events", "Applied", "Renew"];
+        &["Join", "Hello", "Inventory", "Node", "Pod", "PodForgotten", "Events", "Applied", "Renew", "TokenRequest"];
 }
 
 impl Message for ToAgent {
     const BASE: u16 = 0x0200;
     const VARIANTS: &'static [&'static str] =
-        &["Joined", "Refused", "Welcome", "SendInventory", "SendReports", "Change", "EventsStored", "Renewed"];
+        &["Joined", "Refused", "Welcome", "SendInventory", "SendReports", "Change", "EventsStored", "Renewed", "Token"];
 }
 
 impl Message for StreamRequest {

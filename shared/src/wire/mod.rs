@@ -43,6 +43,8 @@ pub enum ToHub {
     Applied(u64),
     /// A signing request (DER) for the agent's own key: its certificate is to be renewed.
     Renew(Vec<u8>),
+    /// A pod of this node needs a token of its service account.
+    TokenRequest(TokenRequest),
 }
 
 /// Hub to agent, on the control stream.
@@ -64,6 +66,8 @@ pub enum ToAgent {
     EventsStored(u64),
     /// Answer to [`ToHub::Renew`]: the new client certificate, DER.
     Renewed(Vec<u8>),
+    /// Answer to [`ToHub::TokenRequest`].
+    Token(TokenAnswer),
 }
 
 /// A join request.
@@ -121,4 +125,24 @@ pub struct Change {
     pub upserts: Vec<Item>,
     /// Items this node no longer needs.
     pub removals: Vec<ItemKey>,
+}
+
+/// A token that a pod needs (`serviceAccountToken` of a projected volume).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TokenRequest {
+    /// The pod; the token ends with it.
+    pub pod: PodUid,
+    /// Who is to take the token; empty: the API server.
+    pub audience: String,
+    /// Seconds until it is to be renewed.
+    pub expiration_seconds: u64,
+}
+
+/// What came of a [`TokenRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenAnswer {
+    /// The request.
+    pub request: TokenRequest,
+    /// The token, or why there is none.
+    pub result: Result<String, String>,
 }

@@ -1,6 +1,6 @@
 //! One process with a hub's link over a store in memory, and agents' links with a node that only remembers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ use skiff_shared::pod::{Item, ItemKey};
 use skiff_shared::report::{EventReport, NodeCondition, NodeInfo, NodeReport, Phase, PodReport, Subject};
 use skiff_shared::wire::frame::digest;
 use skiff_shared::wire::stream::{StreamReply, StreamRequest};
-use skiff_shared::wire::{Change, Welcome};
+use skiff_shared::wire::{Change, TokenAnswer, TokenRequest, Welcome};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -99,6 +99,7 @@ impl Hub {
             cluster: Arc::new(objects.clone()),
             events: heard.clone(),
             life: heard.clone(),
+            signer: Arc::new(skiff_hub::auth::jwt::Signer::new(pki.account_key()).unwrap()),
             info: ClusterInfo {
                 version: "1".into(),
                 cluster_dns: "10.43.0.10".into(),
@@ -195,6 +196,8 @@ pub(crate) struct Remembers {
     pub(crate) reported: watch::Sender<Arc<Reported>>,
     pub(crate) events: Mutex<Vec<EventReport>>,
     pub(crate) newest_event: watch::Sender<u64>,
+    pub(crate) wishes: watch::Sender<Arc<BTreeSet<TokenRequest>>>,
+    pub(crate) tokens: Mutex<Vec<TokenAnswer>>,
 }
 
 impl Remembers {
@@ -207,6 +210,8 @@ impl Remembers {
             reported: watch::Sender::new(Arc::new(Reported { node, pods: BTreeMap::new() })),
             events: Mutex::default(),
             newest_event: watch::Sender::new(0),
+            wishes: watch::Sender::default(),
+            tokens: Mutex::default(),
         })
     }
 
@@ -290,6 +295,15 @@ impl Node for Remembers {
 
     fn events_stored(&self, seq: u64) {
         self.events.lock().unwrap().retain(|e| e.seq > seq);
+    }
+
+    fn token_wishes(&self) -> watch::Receiver<Arc<BTreeSet<TokenRequest>>> {
+        self.wishes.subscribe()
+    }
+
+    async fn token(&self, answer: TokenAnswer) {
+        self.wishes.send_modify(|wishes| drop(Arc::make_mut(wishes).remove(&answer.request)));
+        self.tokens.lock().unwrap().push(answer);
     }
 
     async fn stream(&self, request: StreamRequest, mut send: quinn::SendStream, _recv: quinn::RecvStream) {

@@ -113,6 +113,11 @@ impl World {
         self.log.push(describe(&action));
         let deleted = self.pod.deletion.is_some();
         match action {
+            Action::MountVolumes => {
+                assert!(!deleted);
+                let volumes = &mut self.progress.volumes;
+                (volumes.ready, volumes.stale) = (true, false);
+            }
             Action::CreateSandbox => {
                 assert!(!deleted && self.observed.sandbox.is_none());
                 let (state, ip) = (RunState::Created, String::new());
@@ -164,6 +169,7 @@ impl World {
 
     pub(super) fn create(&mut self, name: String, attempt: u32, sandbox: u32) {
         assert!(self.pod.deletion.is_none() && self.observed.sandbox.is_some());
+        assert!(self.progress.volumes.ready || self.pod.volumes().next().is_none());
         assert!(self.observed.alive().all(|c| c.name != name), "one at a time");
         assert!(self.observed.containers.iter().all(|c| c.name != name || c.attempt < attempt), "attempts grow");
         self.next_id += 1;
@@ -260,6 +266,7 @@ impl World {
 
 pub(super) fn describe(action: &Action) -> String {
     match action {
+        Action::MountVolumes => "mount".into(),
         Action::CreateSandbox => "create sandbox".into(),
         Action::StartSandbox { .. } => "start sandbox".into(),
         Action::FindAddress { .. } => "find address".into(),

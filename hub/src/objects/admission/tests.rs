@@ -88,6 +88,60 @@ async fn a_pod_needs_its_service_account() {
 }
 
 #[tokio::test]
+async fn containers_see_a_token_of_their_account_unless_they_do_not_want_it() {
+    let account = |name: &str, automount: bool| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": "a", "name": name}, "automountServiceAccountToken": automount});
+    let world = World::of(vec![account("closed", false), account("open", true)]).await;
+    let own = json!([{"name": "v", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]);
+    let mounted = |mounts: Value, volumes: Value| json!({"volumes": volumes, "containers": [{"name": "c", "image": "i", "volumeMounts": mounts}]});
+    for (name, spec, expected) in [
+        ("plain", json!({}), Some("kube-api-access-")),
+        ("not", json!({"automountServiceAccountToken": false}), None),
+        ("account", json!({"serviceAccountName": "closed"}), None),
+        (
+            "over",
+            json!({"serviceAccountName": "closed", "automountServiceAccountToken": true}),
+            Some("kube-api-access-"),
+        ),
+        ("open", json!({"serviceAccountName": "open"}), Some("kube-api-access-")),
+        ("own", mounted(own, json!([{"name": "v", "emptyDir": {}}])), None),
+        (
+            "again",
+            mounted(json!([]), json!([{"name": "kube-api-access-mine", "emptyDir": {}}])),
+            Some("kube-api-access-mine"),
+        ),
+    ] {
+        let made = world.put(pod(name, spec)).await.unwrap();
+        let mounts = made["spec"]["containers"][0]["volumeMounts"].as_array().cloned().unwrap_or_default();
+        let token = mounts.iter().find(|m| m["readOnly"] == true);
+        let Some(prefix) = expected else {
+            assert!(token.is_none(), "{name}: {made}");
+            continue;
+        };
+        let volume = token.unwrap()["name"].as_str().unwrap();
+        assert!(volume.starts_with(prefix) && volume.len() >= 20, "{name}: {volume}");
+        let volumes = made["spec"]["volumes"].as_array().unwrap();
+        assert_eq!(volumes.iter().filter(|v| v["name"] == volume).count(), 1, "{name}");
+        if prefix.ends_with('-') {
+            let sources = &volumes.last().unwrap()["projected"]["sources"];
+            assert_eq!(sources[0], json!({"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_may_confine_its_pods_to_its_own_secrets() {
+    let mut account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": "a", "name": "tight"}, "secrets": [{"name": "mine"}]});
+    account["metadata"]["annotations"] = json!({"kubernetes.io/enforce-mountable-secrets": "true"});
+    let world = World::of(vec![account]).await;
+    let with = |secret: &str| json!({"serviceAccountName": "tight", "volumes": [{"name": "v", "secret": {"secretName": secret}}]});
+    assert!(world.put(pod("ok", with("mine"))).await.is_ok());
+    assert_eq!(
+        world.put(pod("no", with("other"))).await.unwrap_err(),
+        r#"pods "no" is forbidden: volume with secret.secretName="other" is not allowed because service account tight does not reference that secret"#
+    );
+}
+
+#[tokio::test]
 async fn priorities_come_from_classes() {
     let world = World::of(vec![class("high", 100, false), class("usual", 7, true)]).await;
     for (name, spec, expected) in [

@@ -10,7 +10,7 @@ use crate::report::*;
 use crate::wire::stream::{
     AttachRequest, DialRequest, ExecRequest, LogsRequest, NodeRequest, PortForwardRequest, Wanted,
 };
-use crate::wire::{Change, Hello, Join, Joined, Welcome};
+use crate::wire::{Change, Hello, Join, Joined, TokenAnswer, TokenRequest, Welcome};
 
 const GOLDEN: &str = include_str!("../golden/skiff-1.txt");
 
@@ -214,6 +214,14 @@ fn pod_with_extras() -> Item {
     Item::Pod(Pod { extras, ..pod() })
 }
 
+/// A pod with the extras that came later.
+fn pod_with_later_extras() -> Item {
+    let source = VolumeSource::Unsupported("no driver".into());
+    let env = vec![("KUBERNETES_SERVICE_PORT".to_owned(), "443".to_owned())];
+    let extras = vec![Extra::Volume(Volume { name: "u".into(), source }), Extra::ServiceEnv(env)];
+    Item::Pod(Pod { extras, ..pod() })
+}
+
 fn keys() -> Vec<ItemKey> {
     let (namespace, name) = ("default".to_owned(), "c".to_owned());
     vec![
@@ -240,7 +248,12 @@ fn to_hub() -> Vec<ToHub> {
         ToHub::Events(events()),
         ToHub::Applied(300),
         ToHub::Renew(vec![3]),
+        ToHub::TokenRequest(token_request()),
     ]
+}
+
+fn token_request() -> TokenRequest {
+    TokenRequest { pod: uid(), audience: "vault".into(), expiration_seconds: 3607 }
 }
 
 fn to_agent() -> Vec<ToAgent> {
@@ -259,6 +272,7 @@ fn to_agent() -> Vec<ToAgent> {
         ToAgent::Change(Change { seq: 1, upserts, removals: keys() }),
         ToAgent::EventsStored(9),
         ToAgent::Renewed(vec![4]),
+        ToAgent::Token(TokenAnswer { request: token_request(), result: Ok("t".into()) }),
     ]
 }
 
@@ -322,9 +336,11 @@ fn every_message_is_written_as_the_golden_bytes() {
     check_golden(&to_agent(), &mut seen);
     check_golden(&requests(), &mut seen);
     check_golden(&replies(), &mut seen);
-    let extended = postcard::to_stdvec(&pod_with_extras()).unwrap();
-    assert_eq!(postcard::from_bytes::<Item>(&extended).unwrap(), pod_with_extras());
-    seen.push(format!("item-PodWith {}", hex(&extended)));
+    for (name, item) in [("item-PodWith", pod_with_extras()), ("item-PodWithLater", pod_with_later_extras())] {
+        let extended = postcard::to_stdvec(&item).unwrap();
+        assert_eq!(postcard::from_bytes::<Item>(&extended).unwrap(), item);
+        seen.push(format!("{name} {}", hex(&extended)));
+    }
     assert_eq!(seen.join("\n"), GOLDEN.trim_end());
 }
 
