@@ -1,5 +1,7 @@
 //! From Kubernetes objects to what a node is told. Pure.
 
+mod extras;
+
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1 as core;
@@ -41,7 +43,7 @@ pub(super) fn pod(pod: &core::Pod) -> Result<Pod, InvalidId> {
             deadline_unix_ms: at.0.as_millisecond(),
         }),
         created_unix_ms: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
-        extras: Vec::new(),
+        extras: extras::extras(&spec, &security),
         name,
     })
 }
@@ -64,7 +66,7 @@ pub(super) fn references(pod: &Pod) -> BTreeSet<ItemKey> {
         ObjectRef::ConfigMap(name) => ItemKey::ConfigMap { namespace: pod.namespace.clone(), name: name.clone() },
         ObjectRef::Secret(name) => ItemKey::Secret { namespace: pod.namespace.clone(), name: name.clone() },
     };
-    let all = || pod.init_containers.iter().chain(&pod.containers);
+    let all = || pod.every_container();
     let whole = all().flat_map(|c| &c.env_from).map(|e| key(&e.source));
     let single = all().flat_map(|c| &c.env).filter_map(|e| match &e.value {
         EnvValue::Key { source, .. } => Some(key(source)),

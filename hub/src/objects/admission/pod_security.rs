@@ -2,11 +2,13 @@
 
 use serde_json::Value;
 
-use super::{Request, is_pod, refuse};
+use super::{Request, refuse};
 use crate::objects::error::Error;
 use crate::objects::{Objects, pod_standards};
 use crate::store::Key;
 
+/// The one part of a pod that can bring containers of another level.
+const EPHEMERAL: &str = "ephemeralcontainers";
 const PREFIX: &str = "pod-security.kubernetes.io/";
 
 /// Refuses pods below the namespace's `enforce` level and warns of those below its `warn` level.
@@ -28,7 +30,8 @@ pub(super) fn check(request: &Request<'_>, object: &mut Value) -> Result<(), Err
         let version = label(&format!("{mode}-version")).unwrap_or("latest");
         (!found.is_empty()).then(|| format!("PodSecurity {:?}: {}", format!("{level}:{version}"), found.join(", ")))
     };
-    let enforced = if is_pod(request.target) { violations("enforce") } else { None };
+    let pod = &*request.target.kind.storage == Objects::PODS;
+    let enforced = if pod { violations("enforce") } else { None };
     if let Some(text) = enforced {
         return Err(refuse(request, object, format!("violates {text}")));
     }
@@ -40,7 +43,7 @@ pub(super) fn check(request: &Request<'_>, object: &mut Value) -> Result<(), Err
 
 /// The spec of a new or changed pod, or of the pods of a workload.
 fn pod_spec<'a>(request: &Request<'_>, object: &'a Value) -> Option<&'a Value> {
-    if !request.target.subresource.is_empty() {
+    if !matches!(request.target.subresource.as_str(), "" | EPHEMERAL) {
         return None;
     }
     let path: &[&str] = match request.target.kind.kind {
