@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use skiff_shared::limits::MAX_PODS_PER_NODE;
 use skiff_shared::report::{NodeCondition, NodeInfo, NodeReport};
+use skiff_shared::version::GIT_VERSION;
 
 use crate::podman::Info;
 
@@ -101,7 +102,7 @@ pub fn report(
             kernel_version: line("/proc/sys/kernel/osrelease"),
             os_image: os_image(&read("/etc/os-release")),
             runtime_version: format!("podman://{}", info.version),
-            agent_version: format!("v{}", env!("CARGO_PKG_VERSION")),
+            agent_version: GIT_VERSION.to_owned(),
             architecture: architecture.to_owned(),
         },
         conditions: conditions(health, before, now_ms),

@@ -11,4 +11,5 @@ pub mod report;
 pub mod selector;
 pub mod telemetry;
 pub mod tls;
+pub mod version;
 pub mod wire;

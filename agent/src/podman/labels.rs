@@ -12,6 +12,7 @@ const POD_NAME: &str = "io.skiff.pod-name";
 const CONTAINER: &str = "io.skiff.container";
 const ATTEMPT: &str = "io.skiff.restart-count";
 const IMAGE: &str = "io.skiff.image";
+const JOINS: &str = "io.skiff.joins";
 const STOP_SIGNAL: &str = "io.skiff.stop-signal";
 
 /// Whose container this is.
@@ -33,6 +34,8 @@ pub struct Labels {
     pub image: String,
     /// The signal that stops it gently; empty for `SIGTERM`.
     pub stop_signal: String,
+    /// Id of the container whose process namespace it joins; empty for none.
+    pub joins: String,
 }
 
 impl Labels {
@@ -48,6 +51,9 @@ impl Labels {
             map.insert(CONTAINER, self.container.clone());
             map.insert(ATTEMPT, self.attempt.to_string());
             map.insert(IMAGE, self.image.clone());
+        }
+        if !self.joins.is_empty() {
+            map.insert(JOINS, self.joins.clone());
         }
         if !self.stop_signal.is_empty() {
             map.insert(STOP_SIGNAL, self.stop_signal.clone());
@@ -68,6 +74,7 @@ impl Labels {
             attempt: text(ATTEMPT).parse().unwrap_or(0),
             image: text(IMAGE),
             stop_signal: text(STOP_SIGNAL),
+            joins: text(JOINS),
         })
     }
 
@@ -102,6 +109,7 @@ mod tests {
             attempt: 3,
             image: "localhost/bb:1".into(),
             stop_signal: "SIGINT".into(),
+            joins: "c0ffee".into(),
         };
         let map = labels.to_map().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         assert_eq!(Labels::parse(&map), Some(labels));

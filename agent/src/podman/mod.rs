@@ -307,6 +307,8 @@ pub struct PodSpec {
     pub network: String,
     /// Ports published on the host.
     pub ports: Vec<PortMapping>,
+    /// Its containers share one process namespace.
+    pub share_pids: bool,
     /// Labels.
     pub labels: Labels,
 }
@@ -359,6 +361,10 @@ pub struct ContainerSpec {
     pub cap_add: Vec<String>,
     /// Capabilities dropped.
     pub cap_drop: Vec<String>,
+    /// Process namespace, where it is neither its own nor the pod's.
+    pub pid_ns: Option<Join>,
+    /// IPC namespace, where it is not the pod's.
+    pub ipc_ns: Option<Join>,
     /// CPU shares.
     pub cpu_shares: u64,
     /// CPU quota per 100 ms, microseconds.
@@ -369,6 +375,15 @@ pub struct ContainerSpec {
     pub binds: Vec<Bind>,
     /// Labels.
     pub labels: Labels,
+}
+
+/// A namespace to join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Join {
+    /// The machine's.
+    Host,
+    /// The one of the running container of this id.
+    Container(String),
 }
 
 /// A host path bound into a container.

@@ -10,9 +10,14 @@ use super::{ContainerSpec, NetworkSpec, PodSpec};
 /// Log files are kept to this size (as a kubelet does: `containerLogMaxSize`), so that one container cannot fill the disk.
 const LOG_MAX_BYTES: i64 = 10 * 1024 * 1024;
 
+/// What a pod's containers share: Podman's default, and their processes.
+const SHARED_WITH_PIDS: &[&str] = &["ipc", "net", "uts", "pid"];
+
 #[derive(Serialize)]
-struct Namespace {
+struct Namespace<'a> {
     nsmode: &'static str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    value: &'a str,
 }
 
 /// Podman chooses addresses and names itself.
@@ -53,7 +58,9 @@ struct Pod<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     hostname: &'a str,
     labels: BTreeMap<&'static str, String>,
-    netns: Namespace,
+    netns: Namespace<'a>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    shared_namespaces: &'static [&'static str],
     #[serde(rename = "Networks", skip_serializing_if = "BTreeMap::is_empty")]
     networks: BTreeMap<&'a str, NetworkOptions>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -120,6 +127,10 @@ struct Container<'a> {
     cap_add: &'a [String],
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     cap_drop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pidns: Option<Namespace<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ipcns: Option<Namespace<'a>>,
     resource_limits: Limits,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mounts: Vec<Mount<'a>>,
@@ -151,7 +162,8 @@ pub(super) fn pod(spec: &PodSpec) -> Vec<u8> {
         // Podman refuses a host name of its own beside the host's UTS namespace.
         hostname: if spec.host_network { "" } else { &spec.hostname },
         labels: spec.labels.to_map(),
-        netns: Namespace { nsmode: if spec.host_network { "host" } else { "bridge" } },
+        netns: Namespace { nsmode: if spec.host_network { "host" } else { "bridge" }, value: "" },
+        shared_namespaces: if spec.share_pids { SHARED_WITH_PIDS } else { &[] },
         networks: if spec.host_network {
             BTreeMap::new()
         } else {
@@ -180,12 +192,21 @@ pub(super) fn container(spec: &ContainerSpec) -> Vec<u8> {
         no_new_privileges: spec.no_new_privileges,
         cap_add: &spec.cap_add,
         cap_drop: &spec.cap_drop,
+        pidns: spec.pid_ns.as_ref().map(join),
+        ipcns: spec.ipc_ns.as_ref().map(join),
         resource_limits: limits(spec),
         mounts: spec.binds.iter().map(mount).collect(),
         log_configuration: LogConfig { driver: "k8s-file", size: LOG_MAX_BYTES },
         restart_policy: "no",
         labels: spec.labels.to_map(),
     })
+}
+
+fn join(namespace: &super::Join) -> Namespace<'_> {
+    match namespace {
+        super::Join::Host => Namespace { nsmode: "host", value: "" },
+        super::Join::Container(id) => Namespace { nsmode: "container", value: id },
+    }
 }
 
 fn port(mapping: &super::PortMapping) -> Port<'_> {

@@ -11,7 +11,7 @@ use super::decide::Action;
 use super::env::Sources;
 use super::mounting::{self, Mounted};
 use super::view::Seen;
-use crate::podman::{Image, PodmanError, RunState};
+use crate::podman::{Image, Join, PodmanError, RunState};
 
 /// What came of an action.
 #[derive(Debug)]
@@ -76,7 +76,10 @@ pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) 
                 Err(error) => Outcome::Failed(error),
             }
         }
-        Action::Create { container, attempt, sandbox } => create(scene, container, attempt, sandbox, image).await,
+        Action::Create { container, attempt, sandbox, joins } => {
+            let new = New { container, attempt, sandbox, joins: joins.unwrap_or_default() };
+            create(scene, new, image).await
+        }
         Action::Start { container, id } => match podman.start(&id).await {
             Ok(()) => Outcome::Started { container, id },
             Err(error) if error.is_unreachable() => Outcome::Failed(error),
@@ -135,10 +138,18 @@ async fn find_address(scene: Scene<'_>, infra: &str) -> Outcome {
     }
 }
 
-async fn create(scene: Scene<'_>, container: String, attempt: u32, sandbox: u32, image: Option<Image>) -> Outcome {
+/// A container to make: the fields of [`Action::Create`].
+struct New {
+    container: String,
+    attempt: u32,
+    sandbox: u32,
+    joins: String,
+}
+
+async fn create(scene: Scene<'_>, new: New, image: Option<Image>) -> Outcome {
+    let New { container, attempt, sandbox, joins } = new;
     let ctx = scene.ctx;
-    let every = scene.pod.containers.iter().chain(&scene.pod.init_containers);
-    let Some((spec, image)) = every.into_iter().find(|c| c.name == container).zip(image) else {
+    let Some((spec, image)) = scene.pod.every_container().find(|c| c.name == container).zip(image) else {
         return Outcome::SandboxChanged;
     };
     let desired = ctx.desired.borrow().clone();
@@ -154,6 +165,10 @@ async fn create(scene: Scene<'_>, container: String, attempt: u32, sandbox: u32,
         Ok(wanted) => wanted,
         Err(error) => return Outcome::Misconfigured { container, error },
     };
+    if !joins.is_empty() {
+        wanted.labels.joins.clone_from(&joins);
+        wanted.pid_ns = Some(Join::Container(joins.clone()));
+    }
     if let Some(id) = scene.sandbox_id {
         id.clone_into(&mut wanted.pod);
     }
@@ -173,6 +188,7 @@ async fn create(scene: Scene<'_>, container: String, attempt: u32, sandbox: u32,
                 attempt,
                 image: spec.image.clone(),
                 stop_signal: image.stop_signal.clone(),
+                joins,
                 state: RunState::Created,
                 started_ms: 0,
                 ended: None,

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use skiff_shared::pod::{Container, Pod, Protocol, Security};
+use skiff_shared::pod::{Container, Namespace, Pod, Protocol, Security};
 
 use super::env::{self, EnvError, Sources};
 use super::network;
-use crate::podman::{Bind, ContainerSpec, Image, Labels, PodSpec, PortMapping};
+use crate::podman::{Bind, ContainerSpec, Image, Join, Labels, PodSpec, PortMapping};
 
 /// Why a container cannot be described; it waits with `CreateContainerConfigError`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +75,7 @@ pub fn sandbox(node: &str, pod: &Pod) -> PodSpec {
         network: if pod.host_network { String::new() } else { network::NAME.to_owned() },
         // On the host's network a host port is the port itself.
         ports: if pod.host_network { Vec::new() } else { ports.collect() },
+        share_pids: pod.pids() == Namespace::Pod,
         labels: labels(node, pod),
     }
 }
@@ -113,6 +114,8 @@ pub fn container(
         no_new_privileges: spec.security.no_new_privileges,
         cap_add: capabilities(&spec.security.cap_add),
         cap_drop: capabilities(&spec.security.cap_drop),
+        pid_ns: (pod.pids() == Namespace::Host).then_some(Join::Host),
+        ipc_ns: pod.host_ipc().then_some(Join::Host),
         cpu_shares: cpu_shares(cpu.cpu_request_milli.or(cpu.cpu_limit_milli).unwrap_or(0)),
         cpu_quota_us: cpu.cpu_limit_milli.filter(|m| *m > 0).map(cpu_quota_us),
         memory_bytes: cpu.memory_limit_bytes.filter(|b| *b > 0).and_then(|b| i64::try_from(b).ok()),

@@ -3,7 +3,7 @@
 //! Kept by the property tests: deciding twice gives the same; acting on decisions comes to rest; a container that
 //! ended or runs is never started; of a pod that is being deleted nothing is made or started.
 
-use skiff_shared::pod::{Container, Pod};
+use skiff_shared::pod::{Container, Namespace, Pod};
 
 use super::env::needs_pod_ip;
 use super::history::{deadline_ms, finished, init_done, initialized, next_attempt, restart_wait, restarts};
@@ -86,6 +86,8 @@ pub enum Action {
         attempt: u32,
         /// Number of the sandbox it is for.
         sandbox: u32,
+        /// Id of the container whose process namespace it joins.
+        joins: Option<String>,
     },
     /// Start a container that was made and never started.
     Start {
@@ -217,22 +219,22 @@ fn generation(input: &Input<'_>) -> u32 {
     if input.observed.sandbox_runs() { input.facts.sandbox } else { input.facts.sandbox.saturating_add(1) }
 }
 
-/// Containers whose turn it is: init containers one by one, then all of the others.
+/// Containers whose turn it is: init containers one by one, then all of the others; ephemeral ones at any time.
 fn candidates<'a>(input: &Input<'a>) -> Vec<(&'a Container, Role)> {
     let (pod, facts) = (input.pod, input.facts);
     let sandbox = generation(input);
     if initialized(pod, facts, sandbox) {
         return roles(pod).filter(|(_, role)| *role != Role::Init).collect();
     }
-    let mut turn = Vec::new();
-    for (container, role) in roles(pod) {
+    let mut turn: Vec<_> = roles(pod).filter(|(_, role)| *role == Role::Ephemeral).collect();
+    for (container, role) in roles(pod).filter(|(_, role)| *role != Role::Ephemeral) {
         let passed = match role {
             Role::Init => init_done(facts, &container.name, sandbox),
             Role::Sidecar => {
                 turn.push((container, role));
                 input.observed.newest(&container.name).is_some_and(|c| c.state == RunState::Running)
             }
-            Role::Main => true,
+            Role::Main | Role::Ephemeral => true,
         };
         if role == Role::Main || (role == Role::Init && !passed) {
             turn.push((container, role));
@@ -291,7 +293,10 @@ fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut 
         }
         Some((_, RunState::Running | RunState::Stopping)) => {}
         Some((seen, RunState::Created)) if facts.is_some_and(|f| f.ended.is_none()) => {
-            if input.observed.sandbox_runs() {
+            if !seen.joins.is_empty() && !runs(input, &seen.joins) {
+                // Starting it would make Podman start what it joins, which has ended.
+                decision.actions.push(Action::Remove { id: seen.id.clone() });
+            } else if input.observed.sandbox_runs() {
                 decision.actions.push(Action::Start { container: container.name.clone(), id: seen.id.clone() });
             }
         }
@@ -346,13 +351,30 @@ fn make(input: &Input<'_>, container: &Container, decision: &mut Decision) {
         Some(ImageState::Ready) if !has_volumes(input) => {}
         // An environment with the pod's address has to wait for it; everything else is made while the sandbox starts.
         Some(ImageState::Ready) if needs_pod_ip(container) && lacks_address(input) => {}
-        Some(ImageState::Ready) if input.observed.sandbox.is_some() => decision.actions.push(Action::Create {
-            container: name.clone(),
-            attempt: next_attempt(input.facts, name),
-            sandbox: generation(input),
-        }),
+        Some(ImageState::Ready) if input.observed.sandbox.is_some() => {
+            let Some(joins) = joins(input, name) else { return };
+            decision.actions.push(Action::Create {
+                container: name.clone(),
+                attempt: next_attempt(input.facts, name),
+                sandbox: generation(input),
+                joins,
+            });
+        }
         Some(ImageState::Ready) => {}
     }
+}
+
+/// The container whose process namespace a new container joins, if any; `None` while that does not run yet.
+fn joins(input: &Input<'_>, name: &str) -> Option<Option<String>> {
+    let target = input.pod.ephemeral().find(|e| e.container.name == name).and_then(|e| e.target.as_deref());
+    let target = target.filter(|_| input.pod.pids() == Namespace::Container);
+    let Some(target) = target else { return Some(None) };
+    input.observed.newest(target).filter(|c| c.state == RunState::Running).map(|c| Some(c.id.clone()))
+}
+
+/// Whether the container of this id runs.
+fn runs(input: &Input<'_>, id: &str) -> bool {
+    input.observed.alive().any(|c| c.id == id)
 }
 
 /// Stops every container that is alive; `false` where there is none.
@@ -406,7 +428,9 @@ fn prune(input: &Input<'_>, decision: &mut Decision) {
     for seen in &input.observed.containers {
         let newest = input.facts.containers.get(&seen.name).and_then(|f| f.attempt).unwrap_or(0);
         let dead = matches!(seen.state, RunState::Exited | RunState::Created);
-        if dead && seen.attempt.saturating_add(1) < newest {
+        // Podman keeps a container that another one has joined.
+        let joined = || input.observed.containers.iter().any(|c| c.joins == seen.id);
+        if dead && seen.attempt.saturating_add(1) < newest && !joined() {
             decision.actions.push(Action::Remove { id: seen.id.clone() });
         }
     }

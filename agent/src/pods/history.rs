@@ -135,7 +135,7 @@ pub fn restarts(policy: RestartPolicy, role: Role, ended: &Terminated) -> bool {
         (Role::Sidecar, _) | (Role::Main, RestartPolicy::Always) => true,
         (Role::Main, RestartPolicy::OnFailure) => failed,
         (Role::Init, RestartPolicy::Always | RestartPolicy::OnFailure) => failed,
-        (Role::Init | Role::Main, RestartPolicy::Never) => false,
+        (Role::Init | Role::Main, RestartPolicy::Never) | (Role::Ephemeral, _) => false,
     }
 }
 

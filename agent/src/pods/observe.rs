@@ -66,6 +66,7 @@ async fn seen(ctx: &Context, pod: &Pod, listed: &Listed, before: &ObservedPod) -
         attempt: listed.labels.attempt,
         image: listed.labels.image.clone(),
         stop_signal: listed.labels.stop_signal.clone(),
+        joins: listed.labels.joins.clone(),
         state: listed.state,
         started_ms: known.filter(same_start).map_or(listed.started_ms, |c| c.started_ms),
         ended,
@@ -76,7 +77,7 @@ async fn look_at_end(ctx: &Context, pod: &Pod, listed: &Listed) -> Result<Termin
     let name = &listed.labels.container;
     let inspected = ctx.podman.inspect(&listed.id).await?;
     let mut end = terminated(&inspected, &listed.id, ctx.clock.now_ms());
-    let spec = pod.containers.iter().chain(&pod.init_containers).find(|c| c.name == *name);
+    let spec = pod.every_container().find(|c| c.name == *name);
     if let Some(message) = message(ctx, pod, spec, listed, end.exit_code).await {
         end.message = message;
     }

@@ -36,13 +36,15 @@ pub fn report(input: &Input<'_>) -> PodReport {
     let statuses = |wanted: fn(Role) -> bool| {
         roles(pod).filter(|(_, role)| wanted(*role)).map(|(c, role)| container(input, c, role)).collect::<Vec<_>>()
     };
-    let init_containers = statuses(|role| role != Role::Main);
-    let containers = statuses(|role| role == Role::Main);
+    let init_containers = statuses(|role| matches!(role, Role::Init | Role::Sidecar));
+    let mut containers = statuses(|role| role == Role::Main);
     let phase = phase(input, &init_containers, &containers);
     let failure = facts.failed.as_ref().filter(|_| phase == Phase::Failed);
     let (reason, message) = failure.map(|f| (f.reason.clone(), f.message.clone())).unwrap_or_default();
     let conditions = conditions(input, phase, &init_containers, &containers);
     let sandbox_ip = input.observed.sandbox.as_ref().filter(|s| s.state == RunState::Running).map(|s| s.ip.clone());
+    // The hub knows them by their names.
+    containers.extend(statuses(|role| role == Role::Ephemeral));
     PodReport {
         uid: pod.uid.clone(),
         namespace: pod.namespace.clone(),
@@ -71,7 +73,11 @@ fn container(input: &Input<'_>, spec: &Container, role: Role) -> ContainerReport
         image: spec.image.clone(),
         image_id: facts.map(|f| f.image_id.clone()).unwrap_or_default(),
         container_id: container_id.map(|id| format!("podman://{id}")).unwrap_or_default(),
-        ready: if role == Role::Init { completed } else { running },
+        ready: match role {
+            Role::Init => completed,
+            Role::Sidecar | Role::Main => running,
+            Role::Ephemeral => false,
+        },
         started: running,
         restarts: facts.and_then(|f| f.attempt).unwrap_or(0),
         state,
@@ -145,7 +151,7 @@ fn image_wait(failure: &ImageFailure, image: &str, now_ms: i64) -> ContainerStat
 fn waiting(input: &Input<'_>, spec: &Container, role: Role) -> ContainerState {
     let pod = input.pod;
     let begun = initialized(pod, input.facts, input.facts.sandbox);
-    let initializing = !begun && (role == Role::Main || !is_next_init(input, spec));
+    let initializing = !begun && (matches!(role, Role::Main | Role::Ephemeral) || !is_next_init(input, spec));
     let reason = if initializing { "PodInitializing" } else { "ContainerCreating" };
     ContainerState::Waiting { reason: reason.to_owned(), message: String::new() }
 }

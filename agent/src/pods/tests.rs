@@ -260,6 +260,76 @@ fn only_the_newest_two_attempts_are_kept() {
     assert_eq!(attempts, [4, 5]);
 }
 
+#[test]
+fn an_ephemeral_container_runs_once_and_counts_for_nothing() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.settle();
+    world.debug("dbg", None);
+    world.settle();
+    assert_eq!(world.running(), ["a", "dbg"]);
+    world.exit("dbg", 3);
+    world.settle();
+    let report = world.report();
+    assert_eq!((report.phase, world.running()), (Phase::Running, vec!["a"]), "never restarted");
+    assert_eq!((world.reason(1).as_str(), report.containers[1].ready), ("Error", false));
+    assert!(report.conditions.iter().all(|c| c.status), "{:#?}", report.conditions);
+    world.reboot();
+    world.settle();
+    assert_eq!(world.running(), ["a"], "nor after a reboot");
+    world.observed = ObservedPod::default();
+    world.settle();
+    world.now_ms += 400_000;
+    world.settle();
+    assert_eq!(world.running(), ["a"], "nor when Podman has lost everything");
+}
+
+#[test]
+fn an_ephemeral_container_runs_beside_init_containers_and_ends_with_the_pod() {
+    let mut world = World::new(pod(RestartPolicy::Never, &["i1"], &["a"]));
+    world.settle();
+    world.debug("dbg", None);
+    world.settle();
+    assert_eq!(world.running(), ["dbg", "i1"]);
+    world.exit("i1", 0);
+    world.settle();
+    world.exit("a", 0);
+    world.log.clear();
+    world.settle();
+    assert_eq!((world.log.clone(), world.report().phase), (vec!["SIGTERM dbg".into()], Phase::Running));
+    world.exit("dbg", 143);
+    world.settle();
+    assert_eq!(world.report().phase, Phase::Succeeded);
+    world.delete(30);
+    assert!(world.settle().gone);
+}
+
+#[test]
+fn an_ephemeral_container_joins_the_container_that_runs() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.debug("dbg", Some("a"));
+    world.settle();
+    let a = world.observed.newest("a").map(|c| c.id.clone()).unwrap();
+    assert_eq!(world.observed.newest("dbg").map(|c| c.joins.clone()), Some(a.clone()));
+    for _ in 0..5 {
+        world.exit("a", 1);
+        world.now_ms += 400_000;
+        world.settle();
+    }
+    assert!(world.observed.containers.iter().any(|c| c.id == a), "Podman would not remove what is joined");
+
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.settle();
+    world.debug("dbg", Some("a"));
+    for action in ["image dbg", "create dbg 0"] {
+        let next = world.decide().actions.remove(0);
+        assert_eq!(world::describe(&next), action);
+        world.act(next);
+    }
+    world.exit("a", 1);
+    world.settle();
+    assert_eq!((world.running(), world.reason(1).as_str()), (vec!["a"], "ContainerStatusUnknown"));
+}
+
 #[derive(Debug, Clone)]
 enum Event {
     Exit(usize, i32),
@@ -270,12 +340,13 @@ enum Event {
     Step,
     Settle,
     ForgetFacts,
+    Debug(usize, Option<usize>),
     Delete(u32),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
-        4 => (0..4_usize, prop_oneof![Just(0), Just(1), Just(137)]).prop_map(|(i, code)| Event::Exit(i, code)),
+        4 => (0..6_usize, prop_oneof![Just(0), Just(1), Just(137)]).prop_map(|(i, code)| Event::Exit(i, code)),
         4 => (0..700_000_i64).prop_map(Event::Advance),
         1 => Just(Event::Reboot),
         1 => Just(Event::LosePodman),
@@ -283,6 +354,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         3 => Just(Event::Step),
         4 => Just(Event::Settle),
         1 => Just(Event::ForgetFacts),
+        1 => (4..6_usize, proptest::option::of(2..4_usize)).prop_map(|(i, target)| Event::Debug(i, target)),
         1 => prop_oneof![Just(0), Just(30)].prop_map(Event::Delete),
     ];
     proptest::collection::vec(event, 0..40)
@@ -300,8 +372,8 @@ proptest! {
         deadline in proptest::option::of(1..1000_u64),
         events in events(),
     ) {
-        const NAMES: [&str; 4] = ["i1", "side", "a", "b"];
-        let mut pod = pod(policy, &NAMES[..inits], &NAMES[2..]);
+        const NAMES: [&str; 6] = ["i1", "side", "a", "b", "d1", "d2"];
+        let mut pod = pod(policy, &NAMES[..inits], &NAMES[2..4]);
         pod.active_deadline_seconds = deadline;
         let mut world = World::new(pod);
         for event in events {
@@ -321,6 +393,9 @@ proptest! {
                     world.facts = PodFacts::default();
                     world.progress = Progress::default();
                 }
+                Event::Debug(i, target) => if !world.pod.ephemeral().any(|e| e.container.name == NAMES[i]) {
+                    world.debug(NAMES[i], target.map(|t| NAMES[t]));
+                },
                 Event::Delete(grace) => world.delete(grace),
             }
             let _ = world.report();
@@ -418,5 +493,6 @@ fn only_sidecars_restart_whatever_the_policy() {
     };
     assert!(history::restarts(RestartPolicy::Never, Role::Sidecar, &end(0)));
     assert!(!history::restarts(RestartPolicy::Always, Role::Init, &end(0)));
+    assert!(!history::restarts(RestartPolicy::Always, Role::Ephemeral, &end(1)));
     assert!(history::restarts(RestartPolicy::Always, Role::Init, &end(1)));
 }

@@ -42,6 +42,8 @@ pub struct Seen {
     pub image: String,
     /// Signal that stops it gently; empty for SIGTERM.
     pub stop_signal: String,
+    /// Id of the container whose process namespace it joins; empty for none.
+    pub joins: String,
     /// State.
     pub state: RunState,
     /// When it started, Unix milliseconds; 0 where it did not.
@@ -154,10 +156,13 @@ pub enum Role {
     Sidecar,
     /// One of the pod's own containers.
     Main,
+    /// Added to the running pod: runs once, and counts for nothing.
+    Ephemeral,
 }
 
 /// Every container of a pod with its role, in the order they start.
 pub fn roles(pod: &Pod) -> impl Iterator<Item = (&Container, Role)> {
     let init = pod.init_containers.iter().map(|c| (c, if c.sidecar { Role::Sidecar } else { Role::Init }));
-    init.chain(pod.containers.iter().map(|c| (c, Role::Main)))
+    let ephemeral = pod.ephemeral().map(|e| (&e.container, Role::Ephemeral));
+    init.chain(pod.containers.iter().map(|c| (c, Role::Main))).chain(ephemeral)
 }

@@ -7,8 +7,9 @@ use hyper::Response;
 use serde_json::{Value, json};
 
 use super::health::Check;
+use super::listing::{Page, answer};
 use super::options::ListOptions;
-use super::read::{Page, answer, one, scope};
+use super::read::{one, scope};
 use super::render::ListMeta;
 use super::request::ResourcePath;
 use super::respond::{self, Body};
@@ -31,13 +32,13 @@ pub(crate) fn get(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<
 }
 
 /// Answers with the health of all parts.
-pub(crate) fn list(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
+pub(crate) async fn list(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let options = ListOptions::parse(&call.query, kind, false)?;
     let scope = scope(kind, path, &options);
     let all = call.state.components.iter().map(|check| Arc::new(status(kind, check)));
     let items = all.filter(|o| scope.matches(call.state.objects.registry(), o)).collect();
-    Ok(deprecated(answer(&form, call.renderer(kind, &form), Page { items, meta: ListMeta::default() })))
+    Ok(deprecated(answer(&form, call.renderer(kind, &form), Page { items, meta: ListMeta::default() }).await))
 }
 
 fn deprecated(mut response: Response<Body>) -> Response<Body> {

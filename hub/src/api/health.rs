@@ -10,15 +10,13 @@ use flate2::read::GzDecoder;
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
 use hyper::{HeaderMap, Response};
 use serde_json::json;
+use skiff_shared::version::{GIT_VERSION, KUBERNETES};
 
 use super::fairness::Class;
 use super::query::Query;
 use super::respond::{self, Body};
 use super::status::Status;
 use super::{ApiState, Document};
-
-/// The Kubernetes version whose API this is.
-const KUBERNETES: &str = "v1.33.0";
 
 /// One question of the health endpoints.
 pub struct Check {
@@ -90,7 +88,7 @@ fn version() -> Vec<u8> {
     let value = json!({
         "major": major,
         "minor": minor.split('.').next().unwrap_or_default(),
-        "gitVersion": format!("{KUBERNETES}+skiff-{}", env!("CARGO_PKG_VERSION")),
+        "gitVersion": GIT_VERSION,
         "gitCommit": "",
         "gitTreeState": "clean",
         "buildDate": "",

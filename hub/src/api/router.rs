@@ -275,7 +275,7 @@ where
         Verb::Create if connect::is_connect(path) => connect::connect(call, kind, path).await,
         Verb::Get if path.subresource == "log" => logs::logs(call, kind, path).await,
         Verb::Get if &*kind.storage == COMPONENTS => components::get(call, kind, path),
-        Verb::List if &*kind.storage == COMPONENTS => components::list(call, kind, path),
+        Verb::List if &*kind.storage == COMPONENTS => components::list(call, kind, path).await,
         Verb::Get => read::get(call, kind, path).await,
         Verb::List => read::list(call, kind, path).await,
         Verb::Watch => connect::events(call, stream::watch(call, kind, path).await?),

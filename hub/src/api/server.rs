@@ -141,7 +141,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiStat
 }
 
 /// Serves one established connection until it ends, or until `shutdown` and the end of its requests.
-pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, shutdown: watch::Receiver<bool>)
+pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, mut shutdown: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

@@ -183,6 +183,7 @@ impl Documents for Papers {
 
 fn hooks() -> Hooks {
     Hooks {
+        parts: &[],
         default: |_| {},
         prepare_create: |_| {},
         prepare_update: |_, _| {},

@@ -7,7 +7,6 @@ use hyper::Response;
 use serde_json::Value;
 use skiff_shared::limits::MAX_REQUEST_BODY;
 
-use super::body;
 use super::listing::{Page, answer};
 use super::negotiate::Negotiated;
 use super::options::{APPLY, ListOptions, delete_options, user_agent_manager, write_options};

@@ -1,5 +1,6 @@
 //! From Kubernetes objects to what a node is told. Pure.
 
+mod extras;
 mod volumes;
 
 use std::collections::BTreeSet;
@@ -43,7 +44,7 @@ pub(super) fn pod(pod: &core::Pod) -> Result<Pod, InvalidId> {
             deadline_unix_ms: at.0.as_millisecond(),
         }),
         created_unix_ms: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
-        extras: volumes::extras(&spec),
+        extras: [extras::extras(&spec, &security), volumes::extras(&spec)].concat(),
         name,
     })
 }
@@ -66,7 +67,7 @@ pub(super) fn references(pod: &Pod) -> BTreeSet<ItemKey> {
         ObjectRef::ConfigMap(name) => ItemKey::ConfigMap { namespace: pod.namespace.clone(), name: name.clone() },
         ObjectRef::Secret(name) => ItemKey::Secret { namespace: pod.namespace.clone(), name: name.clone() },
     };
-    let all = || pod.init_containers.iter().chain(&pod.containers);
+    let all = || pod.every_container();
     let whole = all().flat_map(|c| &c.env_from).map(|e| key(&e.source));
     let single = all().flat_map(|c| &c.env).filter_map(|e| match &e.value {
         EnvValue::Key { source, .. } => Some(key(source)),

@@ -61,13 +61,23 @@ pub fn apply_pod(stored: &Value, report: &PodReport) -> Option<Value> {
         condition
     });
     merge_conditions(status, conditions.collect());
-    for (list, containers) in
-        [("initContainerStatuses", &report.init_containers), ("containerStatuses", &report.containers)]
-    {
+    // Agents report ephemeral containers among the pod's own.
+    let ephemeral: Vec<&str> = stored["spec"]["ephemeralContainers"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|c| c["name"].as_str())
+        .collect();
+    let (added, own): (Vec<_>, Vec<_>) = report.containers.iter().partition(|c| ephemeral.contains(&c.name.as_str()));
+    for (list, containers) in [
+        ("initContainerStatuses", report.init_containers.iter().map(container).collect::<Vec<_>>()),
+        ("containerStatuses", own.into_iter().map(container).collect()),
+        ("ephemeralContainerStatuses", added.into_iter().map(ephemeral_container).collect()),
+    ] {
         if containers.is_empty() {
             status.remove(list);
         } else {
-            status.insert(list.into(), containers.iter().map(container).collect());
+            status.insert(list.into(), containers.into());
         }
     }
     (pod != *stored).then_some(pod)
@@ -122,6 +132,13 @@ fn container(c: &ContainerReport) -> Value {
         "restartCount": c.restarts, "ready": c.ready, "started": c.started,
     });
     put(object(&mut status), "containerID", &c.container_id);
+    status
+}
+
+/// Nobody asks whether an ephemeral container has started.
+fn ephemeral_container(c: &ContainerReport) -> Value {
+    let mut status = container(c);
+    object(&mut status).remove("started");
     status
 }
 

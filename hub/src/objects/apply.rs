@@ -147,7 +147,8 @@ fn typed(target: &Target, config: &mut Value, schema: &str) -> Result<(), Error>
     ))))
 }
 
-/// The object itself leaves its status alone, and its status everything but the status and some metadata.
+/// The object itself leaves its status alone, its status everything but the status and some metadata, and another part
+/// everything but itself.
 fn leave_others_alone(target: &Target, config: &mut Value) {
     let has_status = target.kind.subresources.contains(&subresource::STATUS);
     let Some(fields) = config.as_object_mut() else { return };
@@ -156,6 +157,16 @@ fn leave_others_alone(target: &Target, config: &mut Value) {
         subresource::STATUS => {
             fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
         }
-        _ => {}
+        other => {
+            if let Some(part) = target.kind.part(other) {
+                fields.retain(|name, _| matches!(name.as_str(), "apiVersion" | "kind" | "metadata" | "spec"));
+                if let Some(metadata) = fields.get_mut("metadata").and_then(Value::as_object_mut) {
+                    metadata.retain(|name, _| {
+                        !matches!(name.as_str(), "annotations" | "finalizers" | "labels" | "ownerReferences")
+                    });
+                }
+                fields.get_mut("spec").map(part.keep);
+            }
+        }
     }
 }

@@ -90,10 +90,16 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
             new["spec"]["finalizers"] = body["spec"]["finalizers"].as_array().cloned().unwrap_or_default().into();
             Ok(new)
         }
-        other => Err(Error::MethodNotAllowed(format!(
-            "the subresource {other} of {} cannot be written so",
-            target.kind.plural
-        ))),
+        other => {
+            let unknown = || {
+                let plural = target.kind.plural;
+                Error::MethodNotAllowed(format!("the subresource {other} of {plural} cannot be written so"))
+            };
+            let part = target.kind.part(other).ok_or_else(unknown)?;
+            let mut new = old.clone();
+            (part.put)(&mut new, &body);
+            Ok(new)
+        }
     }
 }
 

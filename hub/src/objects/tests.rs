@@ -178,6 +178,46 @@ async fn a_scale_is_read_and_written_as_a_view() {
 }
 
 #[tokio::test]
+async fn ephemeral_containers_are_added_by_their_own_subresource() {
+    let objects = with_namespace().await;
+    let named = target(&objects, "v1", "Pod", "a");
+    create(&objects, &named, pod()).await.expect("valid");
+    let part = sub(&named, "ephemeralcontainers");
+    let add = |name: &str| {
+        let container = json!({"name": name, "image": "x"});
+        Patch::Strategic(
+            json!({"metadata": {"labels": {"no": "no"}}, "spec": {"hostPID": true, "ephemeralContainers": [container]}}),
+        )
+    };
+    let options = WriteOptions::default();
+    assert!(objects.patch(&named, &add("d"), &options).await.is_err(), "the pod itself takes none");
+    let before = json_of(&objects.patch(&part, &add("d"), &options).await.expect("valid"));
+    let after = json_of(&objects.patch(&part, &add("e"), &options).await.expect("valid"));
+    let names = |pod: &Value| pod["spec"]["ephemeralContainers"].as_array().expect("a list").len();
+    assert_eq!((names(&before), names(&after), &after["metadata"]["generation"]), (1, 2, &json!(3)));
+    assert_eq!(after["spec"]["ephemeralContainers"][0]["terminationMessagePolicy"], "File", "defaulted");
+    assert_eq!((&after["spec"]["hostPID"], &after["metadata"]["labels"]), (&Value::Null, &Value::Null), "nothing else");
+
+    let container = json!({"name": "f", "image": "x"});
+    let object = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "labels": {"no": "no"}},
+        "spec": {"hostPID": true, "ephemeralContainers": [container]},
+    });
+    let options = WriteOptions { field_manager: "m".into(), ..options };
+    let applied =
+        objects.apply(&part, super::Configuration { object, force: false }, &options).await.expect("valid").written;
+    let applied = json_of(&applied);
+    assert_eq!((names(&applied), &applied["spec"]["hostPID"]), (3, &Value::Null));
+    let fields = applied["metadata"]["managedFields"].as_array().expect("a list").iter();
+    let own = fields.into_iter().find(|f| f["operation"] == "Apply").expect("it is remembered");
+    assert_eq!(own["subresource"], "ephemeralcontainers");
+    assert!(
+        own["fieldsV1"]["f:spec"].get("f:hostPID").is_none() && own["fieldsV1"].get("f:metadata").is_none(),
+        "{own}"
+    );
+}
+
+#[tokio::test]
 async fn a_pod_is_bound_once() {
     let objects = with_namespace().await;
     let named = target(&objects, "v1", "Pod", "a");

@@ -234,11 +234,13 @@ impl Objects {
         let (mut _addresses, mut warnings) = (None, Vec::new());
         let claim = applied.map_or_else(|| Claim::Written(ownership::take_sent(&mut new)), Claim::Applied);
         meta::on_update(&mut new, &old);
-        if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
+        let part = target.kind.part(&target.subresource);
+        let is_spec = part.is_some() || matches!(target.subresource.as_str(), "" | subresource::SCALE);
+        if is_spec {
             (target.kind.hooks.default)(&mut new);
         }
         ownership::on_update(target, &mut new, &old, claim, options);
-        if matches!(target.subresource.as_str(), "" | subresource::SCALE) {
+        if is_spec {
             (target.kind.hooks.prepare_update)(&mut new, &old);
             warnings = self.admit(target, Some(&old), &snapshot, options, &mut new)?;
             _addresses = self.networks.allocate(target, self, &mut new, Some(&old)).await?;
@@ -246,7 +248,11 @@ impl Objects {
         if target.subresource == subresource::APPROVAL {
             self.admit(target, Some(&old), &snapshot, options, &mut new)?;
         }
-        target.invalid(&new, (target.kind.hooks.validate)(&new, Some(&old)))?;
+        let errors = match part {
+            Some(part) => (part.validate)(&new, &old),
+            None => (target.kind.hooks.validate)(&new, Some(&old)),
+        };
+        target.invalid(&new, errors)?;
         if let Some(counted) = &mut turn {
             quota::check(target, &snapshot, &new, Some(&old), counted)?;
         }

@@ -12,6 +12,7 @@ pub(crate) const PLAIN: Hooks = Hooks {
     validate: |_, _| Vec::new(),
     field: |_, _| None,
     has_generation: false,
+    parts: &[],
     columns: printers::GENERIC,
     row: printers::generic_row,
     from_stored: None,

@@ -69,6 +69,11 @@ impl Kind {
         if self.group.is_empty() { self.version.to_owned() } else { format!("{}/{}", self.group, self.version) }
     }
 
+    /// The part that a subresource writes, if it is one.
+    pub fn part(&self, subresource: &str) -> Option<&'static Part> {
+        self.hooks.parts.iter().find(|part| part.name == subresource)
+    }
+
     /// `deployments.apps`, or `pods` for the core group: how messages name the resource.
     pub fn group_resource(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
@@ -90,6 +95,8 @@ pub struct Hooks {
     pub field: fn(&Value, &str) -> Option<String>,
     /// Whether a change of `spec` counts up `metadata.generation`.
     pub has_generation: bool,
+    /// Parts of the object that are written by themselves, beside its status.
+    pub parts: &'static [Part],
     /// Printer columns.
     pub columns: &'static [Column],
     /// The cells of a row, one a column: (object, now as Unix seconds).
@@ -98,6 +105,19 @@ pub struct Hooks {
     pub from_stored: Option<fn(Value) -> Value>,
     /// Converts this row's form into the stored form.
     pub to_stored: Option<fn(Value) -> Value>,
+}
+
+/// A subresource that is a part of its object: it exchanges the whole object, and changes that part.
+#[derive(Debug)]
+pub struct Part {
+    /// The subresource, e.g. `ephemeralcontainers`.
+    pub name: &'static str,
+    /// Puts the part of a body into the object: (object, body).
+    pub put: fn(&mut Value, &Value),
+    /// Validates the object with its changed part: (new, old).
+    pub validate: fn(&Value, &Value) -> Vec<FieldError>,
+    /// Takes out of a configuration's `spec` what the part does not hold.
+    pub keep: fn(&mut Value),
 }
 
 /// A printer column of a Table.

@@ -50,6 +50,7 @@ mod tests {
 
     fn pods() -> Arc<Kind> {
         let hooks = Hooks {
+            parts: &[],
             default: |_| (),
             prepare_create: |_| (),
             prepare_update: |_, _| (),

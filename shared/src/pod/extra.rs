@@ -34,6 +34,17 @@ pub struct Ephemeral {
     pub target: Option<String>,
 }
 
+/// Whose namespace a container is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Namespace {
+    /// Its own.
+    Container,
+    /// The one that its pod's containers share.
+    Pod,
+    /// The machine's.
+    Host,
+}
+
 /// A volume of a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Volume {
@@ -161,6 +172,27 @@ impl Pod {
             | Extra::HostIpc
             | Extra::ServiceEnv(_) => None,
         })
+    }
+
+    /// All its containers: init containers, its own, ephemeral ones.
+    pub fn every_container(&self) -> impl Iterator<Item = &Container> {
+        self.init_containers.iter().chain(&self.containers).chain(self.ephemeral().map(|e| &e.container))
+    }
+
+    /// The process namespace that its containers are in.
+    pub fn pids(&self) -> Namespace {
+        if self.extras.contains(&Extra::HostPids) {
+            Namespace::Host
+        } else if self.extras.contains(&Extra::SharedPids) {
+            Namespace::Pod
+        } else {
+            Namespace::Container
+        }
+    }
+
+    /// `spec.hostIPC`.
+    pub fn host_ipc(&self) -> bool {
+        self.extras.contains(&Extra::HostIpc)
     }
 
     /// Its volumes, in order.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use skiff_shared::ids::PodUid;
-use skiff_shared::pod::{Container, Deletion, Pod, PullPolicy, Qos, Resources, RestartPolicy, Security};
+use skiff_shared::pod::{
+    Container, Deletion, Ephemeral, Extra, Pod, PullPolicy, Qos, Resources, RestartPolicy, Security,
+};
 use skiff_shared::report::{ContainerState, Terminated};
 
 use crate::ledger::facts::PodFacts;
@@ -140,7 +142,7 @@ impl World {
                 assert!(!deleted);
                 self.progress.images.insert(container, ImageState::Ready);
             }
-            Action::Create { container, attempt, sandbox } => self.create(container, attempt, sandbox),
+            Action::Create { container, attempt, sandbox, joins } => self.create(container, attempt, sandbox, joins),
             Action::Start { id, .. } => {
                 assert!(!deleted && self.observed.sandbox_runs());
                 *self.starts.entry(id.clone()).or_default() += 1;
@@ -148,7 +150,9 @@ impl World {
                 let now_ms = self.now_ms;
                 let seen = self.find(&id);
                 assert_eq!(seen.state, RunState::Created, "only what was never started is started");
+                let joins = seen.joins.clone();
                 (seen.state, seen.started_ms) = (RunState::Running, now_ms);
+                assert!(joins.is_empty() || self.observed.alive().any(|c| c.id == joins), "what it joins runs");
             }
             Action::Signal { id, .. } => {
                 self.progress.signalled.insert(id, self.now_ms);
@@ -162,27 +166,32 @@ impl World {
             }
             Action::Remove { id } => {
                 assert!(self.observed.alive().all(|c| c.id != id), "nothing alive is removed");
+                assert!(self.observed.containers.iter().all(|c| c.joins != id), "nothing joined is removed");
                 self.observed.containers.retain(|c| c.id != id);
             }
         }
     }
 
-    pub(super) fn create(&mut self, name: String, attempt: u32, sandbox: u32) {
+    pub(super) fn create(&mut self, name: String, attempt: u32, sandbox: u32, joins: Option<String>) {
         assert!(self.pod.deletion.is_none() && self.observed.sandbox.is_some());
         assert!(self.progress.volumes.ready || self.pod.volumes().next().is_none());
         assert!(self.observed.alive().all(|c| c.name != name), "one at a time");
         assert!(self.observed.containers.iter().all(|c| c.name != name || c.attempt < attempt), "attempts grow");
+        assert!(joins.iter().all(|id| self.observed.alive().any(|c| c.id == *id)), "what it joins runs");
+        let ephemeral = self.pod.ephemeral().any(|e| e.container.name == name);
+        assert!(!ephemeral || attempt == 0, "an ephemeral container is never restarted");
         self.next_id += 1;
         let id = format!("c{}", self.next_id);
         history::began(&mut self.facts, &name, &id, "img", sandbox, self.now_ms);
         self.progress.images.remove(&name);
-        let spec = self.pod.containers.iter().chain(&self.pod.init_containers).find(|c| c.name == name).unwrap();
+        let spec = self.pod.every_container().find(|c| c.name == name).unwrap();
         self.observed.containers.push(Seen {
             id,
             image: spec.image.clone(),
             name,
             attempt,
             stop_signal: String::new(),
+            joins: joins.unwrap_or_default(),
             state: RunState::Created,
             started_ms: 0,
             ended: None,
@@ -231,6 +240,12 @@ impl World {
             self.set_sandbox(RunState::Exited);
         }
         self.progress = Progress::default();
+    }
+
+    /// Adds an ephemeral container.
+    pub(super) fn debug(&mut self, name: &str, target: Option<&str>) {
+        let (container, target) = (container(name), target.map(Into::into));
+        self.pod.extras.push(Extra::Ephemeral(Box::new(Ephemeral { container, target })));
     }
 
     pub(super) fn delete(&mut self, grace_seconds: u32) {

@@ -131,3 +131,21 @@ fn labels_of_others_stay() {
     assert_eq!((&node["metadata"]["labels"]["mine"], &node["metadata"]["labels"]["zone"]), (&json!("1"), &json!("a")));
     assert!(!apply_labels(&mut node, "edge", &node_report()));
 }
+
+#[test]
+fn ephemeral_containers_have_a_list_of_their_own() {
+    let stored = json!({"spec": {"ephemeralContainers": [{"name": "d"}]}, "status": {}});
+    let mut report = report(Phase::Running, ContainerState::Running { started_ms: 1000 });
+    report.containers.push(ContainerReport { name: "d".into(), ..report.containers[0].clone() });
+    let status = apply_pod(&stored, &report).unwrap()["status"].take();
+    let names = |list: &str| {
+        status[list]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|c| (c["name"].as_str().unwrap(), c.get("started").is_some()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names("containerStatuses"), [("c", true)]);
+    assert_eq!(names("ephemeralContainerStatuses"), [("d", false)]);
+}

@@ -24,6 +24,7 @@ pub(super) mod node;
 pub(super) mod persistentvolume;
 pub(super) mod persistentvolumeclaim;
 pub(super) mod pod;
+mod pod_parts;
 mod pod_table;
 pub(super) mod poddisruptionbudget;
 pub(super) mod podtemplate;

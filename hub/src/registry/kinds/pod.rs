@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::pod_table;
+use super::{pod_parts, pod_table};
 use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, ensure, get_mut, is_true, list, list_at, set, text, text_at};
@@ -20,7 +20,17 @@ pub(in crate::registry) fn kind() -> Kind {
         short_names: &["po"],
         categories: &["all"],
         namespaced: true,
-        subresources: &["attach", "binding", "eviction", "exec", "log", "portforward", "proxy", "status"],
+        subresources: &[
+            "attach",
+            "binding",
+            "ephemeralcontainers",
+            "eviction",
+            "exec",
+            "log",
+            "portforward",
+            "proxy",
+            "status",
+        ],
         schema: "io.k8s.api.core.v1.Pod",
         storage: "pods".into(),
         hooks: Hooks {
@@ -31,6 +41,7 @@ pub(in crate::registry) fn kind() -> Kind {
             field,
             // Kubernetes counts the generation of pods since 1.33.
             has_generation: true,
+            parts: &[pod_parts::EPHEMERAL_CONTAINERS],
             columns: pod_table::COLUMNS,
             row: pod_table::row,
             ..PLAIN
@@ -71,7 +82,7 @@ fn validate(pod: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors.into_vec()
 }
 
-fn spec_of_pod(spec: &Value, path: &Path, errors: &mut Errors) {
+pub(super) fn spec_of_pod(spec: &Value, path: &Path, errors: &mut Errors) {
     podspec::spec(spec, path, errors);
     podspec::image_whitespace(spec, path, errors);
 }

@@ -6,6 +6,7 @@ use super::super::{Hooks, Kind, Registry};
 
 fn hooks() -> Hooks {
     Hooks {
+        parts: &[],
         default: |_| {},
         prepare_create: |_| {},
         prepare_update: |_, _| {},

@@ -11,9 +11,22 @@ use crate::registry::names::{dns_label, port_name, port_number};
 
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
+const NO_FIELD: &str = "cannot be set for an Ephemeral Container";
 const MESSAGE_POLICIES: [&str; 2] = ["File", "FallbackToLogsOnError"];
 
-/// Validates the containers and init containers of a pod spec.
+/// What ephemeral containers may not have, in the order in which Kubernetes looks.
+const NOT_EPHEMERAL: [&str; 8] = [
+    "ports",
+    "resources",
+    "resizePolicy",
+    "restartPolicy",
+    "livenessProbe",
+    "readinessProbe",
+    "startupProbe",
+    "lifecycle",
+];
+
+/// Validates the containers of a pod spec, of every sort.
 pub(super) fn all(spec: &Value, path: &Path, errors: &mut Errors) {
     let volumes: BTreeSet<&str> = list(spec, "volumes").iter().map(|v| text(v, "name")).collect();
     let containers = list(spec, "containers");
@@ -49,8 +62,51 @@ pub(super) fn all(spec: &Value, path: &Path, errors: &mut Errors) {
             other => errors.not_supported(&path.child("restartPolicy"), other, &["Always"]),
         }
     }
+    ephemeral(spec, &volumes, &mut names, &path.child("ephemeralContainers"), errors);
     if is_true(spec, "hostNetwork") {
         host_network(containers, &containers_path, errors);
+    }
+}
+
+fn ephemeral<'a>(
+    spec: &'a Value,
+    volumes: &BTreeSet<&str>,
+    names: &mut BTreeSet<&'a str>,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    let others = names.clone();
+    for (i, container) in list(spec, "ephemeralContainers").iter().enumerate() {
+        let path = path.index(i);
+        one(container, volumes, &path, errors);
+        unique_name(container, names, &path, errors);
+        let target = text(container, "targetContainerName");
+        if !target.is_empty() && !others.contains(target) {
+            errors.not_found(&path.child("targetContainerName"), target);
+        }
+        for field in NOT_EPHEMERAL {
+            if get(container, field).is_some_and(is_set) {
+                errors.forbidden(&path.child(field), NO_FIELD);
+            }
+        }
+        for (j, mount) in list(container, "volumeMounts").iter().enumerate() {
+            for field in ["subPath", "subPathExpr"] {
+                if !text(mount, field).is_empty() {
+                    errors.forbidden(&path.child("volumeMounts").index(j).child(field), NO_FIELD);
+                }
+            }
+        }
+    }
+}
+
+/// Whether a field holds anything.
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Object(fields) => !fields.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
     }
 }
 

@@ -15,4 +15,4 @@ pub(crate) use defaults::{default_pod_only, default_spec};
 pub(crate) use probes::port_or_name;
 pub(crate) use resources::{canonical, parse as parse_quantity, qos_class, quantity, resource_list, resource_name};
 pub(crate) use scheduling::taint_effect;
-pub(crate) use validate::{image_whitespace, pod_update, spec, template, template_metadata};
+pub(crate) use validate::{differences, image_whitespace, pod_update, spec, template, template_metadata};

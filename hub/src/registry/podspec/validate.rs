@@ -132,7 +132,7 @@ pub(crate) fn template_metadata(template: &Value, path: &Path, errors: &mut Erro
 
 /// Validates that images have no spaces around them: an error for pods, but not for templates.
 pub(crate) fn image_whitespace(spec: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["containers", "initContainers"] {
+    for field in ["containers", "initContainers", "ephemeralContainers"] {
         for (i, container) in list(spec, field).iter().enumerate() {
             let image = text(container, "image");
             if image.trim() != image {
@@ -155,9 +155,7 @@ pub(crate) fn pod_update(new: &Value, old: &Value, path: &Path, errors: &mut Err
     scheduling::only_deleted_gates(new, old, &path.child("schedulingGates"), errors);
     let munged = with_changeable_of(new, old);
     if !same(Some(&munged), Some(old)) {
-        let mut differences = Vec::new();
-        differing(Some(&munged), Some(old), &mut String::new(), &mut differences);
-        errors.forbidden(path, format!("{ONLY_CHANGEABLE}\n{}", differences.join("\n")));
+        errors.forbidden(path, format!("{ONLY_CHANGEABLE}\n{}", differences(&munged, old).join("\n")));
     }
 }
 
@@ -194,6 +192,12 @@ fn with_changeable_of(new: &Value, old: &Value) -> Value {
 }
 
 /// Lines that name each differing field with its old (`-`) and new (`+`) value.
+pub(crate) fn differences(new: &Value, old: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    differing(Some(new), Some(old), &mut String::new(), &mut lines);
+    lines
+}
+
 fn differing(new: Option<&Value>, old: Option<&Value>, at: &mut String, lines: &mut Vec<String>) {
     if same(new, old) {
         return;
