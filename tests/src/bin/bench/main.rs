@@ -17,7 +17,10 @@ use skiff_tests::Hub;
 use table::Table;
 use tempfile::TempDir;
 
-const PARTS: [(&str, fn(&mut Table)); 5] = [
+/// A part measures what it is named after, and adds rows.
+type Part = (&'static str, fn(&mut Table));
+
+const PARTS: [Part; 5] = [
     ("cluster", cluster::measure),
     ("creates", creates::measure),
     ("reads", reads::measure),
