@@ -8,6 +8,7 @@ mod audit;
 mod auth;
 mod body;
 mod connect;
+mod frames;
 mod health;
 mod identity;
 mod impersonate;
@@ -51,6 +52,7 @@ pub use respond::Body;
 pub use server::{Peer, serve, serve_connection};
 
 use crate::objects::Objects;
+use frames::Frames;
 use pages::Pages;
 
 /// Most requests that are answered at one time, watches and logs aside: far more than two cores can use, few enough
@@ -58,7 +60,7 @@ use pages::Pages;
 const MAX_IN_FLIGHT: usize = 256;
 
 /// Most watches, logs and connections to pods open at one time.
-const MAX_LONG_RUNNING: usize = 2048;
+const MAX_LONG_RUNNING: usize = 4096;
 
 /// The discovery and OpenAPI documents, which are made from the registry.
 pub trait Documents: Send + Sync + 'static {
@@ -91,6 +93,7 @@ pub struct ApiState {
     documents: Arc<dyn Documents>,
     checks: Vec<Check>,
     pages: Pages,
+    frames: Frames,
     in_flight: Arc<Semaphore>,
     long_running: Arc<Semaphore>,
     requests: AtomicU64,
@@ -119,6 +122,7 @@ impl ApiState {
             documents,
             checks,
             pages: Pages::default(),
+            frames: Frames::default(),
             in_flight: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
             long_running: Arc::new(Semaphore::new(MAX_LONG_RUNNING)),
             requests: AtomicU64::new(0),

@@ -5,12 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, stream};
 use hyper::Response;
+use jiff::Timestamp;
 use skiff_shared::selector::FieldTerm;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::ApiState;
+use super::frames::line;
+use super::negotiate::View;
 use super::options::{Freshness, ListOptions};
 use super::read::scope;
 use super::render::Renderer;
@@ -20,15 +24,12 @@ use super::router::Call;
 use super::server::ended;
 use super::status::Status;
 use crate::registry::Kind;
-use crate::store::{EventKind, StoreError};
+use crate::store::StoreError;
 use crate::watch::{Item, Start, Watch};
 
 /// A watch without `timeoutSeconds` ends after this to twice this, so that clients of one moment do not all come back
 /// in another: apiserver's `--min-request-timeout`.
 const MIN_WATCH: Duration = Duration::from_secs(1800);
-
-/// One event: what comes before its object, the object's bytes, what comes after.
-type Frame = [Bytes; 3];
 
 /// Answers with the events of a collection (or of one object, by the old `/watch/` paths).
 pub(crate) async fn watch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
@@ -48,11 +49,14 @@ pub(crate) async fn watch(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) ->
         options.bookmarks,
     ) {
         Ok(watch) => {
-            Ok(respond::streamed(respond::JSON, frames(watch, renderer, deadline(&options), call.shutdown.clone())))
+            let (state, shutdown) = (call.state.clone(), call.shutdown.clone());
+            let watching =
+                Watching { watch, renderer, state, shutdown, deadline: deadline(&options), first: true, over: false };
+            Ok(respond::streamed(respond::JSON, frames(watching)))
         }
         // As apiserver: a watch from too far back is opened, and told so by its only event.
         Err(e @ StoreError::Compacted { .. }) => {
-            Ok(respond::streamed(respond::JSON, pieces(stream::iter([error_frame(e)]))))
+            Ok(respond::streamed(respond::JSON, stream::iter([Ok(error_frame(e))])))
         }
         Err(e) => Err(e.into()),
     }
@@ -77,15 +81,15 @@ async fn start(call: &Call, options: &ListOptions) -> Result<Start, Status> {
 fn deadline(options: &ListOptions) -> Instant {
     let now = Instant::now();
     // The low bits of the clock are random enough to spread clients.
-    let jitter = || {
-        Duration::from_secs(u64::from(jiff::Timestamp::now().subsec_nanosecond().unsigned_abs()) % MIN_WATCH.as_secs())
-    };
+    let jitter =
+        || Duration::from_secs(u64::from(Timestamp::now().subsec_nanosecond().unsigned_abs()) % MIN_WATCH.as_secs());
     now + options.timeout_seconds.map_or_else(|| MIN_WATCH + jitter(), Duration::from_secs)
 }
 
 struct Watching {
     watch: Watch,
     renderer: Renderer,
+    state: Arc<ApiState>,
     shutdown: watch::Receiver<bool>,
     deadline: Instant,
     first: bool,
@@ -94,7 +98,7 @@ struct Watching {
 
 impl Watching {
     /// The next frame; `None` at the deadline and on shutdown.
-    async fn next(&mut self) -> Option<Frame> {
+    async fn next(&mut self) -> Option<Bytes> {
         if self.over {
             return None;
         }
@@ -113,46 +117,27 @@ impl Watching {
         }
     }
 
-    fn frame(&mut self, item: Item) -> Frame {
+    fn frame(&mut self, item: Item) -> Bytes {
         match item {
             Item::Event { kind, object } => {
-                let with_columns = std::mem::take(&mut self.first);
-                line(event_head(kind), self.renderer.single(&object, with_columns))
+                if matches!(self.renderer.view, View::Table { .. }) {
+                    // Ages are those of the event.
+                    self.renderer.now = Timestamp::now().as_second();
+                }
+                let first = std::mem::take(&mut self.first);
+                self.state.frames.event(&self.renderer, kind, &object, first)
             }
             Item::Bookmark { revision, initial_events_end } => {
-                line(r#"{"type":"BOOKMARK","object":"#, self.renderer.bookmark(revision, initial_events_end))
+                line(r#"{"type":"BOOKMARK","object":"#, &self.renderer.bookmark(revision, initial_events_end))
             }
         }
     }
 }
 
-fn event_head(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::Added => r#"{"type":"ADDED","object":"#,
-        EventKind::Modified => r#"{"type":"MODIFIED","object":"#,
-        EventKind::Deleted => r#"{"type":"DELETED","object":"#,
-    }
+fn error_frame(error: StoreError) -> Bytes {
+    line(r#"{"type":"ERROR","object":"#, &Bytes::from(Status::from(error).to_json()))
 }
 
-fn line(head: &'static str, object: Bytes) -> Frame {
-    [Bytes::from_static(head.as_bytes()), object, Bytes::from_static(b"}\n")]
-}
-
-fn error_frame(error: StoreError) -> Frame {
-    line(r#"{"type":"ERROR","object":"#, Status::from(error).to_json().into())
-}
-
-fn frames(
-    watch: Watch,
-    renderer: Renderer,
-    deadline: Instant,
-    shutdown: watch::Receiver<bool>,
-) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    let state = Watching { watch, renderer, shutdown, deadline, first: true, over: false };
-    pieces(stream::unfold(state, |mut state| async move { state.next().await.map(|frame| (frame, state)) }))
-}
-
-/// The pieces of frames, none of them copied.
-fn pieces(frames: impl Stream<Item = Frame> + Send) -> impl Stream<Item = io::Result<Bytes>> + Send {
-    frames.flat_map(|frame| stream::iter(frame.map(Ok)))
+fn frames(watching: Watching) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::unfold(watching, |mut watching| async move { watching.next().await.map(|frame| (Ok(frame), watching)) })
 }
