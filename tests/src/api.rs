@@ -19,6 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// Where the API is and how to prove who asks. Cheap to clone.
 #[derive(Clone)]
@@ -74,16 +75,23 @@ impl Api {
         Ok(Self { address, tls: Arc::new(tls) })
     }
 
+    /// Opens a connection for a client that speaks HTTP itself.
+    ///
+    /// # Errors
+    /// When TCP or TLS fails.
+    pub async fn tls(&self) -> io::Result<TlsStream<TcpStream>> {
+        let tcp = TcpStream::connect(self.address).await?;
+        tcp.set_nodelay(true)?;
+        let name = ServerName::from(self.address.ip());
+        TlsConnector::from(self.tls.clone()).connect(name, tcp).await
+    }
+
     /// Opens a connection.
     ///
     /// # Errors
     /// When TCP, TLS or HTTP fails.
     pub async fn connect(&self) -> io::Result<Connection> {
-        let tcp = TcpStream::connect(self.address).await?;
-        tcp.set_nodelay(true)?;
-        let name = ServerName::from(self.address.ip());
-        let tls = TlsConnector::from(self.tls.clone()).connect(name, tcp).await?;
-        let (sender, connection) = handshake(TokioIo::new(tls)).await.map_err(io::Error::other)?;
+        let (sender, connection) = handshake(TokioIo::new(self.tls().await?)).await.map_err(io::Error::other)?;
         // It ends with the sender, or with an error that the sender sees too.
         tokio::spawn(async move { drop(connection.await) });
         Ok(Connection { sender, host: self.address.to_string() })

@@ -130,8 +130,10 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiStat
     // Watch events are small and must not wait for more.
     let _ = stream.set_nodelay(true);
     let address = stream.peer_addr().ok().map(|address| address.ip().to_canonical());
-    let tls = match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(tls)) => tls,
+    // In a box of its own: what the handshake takes is not kept for as long as the connection lasts.
+    let handshake = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)));
+    let tls = match handshake.await {
+        Ok(Ok(tls)) => Box::new(tls),
         Ok(Err(e)) => return tracing::debug!(error = %e, "a TLS handshake failed"),
         Err(_) => return tracing::debug!("a TLS handshake took too long"),
     };
@@ -148,7 +150,8 @@ where
     let known = peer.known.clone();
     let (peer, requests_shutdown) = (Arc::new(peer), shutdown.clone());
     let service = service_fn(move |request| {
-        let answer = handle(state.clone(), peer.clone(), requests_shutdown.clone(), request);
+        // In a box, which is freed when the answer's head is there: a watch then holds only its body.
+        let answer = Box::pin(handle(state.clone(), peer.clone(), requests_shutdown.clone(), request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
     let builder = builder();

@@ -42,7 +42,7 @@ pub(crate) fn create(
         let form = call.form()?;
         // What is never stored has no columns.
         if matches!(form.view, View::Table { .. }) {
-            return Err(Status::not_acceptable());
+            return Err(Status::not_acceptable(&[respond::JSON, respond::YAML]));
         }
         let warnings = call.state.objects.decode(target, object, options)?;
         answer(call, path, object)?;

@@ -110,12 +110,12 @@ impl Scheduler {
         let takes =
             |object: &Arc<Object>| self.pods.get(object).filter(|p| !p.node.is_empty()).is_some_and(|p| p.takes_room);
         match event.kind {
-            EventKind::Added => self.pods.get(&event.object).is_some_and(|p| p.pending.is_some()),
+            EventKind::Added => self.pods.get(&event.object).is_some_and(|p| p.waits_for_us()),
             EventKind::Deleted => true,
             EventKind::Modified => {
                 let took = event.previous.as_ref().is_some_and(takes);
                 let now = self.pods.get(&event.object);
-                now.is_some_and(|p| p.pending.is_some() || (took && !p.takes_room))
+                now.is_some_and(|p| p.waits_for_us() || (took && !p.takes_room))
             }
         }
     }
@@ -128,7 +128,7 @@ impl Scheduler {
     /// The pods to place: the most important first, then the oldest. Gated ones only get told so.
     fn waiting<'s>(&self, snapshot: &'s Snapshot) -> Vec<(&'s Arc<Object>, Arc<Pod>)> {
         let pods = snapshot.list(&self.pod_resource, None).filter_map(|o| Some((o, self.pods.get(o)?)));
-        let mut waiting: Vec<_> = pods.filter(|(_, p)| p.pending.as_ref().is_some_and(|w| w.ours)).collect();
+        let mut waiting: Vec<_> = pods.filter(|(_, p)| p.waits_for_us()).collect();
         waiting.sort_by_key(|(_, p)| (std::cmp::Reverse(p.priority), p.created));
         waiting
     }

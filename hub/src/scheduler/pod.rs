@@ -28,6 +28,13 @@ pub struct Pod {
     pub pending: Option<Box<Pending>>,
 }
 
+impl Pod {
+    /// It is to be placed, and by this scheduler.
+    pub fn waits_for_us(&self) -> bool {
+        self.pending.as_ref().is_some_and(|wish| wish.ours)
+    }
+}
+
 /// What matters of a pod that is to be scheduled.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pending {

@@ -1,96 +1,55 @@
 //! Measures Skiff on this machine and prints each figure beside its aim and what others need. Run by `tests/bench`.
+//!
+//! Arguments name the parts to measure, all where there are none: `cluster` (a node with Podman), `creates`, `reads`,
+//! `watchers`, `fleet` (these need nothing but the hub).
 
+mod cluster;
+mod creates;
+mod fleet;
 mod latency;
-mod load;
+mod lean;
+mod nodes;
+mod reads;
 mod table;
+mod watchers;
 
-use std::time::Duration;
-
-use skiff_tests::cluster::Cluster;
-use skiff_tests::kubectl::Kubectl;
-use skiff_tests::measure::{Usage, pss_mb, usage};
-use skiff_tests::process::binary;
-use skiff_tests::relay::Relay;
-use skiff_tests::{Hub, Lab, Node};
+use skiff_tests::Hub;
 use table::Table;
+use tempfile::TempDir;
 
-/// How long nothing changes before idle figures are taken.
-const SETTLE: Duration = Duration::from_secs(10);
-/// The idle minute.
-const IDLE: Duration = Duration::from_secs(60);
+/// A part measures what it is named after, and adds rows.
+type Part = (&'static str, fn(&mut Table));
+
+const PARTS: [Part; 5] = [
+    ("cluster", cluster::measure),
+    ("creates", creates::measure),
+    ("reads", reads::measure),
+    ("watchers", watchers::measure),
+    ("fleet", fleet::measure),
+];
 
 fn main() {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = asked.iter().find(|a| PARTS.iter().all(|(name, _)| name != a)) {
+        eprintln!("there is no part {unknown:?}; there are {}", PARTS.map(|(name, _)| name).join(", "));
+        std::process::exit(2);
+    }
     let mut table = Table::default();
-    let (cluster, relay) = cluster();
-    sizes(&mut table);
-    memory(&mut table, &cluster);
-    idle(&mut table, &cluster, &relay);
-    latency::measure(&mut table, &cluster);
-    load::measure(&mut table, &cluster);
+    for (name, measure) in PARTS {
+        if asked.is_empty() || asked.iter().any(|a| a == name) {
+            measure(&mut table);
+        }
+    }
     table.print();
 }
 
-/// A hub and a node that reaches it through a relay, which counts what is on the wire.
-fn cluster() -> (Cluster, Relay) {
-    let lab = Lab::claim();
-    let hub = Hub::start(&lab.dir().join("hub"), &[]);
-    let relay = Relay::start(lab.gateway(), (std::net::Ipv4Addr::LOCALHOST, hub.port()).into());
-    let mut node = Node::prepare(&lab, "node-0", relay.address());
-    node.join(&hub.token());
-    let kubectl = Kubectl::new(&hub.kubeconfig());
-    let cluster = Cluster { kubectl, nodes: vec![node], hub, lab };
-    cluster.wait_node("node-0", "True");
-    (cluster, relay)
+/// A hub of its own for a part; its data goes with the directory.
+fn hub() -> (Hub, TempDir) {
+    let dir = tempfile::tempdir().expect("a directory can be made");
+    (Hub::start(&dir.path().join("hub"), &[]), dir)
 }
 
-#[allow(clippy::cast_precision_loss, reason = "a file's size is far below 2^52")]
-fn sizes(table: &mut Table) {
-    for (name, aim) in [("skiff-hub", 20.0), ("skiff-agent", 8.0)] {
-        let bytes = std::fs::metadata(binary(name)).map_or(0, |m| m.len());
-        table.add(&format!("{name}, stripped binary"), bytes as f64 / 1e6, "MB", Some(aim), "");
-    }
-}
-
-fn memory(table: &mut Table, cluster: &Cluster) {
-    std::thread::sleep(SETTLE);
-    let hub = pss_mb(hub_pid(cluster));
-    table.add("hub, PSS idle with 1 node", hub, "MB", Some(20.0), "Kubernetes 1.20 control plane: 506 MB");
-    table.add("agent, PSS idle with 0 pods", pss_mb(agent_pid(cluster)), "MB", None, "");
-    cluster.kubectl.ok("create deployment idle --image=localhost/test:1 --replicas=10");
-    cluster.kubectl.ok("rollout status deployment/idle --timeout=120s");
-    std::thread::sleep(SETTLE);
-    let agent = pss_mb(agent_pid(cluster));
-    table.add("agent, PSS idle with 10 pods", agent, "MB", Some(8.0), "KubeEdge: 70 MB, k3s agent: 275 MB");
-    if let Some(podman) = cluster.nodes[0].podman.pid() {
-        let note = "runs here without systemd; ends when idle under it";
-        table.add("Podman's API service, PSS", pss_mb(podman), "MB", None, note);
-    }
-}
-
-/// CPU, processes and traffic of one minute in which nothing changes.
-#[allow(clippy::cast_precision_loss, reason = "counts of a minute are far below 2^52")]
-fn idle(table: &mut Table, cluster: &Cluster, relay: &Relay) {
-    let usages = || [usage(hub_pid(cluster)), usage(agent_pid(cluster))];
-    let (before, wire) = (usages(), (relay.bytes(), relay.datagrams()));
-    std::thread::sleep(IDLE);
-    let (after, bytes, datagrams) = (usages(), relay.bytes() - wire.0, relay.datagrams() - wire.1);
-    for (index, (name, peer)) in
-        [("hub", "Kubernetes 1.20: 1500 ms"), ("agent", "Ankaios: 2400-5400 ms")].into_iter().enumerate()
-    {
-        let (old, new): (Usage, Usage) = (before[index], after[index]);
-        table.add(&format!("{name}, CPU of 60 idle seconds (10 pods)"), new.cpu_ms - old.cpu_ms, "ms", None, peer);
-        let faults = (new.child_faults - old.child_faults) as f64;
-        table.add(&format!("{name}, page faults of processes started meanwhile"), faults, "", Some(0.0), "");
-    }
-    let per_minute = bytes as f64 / 1e3;
-    table.add("wire, both ways, of an idle minute", per_minute, "kB", Some(2.0), "KubeEdge: 1.9 kB up");
-    table.add("wire, datagrams of an idle minute", datagrams as f64, "", None, "");
-}
-
-fn hub_pid(cluster: &Cluster) -> u32 {
-    cluster.hub.pid().expect("the hub runs")
-}
-
-fn agent_pid(cluster: &Cluster) -> u32 {
-    cluster.nodes[0].pid().expect("the agent runs")
+/// The runtime of a part's clients: one thread, so that the hub has the other core.
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts")
 }

@@ -9,29 +9,51 @@ struct Row {
     what: String,
     value: f64,
     unit: &'static str,
-    aim: Option<f64>,
+    aim: Aim,
     reference: String,
 }
 
+/// What a figure should be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Aim {
+    /// It is only shown.
+    None,
+    /// At most this.
+    Most(f64),
+    /// At least this.
+    Least(f64),
+}
+
+impl Aim {
+    fn verdict(self, value: f64) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Most(aim) if value <= aim => "ok",
+            Self::Least(aim) if value >= aim => "ok",
+            Self::Most(_) | Self::Least(_) => "MISSED",
+        }
+    }
+}
+
 impl Table {
-    /// Adds a figure, and shows it at once: a run takes minutes. `aim` is the most it should be.
-    pub(crate) fn add(&mut self, what: &str, value: f64, unit: &'static str, aim: Option<f64>, reference: &str) {
-        eprintln!("{what}: {} {unit}", rounded(value));
+    /// Adds a figure, and shows it at once: a run takes minutes.
+    pub(crate) fn add(&mut self, what: &str, value: f64, unit: &'static str, aim: Aim, reference: &str) {
+        eprintln!("{what}: {} {unit} {reference}", rounded(value));
         self.0.push(Row { what: what.into(), value, unit, aim, reference: reference.into() });
     }
 
     /// Prints all rows.
     pub(crate) fn print(&self) {
-        println!("{:<52} {:>12} {:>12}  {:<6} reference", "figure", "measured", "aim", "");
+        println!("{:<58} {:>12} {:>12}  {:<6} reference", "figure", "measured", "aim", "");
         for row in &self.0 {
             let with_unit = |value: f64| format!("{} {}", rounded(value), row.unit).trim().to_owned();
-            let aim = row.aim.map_or(String::new(), |aim| format!("<= {}", with_unit(aim)));
-            let verdict = match row.aim {
-                Some(aim) if row.value <= aim => "ok",
-                Some(_) => "MISSED",
-                None => "",
+            let aim = match row.aim {
+                Aim::None => String::new(),
+                Aim::Most(aim) => format!("<= {}", with_unit(aim)),
+                Aim::Least(aim) => format!(">= {}", with_unit(aim)),
             };
-            println!("{:<52} {:>12} {aim:>12}  {verdict:<6} {}", row.what, with_unit(row.value), row.reference);
+            let (measured, verdict) = (with_unit(row.value), row.aim.verdict(row.value));
+            println!("{:<58} {measured:>12} {aim:>12}  {verdict:<6} {}", row.what, row.reference);
         }
     }
 }
