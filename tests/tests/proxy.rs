@@ -47,7 +47,7 @@ fn raw(k: &Kubectl, path: &str) -> Result<String, String> {
 #[test]
 fn pods_and_services_are_reached_through_the_api() {
     let cluster = start();
-    let releases = RELEASES.iter().filter_map(|v| Some((*v, Kubectl::version(v, &cluster.hub.kubeconfig())?)));
+    let releases = RELEASES.iter().map(|v| (*v, Kubectl::version(v, &cluster.hub.kubeconfig())));
     for (version, k) in releases {
         let get = |path: &str| raw(&k, &format!("{NAMESPACE}/{path}"));
         // The pod opens its ports one after the other.

@@ -22,8 +22,11 @@ pub enum ConfigError {
     Root(String),
 }
 
-/// Podman's name of the pod.
+/// Podman's name of the pod. On the host's network Podman makes it the host name too, which holds 64 bytes at most.
 pub fn pod_name(pod: &Pod) -> String {
+    if pod.host_network {
+        return format!("skiff-{}", pod.uid);
+    }
     format!("skiff_{}_{}_{}", pod.name, pod.namespace, pod.uid)
 }
 

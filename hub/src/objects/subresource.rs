@@ -1,5 +1,6 @@
 //! Subresources that are views of a part of an object: `status`, `scale`, `finalize`, `approval`.
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use skiff_shared::selector::{LabelSelector, Operator, Requirement};
 
@@ -16,6 +17,7 @@ pub const BINDING: &str = "binding";
 pub const FINALIZE: &str = "finalize";
 /// The `approval` subresource of certificate signing requests.
 pub const APPROVAL: &str = "approval";
+
 /// Whether what a target takes is a Binding: of the pod that its path names, or that the Binding names.
 pub(super) fn is_binding(target: &Target) -> bool {
     target.subresource == BINDING || target.kind.group.is_empty() && target.kind.kind == "Binding"

@@ -124,7 +124,7 @@ async fn a_command_over_websocket() {
 async fn a_watch_over_websocket() {
     let api = Api::with(&[pod("a", "one")]).await;
     let (mut stream, server) = tokio::io::duplex(64 * 1024);
-    let peer = Peer { user: Some(admin()) };
+    let peer = Peer { user: Some(admin()), ..Peer::default() };
     tokio::spawn(serve_connection(server, peer, api.state.clone(), api.shutdown.subscribe()));
     let protocols = "sec-websocket-protocol: base64url.bearer.authorization.k8s.io.Z29vZA, any\r\n";
     let request = format!(

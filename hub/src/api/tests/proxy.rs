@@ -122,7 +122,7 @@ async fn bodies_are_not_held() {
         Some((Ok::<_, std::convert::Infallible>(Frame::data(bytes)), body))
     }));
     let request = Request::post("/api/v1/namespaces/a/pods/one/proxy/echo").body(Box::pin(body)).unwrap();
-    let peer = Arc::new(Peer { user: Some(admin()) });
+    let peer = Arc::new(Peer { user: Some(admin()), ..Peer::default() });
     feed.send(Bytes::from_static(b"first")).await.unwrap();
     let mut response = handle(api.state.clone(), peer, api.shutdown.subscribe(), request).await;
     let next = |frame: Option<Result<Frame<Bytes>, _>>| frame.unwrap().unwrap().into_data().unwrap();
@@ -146,7 +146,7 @@ async fn bodies_are_not_held() {
 async fn a_change_of_protocols_is_carried() {
     let api = api().await;
     let (mut stream, server) = tokio::io::duplex(64 * 1024);
-    let peer = Peer { user: Some(admin()) };
+    let peer = Peer { user: Some(admin()), ..Peer::default() };
     tokio::spawn(serve_connection(server, peer, api.state.clone(), api.shutdown.subscribe()));
     let head = "GET /api/v1/namespaces/a/pods/one/proxy/socket HTTP/1.1\r\nhost: hub\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -170,7 +170,7 @@ async fn a_refused_change_of_protocols_is_told() {
     let upgrade = [("connection", "Upgrade"), ("upgrade", "websocket")];
     for (path, code, start) in [("teapot", 418, ""), ("x", 500, "invalid upgrade response: status code 200")] {
         let (mut stream, server) = tokio::io::duplex(64 * 1024);
-        let peer = Peer { user: Some(admin()) };
+        let peer = Peer { user: Some(admin()), ..Peer::default() };
         tokio::spawn(serve_connection(server, peer, api.state.clone(), api.shutdown.subscribe()));
         let lines: String = upgrade.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
         let head = format!("GET /api/v1/namespaces/a/pods/one/proxy/{path} HTTP/1.1\r\nhost: hub\r\n{lines}\r\n");
