@@ -15,6 +15,7 @@ pub use extra::{Ephemeral, Extra, KeyPath, Mount, Namespace, Projection, Volume,
 /// One thing a node must know. `Pod`s are run; config maps and secrets are what pods on this node refer to.
 /// Encoded by `item`.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "items live behind pointers of their own, one at a time elsewhere")]
 pub enum Item {
     /// A pod bound to this node.
     Pod(Pod),
