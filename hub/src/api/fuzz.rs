@@ -13,7 +13,8 @@ use tokio::sync::watch;
 
 use super::router::handle;
 use super::{
-    ApiState, Authenticator, Document, Documents, LogStream, NodeStream, NodeStreams, Peer, StreamError, spdy, websocket,
+    ApiState, Authenticator, Document, Documents, LogStream, NodeStream, NodeStreams, Peer, StreamError, spdy,
+    websocket,
 };
 use crate::objects::{Networks, Objects, User};
 use crate::registry::Registry;
