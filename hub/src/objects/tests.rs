@@ -218,6 +218,30 @@ async fn ephemeral_containers_are_added_by_their_own_subresource() {
 }
 
 #[tokio::test]
+async fn pods_are_resized_by_their_own_subresource() {
+    let objects = with_namespace().await;
+    let named = target(&objects, "v1", "Pod", "a");
+    let mut body = pod();
+    body["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "100m"}});
+    let name = body["spec"]["containers"][0]["name"].clone();
+    let made = json_of(&create(&objects, &named, body).await.expect("valid"));
+    let policy = json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}]);
+    assert_eq!(made["spec"]["containers"][0]["resizePolicy"], policy);
+    let container = json!({"name": name, "image": "other", "resources": {"requests": {"cpu": "0.2"}}});
+    let patch = Patch::Strategic(json!({"metadata": {"labels": {"no": "no"}}, "spec": {"containers": [container]}}));
+    let options = WriteOptions::default();
+    assert!(objects.patch(&named, &patch, &options).await.is_err(), "the pod itself is not resized");
+    let part = sub(&named, "resize");
+    let resized = json_of(&objects.patch(&part, &patch, &options).await.expect("valid"));
+    let own = &resized["spec"]["containers"][0];
+    assert_eq!((&own["resources"]["requests"]["cpu"], &resized["metadata"]["generation"]), (&json!("200m"), &json!(2)));
+    assert_eq!(
+        (&own["image"], &resized["metadata"]["labels"]),
+        (&made["spec"]["containers"][0]["image"], &Value::Null)
+    );
+}
+
+#[tokio::test]
 async fn a_pod_is_bound_once() {
     let objects = with_namespace().await;
     let named = target(&objects, "v1", "Pod", "a");

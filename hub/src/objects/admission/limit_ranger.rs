@@ -17,7 +17,9 @@ const LISTS: [&str; 2] = ["containers", "initContainers"];
 /// Fills in defaults, then checks bounds.
 pub(super) fn check(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
     let claim = &*request.target.kind.storage == "persistentvolumeclaims" && request.target.subresource.is_empty();
-    if !request.creates_pod() && !claim {
+    // A resize is held to the bounds, but gets no defaults: it cannot remove what defaults would fill in.
+    let resize = &*request.target.kind.storage == "pods" && request.target.subresource == "resize";
+    if !request.creates_pod() && !claim && !resize {
         return Ok(());
     }
     let ranges: Vec<Value> = request
@@ -25,7 +27,7 @@ pub(super) fn check(request: &Request<'_>, object: &mut Value) -> Result<(), Err
         .list(&Resource::from("limitranges"), Some(&request.target.namespace))
         .filter_map(|o| o.parse().ok())
         .collect();
-    for range in ranges.iter().filter(|_| !claim) {
+    for range in ranges.iter().filter(|_| request.creates_pod()) {
         default_pod(object, range);
     }
     for range in &ranges {

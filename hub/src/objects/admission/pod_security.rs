@@ -11,7 +11,7 @@ use crate::objects::{Objects, meta, pod_standards};
 use crate::store::{Key, Snapshot};
 
 /// Subresources of pods that change nothing that is judged here.
-const IGNORED: [&str; 8] = ["exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "status"];
+const IGNORED: [&str; 9] = ["exec", "attach", "binding", "eviction", "log", "portforward", "proxy", "resize", "status"];
 /// Most pods that are looked at when a namespace changes (Kubernetes' bound).
 const MAX_PODS: usize = 3000;
 

@@ -29,6 +29,7 @@ pub(in crate::registry) fn kind() -> Kind {
             "log",
             "portforward",
             "proxy",
+            "resize",
             "status",
         ],
         schema: "io.k8s.api.core.v1.Pod",
@@ -41,7 +42,7 @@ pub(in crate::registry) fn kind() -> Kind {
             field,
             // Kubernetes counts the generation of pods since 1.33.
             has_generation: true,
-            parts: &[pod_parts::EPHEMERAL_CONTAINERS],
+            parts: &[pod_parts::EPHEMERAL_CONTAINERS, pod_parts::RESIZE],
             columns: pod_table::COLUMNS,
             row: pod_table::row,
             ..PLAIN

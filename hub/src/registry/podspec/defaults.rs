@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::resources::canonical;
 use crate::registry::json::{
-    copy, ensure, entries, get, get_mut, is_true, items_mut, set, set_default, set_default_nonzero, text,
+    at, copy, ensure, entries, get, get_mut, is_true, items_mut, list, set, set_default, set_default_nonzero, text,
 };
 
 /// File mode of volumes made of objects: 0644.
@@ -44,9 +44,12 @@ pub(crate) fn default_pod_only(spec: &mut Value) {
     let account = text(spec, "serviceAccountName").to_owned();
     set(spec, "serviceAccount", account);
     let host_network = is_true(spec, "hostNetwork");
-    for list in &CONTAINER_LISTS[..2] {
-        for container in items_mut(spec, list) {
+    for field in &CONTAINER_LISTS[..2] {
+        for container in items_mut(spec, field) {
             requests_from_limits(container);
+            if *field == "containers" || text(container, "restartPolicy") == "Always" {
+                default_resize_policy(container);
+            }
             if host_network {
                 items_mut(container, "ports").for_each(host_port_is_container_port);
             }
@@ -73,6 +76,18 @@ fn requests_from_limits(container: &mut Value) {
     let Some(requests) = ensure(resources, "requests") else { return };
     for (name, limit) in entries(limits.as_ref()) {
         set_default(requests, name, limit.clone());
+    }
+}
+
+/// Resources change without a restart unless the pod says otherwise.
+fn default_resize_policy(container: &mut Value) {
+    for resource in ["cpu", "memory"] {
+        let asked = ["requests", "limits"].iter().any(|kind| at(container, &["resources", kind, resource]).is_some());
+        if asked && !list(container, "resizePolicy").iter().any(|p| text(p, "resourceName") == resource) {
+            let mut policies = list(container, "resizePolicy").to_vec();
+            policies.push(json!({"resourceName": resource, "restartPolicy": "NotRequired"}));
+            set(container, "resizePolicy", policies);
+        }
     }
 }
 
@@ -223,6 +238,10 @@ mod tests {
                 "containers": [{
                     "name": "a", "image": "x:1", "ports": [{"containerPort": 80, "protocol": "TCP"}],
                     "resources": {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m", "memory": "1Gi"}},
+                    "resizePolicy": [
+                        {"resourceName": "cpu", "restartPolicy": "NotRequired"},
+                        {"resourceName": "memory", "restartPolicy": "NotRequired"},
+                    ],
                     "env": [{"name": "IP", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}}],
                     "readinessProbe": {
                         "httpGet": {"port": 80, "path": "/", "scheme": "HTTP"},
