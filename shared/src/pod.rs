@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::PodUid;
 
-pub use extra::{Ephemeral, Extra, KeyPath, Mount, Namespace, Projection, Volume, VolumeSource};
+pub use extra::{Ephemeral, Extra, KeyPath, Mount, Namespace, Projection, RestartOnResize, Volume, VolumeSource};
 
 /// One thing a node must know. `Pod`s are run; config maps and secrets are what pods on this node refer to.
 /// Encoded by `item`.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::broadcast;
 
 use super::{
-    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Listed,
+    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Limits, Listed,
     LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal,
 };
 
@@ -367,6 +367,13 @@ impl Podman for FakePodman {
             found.listed.finished_ms = 0;
         }
         state.calls.push(format!("start {name}"));
+        Ok(())
+    }
+
+    async fn update(&self, id: &str, limits: &Limits) -> Result<()> {
+        let mut state = self.state();
+        let name = state.find(id)?.name.clone();
+        state.calls.push(format!("update {name} {limits:?}"));
         Ok(())
     }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use skiff_shared::ids::PodUid;
 
+use super::Limits;
+
 /// Label with the name of the node an agent runs.
 pub(super) const NODE: &str = "io.skiff.node";
 const POD_UID: &str = "io.skiff.pod-uid";
@@ -13,6 +15,7 @@ const CONTAINER: &str = "io.skiff.container";
 const ATTEMPT: &str = "io.skiff.restart-count";
 const IMAGE: &str = "io.skiff.image";
 const JOINS: &str = "io.skiff.joins";
+const LIMITS: &str = "io.skiff.limits";
 const STOP_SIGNAL: &str = "io.skiff.stop-signal";
 
 /// Whose container this is.
@@ -36,6 +39,8 @@ pub struct Labels {
     pub stop_signal: String,
     /// Id of the container whose process namespace it joins; empty for none.
     pub joins: String,
+    /// What it may use, as it was made; `None` where an older agent made it.
+    pub limits: Option<Limits>,
 }
 
 impl Labels {
@@ -54,6 +59,9 @@ impl Labels {
         }
         if !self.joins.is_empty() {
             map.insert(JOINS, self.joins.clone());
+        }
+        if let Some(limits) = &self.limits {
+            map.insert(LIMITS, limits_text(limits));
         }
         if !self.stop_signal.is_empty() {
             map.insert(STOP_SIGNAL, self.stop_signal.clone());
@@ -75,6 +83,7 @@ impl Labels {
             image: text(IMAGE),
             stop_signal: text(STOP_SIGNAL),
             joins: text(JOINS),
+            limits: map.get(LIMITS).and_then(|text| parse_limits(text)),
         })
     }
 
@@ -94,6 +103,19 @@ impl Labels {
     }
 }
 
+/// `shares/quota/memory`; 0 where there is no limit.
+fn limits_text(limits: &Limits) -> String {
+    let Limits { cpu_shares, cpu_quota_us, memory_bytes } = limits;
+    format!("{cpu_shares}/{}/{}", cpu_quota_us.unwrap_or(0), memory_bytes.unwrap_or(0))
+}
+
+fn parse_limits(text: &str) -> Option<Limits> {
+    let mut parts = text.split('/');
+    let cpu_shares = parts.next()?.parse().ok()?;
+    let mut limit = || Some(parts.next()?.parse::<i64>().ok()?).map(|n| Some(n).filter(|n| *n > 0));
+    Some(Limits { cpu_shares, cpu_quota_us: limit()?, memory_bytes: limit()? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +132,7 @@ mod tests {
             image: "localhost/bb:1".into(),
             stop_signal: "SIGINT".into(),
             joins: "c0ffee".into(),
+            limits: Some(Limits { cpu_shares: 102, cpu_quota_us: None, memory_bytes: Some(1 << 26) }),
         };
         let map = labels.to_map().into_iter().map(|(k, v)| (k.to_owned(), v)).collect();
         assert_eq!(Labels::parse(&map), Some(labels));

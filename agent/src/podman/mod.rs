@@ -131,6 +131,9 @@ pub trait Podman: Send + Sync + 'static {
     /// Starts a container by id or name. Starting a running one is no error.
     async fn start(&self, id: &str) -> Result<()>;
 
+    /// Gives a running container other limits. One that it has and these lack stays.
+    async fn update(&self, id: &str, limits: &Limits) -> Result<()>;
+
     /// Sends a signal (`SIGTERM`). A container that does not run is no error.
     async fn signal(&self, id: &str, signal: &str) -> Result<()>;
 
@@ -365,16 +368,23 @@ pub struct ContainerSpec {
     pub pid_ns: Option<Join>,
     /// IPC namespace, where it is not the pod's.
     pub ipc_ns: Option<Join>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Files bound into the container.
+    pub binds: Vec<Bind>,
+    /// Labels.
+    pub labels: Labels,
+}
+
+/// What a container may use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
     /// CPU shares.
     pub cpu_shares: u64,
     /// CPU quota per 100 ms, microseconds.
     pub cpu_quota_us: Option<i64>,
     /// Memory limit, bytes.
     pub memory_bytes: Option<i64>,
-    /// Files bound into the container.
-    pub binds: Vec<Bind>,
-    /// Labels.
-    pub labels: Labels,
 }
 
 /// A namespace to join.

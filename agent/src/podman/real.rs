@@ -22,8 +22,8 @@ use super::answers::{
 use super::http::{Client, encode};
 use super::labels::NODE;
 use super::{
-    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Labels, Listed,
-    LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, Terminal, oom, spec,
+    ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Labels, Limits,
+    Listed, LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, Terminal, oom, spec,
 };
 
 /// How long one call may take; Podman serialises creation, and a 1 GB machine under load is slow.
@@ -153,6 +153,10 @@ impl Podman for RealPodman {
 
     async fn start(&self, id: &str) -> Result<()> {
         self.client.done(Method::POST, &format!("/containers/{}/start", encode(id))).await
+    }
+
+    async fn update(&self, id: &str, limits: &Limits) -> Result<()> {
+        self.client.send_json(Method::POST, &format!("/containers/{}/update", encode(id)), spec::update(limits)).await
     }
 
     async fn signal(&self, id: &str, signal: &str) -> Result<()> {

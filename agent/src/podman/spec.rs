@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::labels::NODE;
-use super::{ContainerSpec, NetworkSpec, PodSpec};
+use super::{ContainerSpec, Limits, NetworkSpec, PodSpec};
 
 /// Log files are kept to this size (as a kubelet does: `containerLogMaxSize`), so that one container cannot fill the disk.
 const LOG_MAX_BYTES: i64 = 10 * 1024 * 1024;
@@ -82,7 +82,7 @@ struct Memory {
 }
 
 #[derive(Serialize)]
-struct Limits {
+struct Resources {
     cpu: Cpu,
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<Memory>,
@@ -131,7 +131,7 @@ struct Container<'a> {
     pidns: Option<Namespace<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ipcns: Option<Namespace<'a>>,
-    resource_limits: Limits,
+    resource_limits: Resources,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mounts: Vec<Mount<'a>>,
     log_configuration: LogConfig,
@@ -194,12 +194,17 @@ pub(super) fn container(spec: &ContainerSpec) -> Vec<u8> {
         cap_drop: &spec.cap_drop,
         pidns: spec.pid_ns.as_ref().map(join),
         ipcns: spec.ipc_ns.as_ref().map(join),
-        resource_limits: limits(spec),
+        resource_limits: resources(&spec.limits),
         mounts: spec.binds.iter().map(mount).collect(),
         log_configuration: LogConfig { driver: "k8s-file", size: LOG_MAX_BYTES },
         restart_policy: "no",
         labels: spec.labels.to_map(),
     })
+}
+
+/// The body of `POST /containers/{id}/update`.
+pub(super) fn update(limits: &Limits) -> Vec<u8> {
+    to_json(&resources(limits))
 }
 
 fn join(namespace: &super::Join) -> Namespace<'_> {
@@ -218,9 +223,10 @@ fn port(mapping: &super::PortMapping) -> Port<'_> {
     }
 }
 
-fn limits(spec: &ContainerSpec) -> Limits {
-    let cpu = Cpu { shares: spec.cpu_shares, quota: spec.cpu_quota_us, period: spec.cpu_quota_us.map(|_| 100_000) };
-    Limits { cpu, memory: spec.memory_bytes.map(|limit| Memory { limit }) }
+fn resources(limits: &Limits) -> Resources {
+    let Limits { cpu_shares, cpu_quota_us, memory_bytes } = *limits;
+    let cpu = Cpu { shares: cpu_shares, quota: cpu_quota_us, period: cpu_quota_us.map(|_| 100_000) };
+    Resources { cpu, memory: memory_bytes.map(|limit| Memory { limit }) }
 }
 
 fn mount(bind: &super::Bind) -> Mount<'_> {

@@ -11,7 +11,7 @@ use super::decide::Action;
 use super::env::Sources;
 use super::mounting::{self, Mounted};
 use super::view::Seen;
-use crate::podman::{Image, Join, PodmanError, RunState};
+use crate::podman::{Image, Join, Limits, PodmanError, RunState};
 
 /// What came of an action.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub(super) enum Outcome {
     Started { container: String, id: String },
     /// A container could not be started.
     NotStarted { container: String, id: String, error: PodmanError },
+    /// A container has other limits.
+    Resized { container: String, id: String, limits: Limits },
+    /// A container could not be given other limits.
+    NotResized { container: String, error: PodmanError },
     /// A container was told to stop.
     Signalled { container: String, id: String, changed: bool },
     /// A container was killed.
@@ -84,6 +88,11 @@ pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) 
             Ok(()) => Outcome::Started { container, id },
             Err(error) if error.is_unreachable() => Outcome::Failed(error),
             Err(error) => Outcome::NotStarted { container, id, error },
+        },
+        Action::Resize { container, id, limits } => match podman.update(&id, &limits).await {
+            Ok(()) => Outcome::Resized { container, id, limits },
+            Err(error) if error.is_unreachable() => Outcome::Failed(error),
+            Err(error) => Outcome::NotResized { container, error },
         },
         Action::Signal { container, id, signal, changed } => match podman.signal(&id, &signal).await {
             Ok(()) => Outcome::Signalled { container, id, changed },
@@ -189,6 +198,7 @@ async fn create(scene: Scene<'_>, new: New, image: Option<Image>) -> Outcome {
                 image: spec.image.clone(),
                 stop_signal: image.stop_signal.clone(),
                 joins,
+                limits: Some(wanted.limits),
                 state: RunState::Created,
                 started_ms: 0,
                 ended: None,

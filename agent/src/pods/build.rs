@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use skiff_shared::pod::{Container, Namespace, Pod, Protocol, Security};
+use skiff_shared::pod::{Container, Namespace, Pod, Protocol, Resources, Security};
 
 use super::env::{self, EnvError, Sources};
 use super::network;
-use crate::podman::{Bind, ContainerSpec, Image, Join, Labels, PodSpec, PortMapping};
+use crate::podman::{Bind, ContainerSpec, Image, Join, Labels, Limits, PodSpec, PortMapping};
 
 /// Why a container cannot be described; it waits with `CreateContainerConfigError`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +98,6 @@ pub fn container(
     let env = env::environment(pod, spec, sources)?;
     check_non_root(pod, spec, image)?;
     let expand = |words: &[String]| words.iter().map(|w| env::expand(w, &env)).collect();
-    let cpu = &spec.resources;
     let log = termination_log(data_dir, pod, &spec.name, attempt);
     Ok(ContainerSpec {
         name: format!("skiff_{}_{}_{}_{}_{attempt}", spec.name, pod.name, pod.namespace, pod.uid),
@@ -119,9 +118,7 @@ pub fn container(
         cap_drop: capabilities(&spec.security.cap_drop),
         pid_ns: (pod.pids() == Namespace::Host).then_some(Join::Host),
         ipc_ns: pod.host_ipc().then_some(Join::Host),
-        cpu_shares: cpu_shares(cpu.cpu_request_milli.or(cpu.cpu_limit_milli).unwrap_or(0)),
-        cpu_quota_us: cpu.cpu_limit_milli.filter(|m| *m > 0).map(cpu_quota_us),
-        memory_bytes: cpu.memory_limit_bytes.filter(|b| *b > 0).and_then(|b| i64::try_from(b).ok()),
+        limits: limits(&spec.resources),
         binds: vec![Bind {
             source: log.to_string_lossy().into_owned(),
             target: "/dev/termination-log".to_owned(),
@@ -133,10 +130,20 @@ pub fn container(
             attempt,
             image: spec.image.clone(),
             stop_signal: image.stop_signal.clone(),
+            limits: Some(limits(&spec.resources)),
             ..labels(sources.node, pod)
         },
         env,
     })
+}
+
+/// What a container with these resources may use.
+pub fn limits(resources: &Resources) -> Limits {
+    Limits {
+        cpu_shares: cpu_shares(resources.cpu_request_milli.or(resources.cpu_limit_milli).unwrap_or(0)),
+        cpu_quota_us: resources.cpu_limit_milli.filter(|m| *m > 0).map(cpu_quota_us),
+        memory_bytes: resources.memory_limit_bytes.filter(|b| *b > 0).and_then(|b| i64::try_from(b).ok()),
+    }
 }
 
 /// CPU shares as the kubelet sets them: 1024 a CPU, at least 2.

@@ -3,13 +3,14 @@
 //! Kept by the property tests: deciding twice gives the same; acting on decisions comes to rest; a container that
 //! ended or runs is never started; of a pod that is being deleted nothing is made or started.
 
-use skiff_shared::pod::{Container, Namespace, Pod};
+use skiff_shared::pod::{Container, Namespace, Pod, RestartOnResize};
 
+use super::build;
 use super::env::needs_pod_ip;
 use super::history::{deadline_ms, finished, init_done, initialized, next_attempt, restart_wait, restarts};
 use super::view::{ImageState, ObservedPod, Progress, Role, Sandbox, Seen, roles};
 use crate::ledger::facts::{ContainerFacts, PodFacts};
-use crate::podman::RunState;
+use crate::podman::{Limits, RunState};
 
 /// A kill that did not help is repeated after this long, milliseconds.
 const KILL_AGAIN_MS: i64 = 10_000;
@@ -95,6 +96,15 @@ pub enum Action {
         container: String,
         /// Its id.
         id: String,
+    },
+    /// Give a running container other limits.
+    Resize {
+        /// The container.
+        container: String,
+        /// Its id.
+        id: String,
+        /// The limits.
+        limits: Limits,
     },
     /// Tell a container to stop.
     Signal {
@@ -291,7 +301,8 @@ fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut 
         Some((seen, RunState::Running)) if seen.image != container.image => {
             stop(input, seen, input.pod.termination_grace_seconds, true, decision);
         }
-        Some((_, RunState::Running | RunState::Stopping)) => {}
+        Some((seen, RunState::Running)) => resize(input, container, seen, decision),
+        Some((_, RunState::Stopping)) => {}
         Some((seen, RunState::Created)) if facts.is_some_and(|f| f.ended.is_none()) => {
             if !seen.joins.is_empty() && !runs(input, &seen.joins) {
                 // Starting it would make Podman start what it joins, which has ended.
@@ -304,6 +315,27 @@ fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut 
             if may_start(input, container, role, facts, decision) {
                 make(input, container, decision);
             }
+        }
+    }
+}
+
+/// Brings what a running container may use up to date, by a restart where its policy says so.
+fn resize(input: &Input<'_>, container: &Container, seen: &Seen, decision: &mut Decision) {
+    let limits = build::limits(&container.resources);
+    if seen.limits == Some(limits) {
+        return;
+    }
+    let had = seen.limits.unwrap_or(limits);
+    let cpu = (had.cpu_shares, had.cpu_quota_us) != (limits.cpu_shares, limits.cpu_quota_us);
+    let memory = had.memory_bytes != limits.memory_bytes;
+    let restarts = |policy: &RestartOnResize| (policy.cpu && cpu) || (policy.memory && memory);
+    if input.pod.restart_on_resize(&container.name).is_some_and(restarts) {
+        return stop(input, seen, input.pod.termination_grace_seconds, true, decision);
+    }
+    match input.progress.problems.get(&container.name) {
+        Some(problem) if problem.retry_ms > input.now_ms => decision.wake(problem.retry_ms),
+        Some(_) | None => {
+            decision.actions.push(Action::Resize { container: container.name.clone(), id: seen.id.clone(), limits })
         }
     }
 }

@@ -67,6 +67,7 @@ async fn seen(ctx: &Context, pod: &Pod, listed: &Listed, before: &ObservedPod) -
         image: listed.labels.image.clone(),
         stop_signal: listed.labels.stop_signal.clone(),
         joins: listed.labels.joins.clone(),
+        limits: known.map_or(listed.labels.limits, |c| c.limits),
         state: listed.state,
         started_ms: known.filter(same_start).map_or(listed.started_ms, |c| c.started_ms),
         ended,

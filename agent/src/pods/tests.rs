@@ -1,5 +1,6 @@
 //! The pure parts, by tables and by random lives of a pod.
 
+mod resize;
 mod world;
 
 use proptest::prelude::*;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skiff_shared::pod::{Container, Pod};
 use skiff_shared::report::Terminated;
 
-use crate::podman::RunState;
+use crate::podman::{Limits, RunState};
 
 /// What Podman has of one pod.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub struct Seen {
     pub stop_signal: String,
     /// Id of the container whose process namespace it joins; empty for none.
     pub joins: String,
+    /// What it may use, as far as this agent knows: as it was made or last changed. An agent that was restarted sets
+    /// what was changed once more.
+    pub limits: Option<Limits>,
     /// State.
     pub state: RunState,
     /// When it started, Unix milliseconds; 0 where it did not.

@@ -332,6 +332,16 @@ impl Worker {
             Outcome::NotStarted { container, id, error } => {
                 self.not_started(pod, &container, &id, &error, now_ms).await;
             }
+            Outcome::Resized { container, id, limits } => {
+                self.progress.problems.remove(&container);
+                if let Some(seen) = self.observed.containers.iter_mut().find(|c| c.id == id) {
+                    seen.limits = Some(limits);
+                }
+            }
+            Outcome::NotResized { container, error } => {
+                self.looked = None;
+                self.problem(pod, container, "ResizeError", &error.chain(), now_ms);
+            }
             Outcome::Signalled { container, id, changed } => self.signalled(pod, &container, id, changed, now_ms),
             Outcome::Killed { id } => {
                 self.progress.killed.insert(id, now_ms);

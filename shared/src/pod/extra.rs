@@ -23,6 +23,19 @@ pub enum Extra {
     HostIpc,
     /// Variables of Services that every container gets where it does not set them itself, sorted by name.
     ServiceEnv(Vec<(String, String)>),
+    /// `resizePolicy: RestartContainer` of a container.
+    RestartOnResize(RestartOnResize),
+}
+
+/// Which resources of a container change only by its restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartOnResize {
+    /// The container.
+    pub container: String,
+    /// CPU does.
+    pub cpu: bool,
+    /// Memory does.
+    pub memory: bool,
 }
 
 /// A container added to a running pod (`kubectl debug`); it is never restarted.
@@ -170,7 +183,8 @@ impl Pod {
             | Extra::SharedPids
             | Extra::HostPids
             | Extra::HostIpc
-            | Extra::ServiceEnv(_) => None,
+            | Extra::ServiceEnv(_)
+            | Extra::RestartOnResize(_) => None,
         })
     }
 
@@ -205,7 +219,8 @@ impl Pod {
             | Extra::SharedPids
             | Extra::HostPids
             | Extra::HostIpc
-            | Extra::ServiceEnv(_) => None,
+            | Extra::ServiceEnv(_)
+            | Extra::RestartOnResize(_) => None,
         })
     }
 
@@ -219,7 +234,8 @@ impl Pod {
             | Extra::SharedPids
             | Extra::HostPids
             | Extra::HostIpc
-            | Extra::ServiceEnv(_) => None,
+            | Extra::ServiceEnv(_)
+            | Extra::RestartOnResize(_) => None,
         })
     }
 
@@ -233,7 +249,8 @@ impl Pod {
             | Extra::SharedPids
             | Extra::HostPids
             | Extra::HostIpc
-            | Extra::ServiceEnv(_) => None,
+            | Extra::ServiceEnv(_)
+            | Extra::RestartOnResize(_) => None,
         })
     }
 
@@ -247,8 +264,24 @@ impl Pod {
             | Extra::FsGroup(_)
             | Extra::SharedPids
             | Extra::HostPids
-            | Extra::HostIpc => None,
+            | Extra::HostIpc
+            | Extra::RestartOnResize(_) => None,
         });
         found.unwrap_or_default()
+    }
+
+    /// What of a container changes only by its restart, where anything does.
+    pub fn restart_on_resize(&self, container: &str) -> Option<&RestartOnResize> {
+        self.extras.iter().find_map(|extra| match extra {
+            Extra::RestartOnResize(policy) => (policy.container == container).then_some(policy),
+            Extra::Ephemeral(_)
+            | Extra::Volume(_)
+            | Extra::Mount(_)
+            | Extra::FsGroup(_)
+            | Extra::SharedPids
+            | Extra::HostPids
+            | Extra::HostIpc
+            | Extra::ServiceEnv(_) => None,
+        })
     }
 }

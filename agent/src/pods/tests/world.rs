@@ -12,7 +12,7 @@ use crate::ledger::facts::PodFacts;
 use crate::podman::RunState;
 use crate::pods::decide::{Action, Decision, Input, decide};
 use crate::pods::view::{ImageState, ObservedPod, Progress, Sandbox, Seen};
-use crate::pods::{history, status};
+use crate::pods::{build, history, status};
 
 pub(super) fn container(name: &str) -> Container {
     Container {
@@ -154,6 +154,10 @@ impl World {
                 (seen.state, seen.started_ms) = (RunState::Running, now_ms);
                 assert!(joins.is_empty() || self.observed.alive().any(|c| c.id == joins), "what it joins runs");
             }
+            Action::Resize { id, limits, .. } => {
+                assert!(!deleted && self.observed.alive().any(|c| c.id == id));
+                self.find(&id).limits = Some(limits);
+            }
             Action::Signal { id, .. } => {
                 self.progress.signalled.insert(id, self.now_ms);
                 if deleted {
@@ -192,6 +196,7 @@ impl World {
             attempt,
             stop_signal: String::new(),
             joins: joins.unwrap_or_default(),
+            limits: Some(build::limits(&spec.resources)),
             state: RunState::Created,
             started_ms: 0,
             ended: None,
@@ -290,6 +295,7 @@ pub(super) fn describe(action: &Action) -> String {
         Action::EnsureImage { container } => format!("image {container}"),
         Action::Create { container, attempt, .. } => format!("create {container} {attempt}"),
         Action::Start { container, .. } => format!("start {container}"),
+        Action::Resize { container, .. } => format!("resize {container}"),
         Action::Signal { container, signal, .. } => format!("{signal} {container}"),
         Action::Kill { container, .. } => format!("kill {container}"),
         Action::Remove { .. } => "remove".into(),

@@ -1,7 +1,7 @@
 //! What many pods do without: ephemeral containers and namespaces of others.
 
 use k8s_openapi::api::core::v1 as core;
-use skiff_shared::pod::{Ephemeral, Extra};
+use skiff_shared::pod::{Ephemeral, Extra, RestartOnResize};
 
 use super::container;
 
@@ -21,8 +21,19 @@ pub(super) fn extras(spec: &core::PodSpec, security: &core::PodSecurityContext) 
         (spec.host_pid, Extra::HostPids),
         (spec.host_ipc, Extra::HostIpc),
     ];
+    extras.extend(spec.init_containers.iter().flatten().chain(&spec.containers).filter_map(restart_on_resize));
     extras.extend(flags.into_iter().filter(|(flag, _)| *flag == Some(true)).map(|(_, extra)| extra));
     extras
+}
+
+/// The resources of a container that change only by its restart.
+fn restart_on_resize(c: &core::Container) -> Option<Extra> {
+    let restarts = |resource: &str| {
+        let mut policies = c.resize_policy.iter().flatten();
+        policies.any(|p| p.resource_name == resource && p.restart_policy == "RestartContainer")
+    };
+    let (cpu, memory) = (restarts("cpu"), restarts("memory"));
+    (cpu || memory).then(|| Extra::RestartOnResize(RestartOnResize { container: c.name.clone(), cpu, memory }))
 }
 
 /// An ephemeral container as the container it is; it has neither ports nor resources.

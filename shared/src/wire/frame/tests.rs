@@ -222,6 +222,12 @@ fn pod_with_later_extras() -> Item {
     Item::Pod(Pod { extras, ..pod() })
 }
 
+/// A pod with a container that memory's change restarts.
+fn pod_with_resize() -> Item {
+    let policy = RestartOnResize { container: "app".into(), cpu: false, memory: true };
+    Item::Pod(Pod { extras: vec![Extra::RestartOnResize(policy)], ..pod() })
+}
+
 fn keys() -> Vec<ItemKey> {
     let (namespace, name) = ("default".to_owned(), "c".to_owned());
     vec![
@@ -336,7 +342,11 @@ fn every_message_is_written_as_the_golden_bytes() {
     check_golden(&to_agent(), &mut seen);
     check_golden(&requests(), &mut seen);
     check_golden(&replies(), &mut seen);
-    for (name, item) in [("item-PodWith", pod_with_extras()), ("item-PodWithLater", pod_with_later_extras())] {
+    for (name, item) in [
+        ("item-PodWith", pod_with_extras()),
+        ("item-PodWithLater", pod_with_later_extras()),
+        ("item-PodWithResize", pod_with_resize()),
+    ] {
         let extended = postcard::to_stdvec(&item).unwrap();
         assert_eq!(postcard::from_bytes::<Item>(&extended).unwrap(), item);
         seen.push(format!("{name} {}", hex(&extended)));
