@@ -68,6 +68,50 @@ fn too_much_memory_is_oomkilled() {
     cluster.wait_value(5, "pod/hungry", &status("state.terminated.exitCode"), "137");
 }
 
+/// A file of the memory or CPU control group of a process: version 2's name, else version 1's.
+fn cgroup(pid: &str, controller: &str, v2: &str, v1: &str) -> String {
+    let own = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path = |wanted: &str| {
+        let mut lines = own.lines().map(|l| l.splitn(3, ':').collect::<Vec<_>>());
+        lines.find(|l| l[1].split(',').any(|c| c == wanted)).map(|l| l[2].to_owned())
+    };
+    let file = match path(controller) {
+        Some(path) => format!("/sys/fs/cgroup/{controller}{path}/{v1}"),
+        None => format!("/sys/fs/cgroup{}/{v2}", path("").unwrap()),
+    };
+    std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file}: {e}")).trim().to_owned()
+}
+
+#[test]
+fn a_running_container_is_resized() {
+    let cluster = Cluster::start(1);
+    let k = &cluster.kubectl;
+    let resources = "resources: {requests: {cpu: 100m}, limits: {cpu: 200m, memory: 32Mi}}";
+    k.with_input("apply -f -", &pod("grow", "", resources));
+    cluster.wait_value(60, "pod/grow", "{.status.phase}", "Running");
+    let id = k.ok(&format!("get pod grow -o 'jsonpath={}'", status("containerID")));
+    let id = id.trim_start_matches("podman://");
+    let pid = cluster.nodes[0].podman.cli(&format!("inspect -f {{{{.State.Pid}}}} {id}")).trim().to_owned();
+    let memory = || cgroup(&pid, "memory", "memory.max", "memory.limit_in_bytes");
+    let quota = || cgroup(&pid, "cpu", "cpu.max", "cpu.cfs_quota_us");
+    assert_eq!(memory(), (32 << 20).to_string());
+    let resize = |resources: &str| {
+        let patch = format!(r#"{{"spec": {{"containers": [{{"name": "main", "resources": {resources}}}]}}}}"#);
+        k.attempt(&["patch", "pod", "grow", "--subresource", "resize", "--patch", &patch])
+    };
+    let refused = resize(r#"{"limits": {"memory": "16Mi"}}"#).unwrap_err();
+    assert!(refused.contains("memory limits cannot be decreased unless resizePolicy is RestartContainer"), "{refused}");
+    for (limit, bytes, micros) in [("48Mi", 48 << 20, "50000"), ("256Mi", 256 << 20, "50000")] {
+        resize(&format!(r#"{{"limits": {{"cpu": "500m", "memory": "{limit}"}}}}"#)).unwrap();
+        wait_for(30, "the new limits", || {
+            let (memory, quota) = (memory(), quota());
+            ensure(memory == bytes.to_string() && quota.starts_with(micros), || format!("{memory} {quota}"))
+        });
+    }
+    cluster.wait_value(5, "pod/grow", &status("restartCount"), "0");
+    cluster.wait_value(5, "pod/grow", &status("containerID"), &format!("podman://{id}"));
+}
+
 #[test]
 fn images_are_pulled_and_failures_told() {
     let cluster = Cluster::start(1);

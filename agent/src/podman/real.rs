@@ -156,7 +156,14 @@ impl Podman for RealPodman {
     }
 
     async fn update(&self, id: &str, limits: &Limits) -> Result<()> {
-        self.client.send_json(Method::POST, &format!("/containers/{}/update", encode(id)), spec::update(limits)).await
+        let path = format!("/containers/{}/update", encode(id));
+        match self.client.send_json(Method::POST, &path, spec::update(limits, false)).await {
+            // With version 1 of control groups the memory limit cannot pass that of memory and swap together.
+            Err(PodmanError::Failed { .. }) if limits.memory_bytes.is_some() => {
+                self.client.send_json(Method::POST, &path, spec::update(limits, true)).await
+            }
+            answer => answer,
+        }
     }
 
     async fn signal(&self, id: &str, signal: &str) -> Result<()> {

@@ -79,6 +79,8 @@ struct Cpu {
 #[derive(Serialize)]
 struct Memory {
     limit: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    swap: Option<i64>,
 }
 
 #[derive(Serialize)]
@@ -202,9 +204,14 @@ pub(super) fn container(spec: &ContainerSpec) -> Vec<u8> {
     })
 }
 
-/// The body of `POST /containers/{id}/update`.
-pub(super) fn update(limits: &Limits) -> Vec<u8> {
-    to_json(&resources(limits))
+/// The body of `POST /containers/{id}/update`; `with_swap` moves the limit of memory and swap too, to Podman's default
+/// of twice the memory.
+pub(super) fn update(limits: &Limits, with_swap: bool) -> Vec<u8> {
+    let mut resources = resources(limits);
+    if let Some(memory) = resources.memory.as_mut().filter(|_| with_swap) {
+        memory.swap = Some(memory.limit.saturating_mul(2));
+    }
+    to_json(&resources)
 }
 
 fn join(namespace: &super::Join) -> Namespace<'_> {
@@ -226,7 +233,7 @@ fn port(mapping: &super::PortMapping) -> Port<'_> {
 fn resources(limits: &Limits) -> Resources {
     let Limits { cpu_shares, cpu_quota_us, memory_bytes } = *limits;
     let cpu = Cpu { shares: cpu_shares, quota: cpu_quota_us, period: cpu_quota_us.map(|_| 100_000) };
-    Resources { cpu, memory: memory_bytes.map(|limit| Memory { limit }) }
+    Resources { cpu, memory: memory_bytes.map(|limit| Memory { limit, swap: None }) }
 }
 
 fn mount(bind: &super::Bind) -> Mount<'_> {
