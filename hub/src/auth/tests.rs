@@ -189,7 +189,23 @@ fn a_node_sees_itself_and_what_its_pods_refer_to() {
         let spec = json!({"nodeName": node, "serviceAccountName": "robot", "containers": [container], "volumes": volumes, "imagePullSecrets": [{"name": "pull"}]});
         ("pods", json!({"metadata": {"namespace": "a", "name": name}, "spec": spec}))
     };
-    let world = snapshot(&[pod("mine", "edge"), pod("other", "far")]);
+    let volume = |name: &str, claim: &str| {
+        (
+            "persistentvolumes",
+            json!({"metadata": {"name": name}, "spec": {"claimRef": {"namespace": "a", "name": claim}}}),
+        )
+    };
+    let attachment = |name: &str, node: &str| {
+        ("volumeattachments.storage.k8s.io", json!({"metadata": {"name": name}, "spec": {"nodeName": node}}))
+    };
+    let world = snapshot(&[
+        pod("mine", "edge"),
+        pod("other", "far"),
+        volume("pv", "disk"),
+        volume("pv-other", "else"),
+        attachment("here", "edge"),
+        attachment("there", "far"),
+    ]);
     let (edge, idle) = (user("system:node:edge", &[NODES]), user("system:node:idle", &[NODES]));
     let authorizer = Authorizer::default();
     for (request, mine, idle_may) in [
@@ -210,6 +226,20 @@ fn a_node_sees_itself_and_what_its_pods_refer_to() {
         ("get /configmaps a settings", true, false),
         ("update /configmaps a settings", false, false),
         ("get /persistentvolumeclaims a disk", true, false),
+        ("list /persistentvolumeclaims a disk", false, false),
+        ("patch /persistentvolumeclaims/status a disk", true, false),
+        ("patch /persistentvolumeclaims/status a other", false, false),
+        ("get /persistentvolumes - pv", true, false),
+        ("get /persistentvolumes - pv-other", false, false),
+        ("list /persistentvolumes - -", false, false),
+        ("get storage.k8s.io/volumeattachments - here", true, false),
+        ("get storage.k8s.io/volumeattachments - there", false, false),
+        ("get storage.k8s.io/csinodes - edge", true, false),
+        ("create storage.k8s.io/csinodes - -", true, true),
+        ("delete storage.k8s.io/csinodes - other", false, false),
+        ("list storage.k8s.io/csinodes - -", false, false),
+        ("list /secrets a files", true, false),
+        ("watch /configmaps a settings", true, false),
         ("create /serviceaccounts/token a robot", true, false),
         ("create /serviceaccounts/token a other", false, false),
         ("update coordination.k8s.io/leases kube-node-lease edge", true, false),
