@@ -180,8 +180,8 @@ fn nobody_grants_what_it_does_not_hold() {
     }
 }
 
-#[test]
-fn a_node_sees_itself_and_what_its_pods_refer_to() {
+/// Two nodes with a pod each, and the volumes of one.
+fn nodes_with_pods() -> Snapshot {
     let pod = |name: &str, node: &str| {
         let container = json!({"name": "c", "envFrom": [{"configMapRef": {"name": "settings"}}],
             "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "env-key", "key": "k"}}}]});
@@ -198,14 +198,19 @@ fn a_node_sees_itself_and_what_its_pods_refer_to() {
     let attachment = |name: &str, node: &str| {
         ("volumeattachments.storage.k8s.io", json!({"metadata": {"name": name}, "spec": {"nodeName": node}}))
     };
-    let world = snapshot(&[
+    snapshot(&[
         pod("mine", "edge"),
         pod("other", "far"),
         volume("pv", "disk"),
         volume("pv-other", "else"),
         attachment("here", "edge"),
         attachment("there", "far"),
-    ]);
+    ])
+}
+
+#[test]
+fn a_node_sees_itself_and_what_its_pods_refer_to() {
+    let world = nodes_with_pods();
     let (edge, idle) = (user("system:node:edge", &[NODES]), user("system:node:idle", &[NODES]));
     let authorizer = Authorizer::default();
     for (request, mine, idle_may) in [
