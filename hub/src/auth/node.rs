@@ -22,7 +22,13 @@ pub(super) fn authorize(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot
     let judged = match (wanted.group, wanted.resource) {
         _ if !wanted.is_resource() => Ok(()),
         ("", "secrets" | "configmaps") => related_namespaced(node, wanted, snapshot),
-        ("", "persistentvolumeclaims") if wanted.verb == "get" => related(node, wanted, snapshot),
+        ("", "persistentvolumeclaims") if wanted.subresource == "status" => {
+            return decided(claim_status(node, wanted, snapshot));
+        }
+        ("", "persistentvolumeclaims") => single(wanted).and_then(|()| related(node, wanted, snapshot)),
+        ("", "persistentvolumes") => single(wanted).and_then(|()| own_volume(node, wanted, snapshot)),
+        ("storage.k8s.io", "volumeattachments") => single(wanted).and_then(|()| own_attachment(node, wanted, snapshot)),
+        ("storage.k8s.io", "csinodes") => return decided(own_csi_node(node, wanted)),
         ("", "serviceaccounts") => account(node, wanted, snapshot),
         ("", "nodes") => own_node(node, wanted),
         ("", "pods") => own_pod(node, wanted, snapshot),
@@ -34,6 +40,56 @@ pub(super) fn authorize(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot
         Ok(()) => Decision { allowed: ruled(), reason: String::new() },
         Err(reason) => Decision { allowed: false, reason },
     }
+}
+
+fn decided(judged: Result<(), String>) -> Decision {
+    Decision { allowed: judged.is_ok(), reason: judged.err().unwrap_or_default() }
+}
+
+fn single(wanted: &Attributes<'_>) -> Result<(), String> {
+    if wanted.verb != "get" {
+        return Err("can only get individual resources of this type".into());
+    }
+    if wanted.subresource.is_empty() { Ok(()) } else { Err("cannot get subresource".into()) }
+}
+
+/// A node reports on the claims of its pods (their growth).
+fn claim_status(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(), String> {
+    if !matches!(wanted.verb, "update" | "patch") {
+        return Err("can only get/update/patch this type".into());
+    }
+    let found = pods_of(node, wanted.namespace, snapshot).any(|pod| pod.refers_to(wanted.resource, wanted.name));
+    if found { Ok(()) } else { Err(unrelated(node)) }
+}
+
+/// A volume is related to the node of the pods that use its claim.
+fn own_volume(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(), String> {
+    let key = Key { resource: "persistentvolumes".into(), namespace: "".into(), name: wanted.name.into() };
+    let volume: Value = snapshot.get(&key).and_then(|o| o.parse().ok()).unwrap_or_default();
+    let claim = |field: &str| volume["spec"]["claimRef"][field].as_str().unwrap_or_default();
+    let (namespace, name) = (claim("namespace"), claim("name"));
+    let used = || pods_of(node, namespace, snapshot).any(|pod| pod.refers_to("persistentvolumeclaims", name));
+    if !namespace.is_empty() && !name.is_empty() && used() { Ok(()) } else { Err(unrelated(node)) }
+}
+
+fn own_attachment(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(), String> {
+    let resource = "volumeattachments.storage.k8s.io".into();
+    let key = Key { resource, namespace: "".into(), name: wanted.name.into() };
+    let attachment: Value = snapshot.get(&key).and_then(|o| o.parse().ok()).unwrap_or_default();
+    if attachment["spec"]["nodeName"] == node { Ok(()) } else { Err(unrelated(node)) }
+}
+
+fn own_csi_node(node: &str, wanted: &Attributes<'_>) -> Result<(), String> {
+    if !matches!(wanted.verb, "get" | "create" | "update" | "patch" | "delete") {
+        return Err("can only get, create, update, patch, or delete a CSINode".into());
+    }
+    if !wanted.subresource.is_empty() {
+        return Err("cannot authorize CSINode subresources".into());
+    }
+    if wanted.verb == "create" || wanted.name == node {
+        return Ok(());
+    }
+    Err("can only access CSINode with the same name as the requesting node".into())
 }
 
 fn related_namespaced(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(), String> {

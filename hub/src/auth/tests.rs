@@ -180,8 +180,8 @@ fn nobody_grants_what_it_does_not_hold() {
     }
 }
 
-#[test]
-fn a_node_sees_itself_and_what_its_pods_refer_to() {
+/// Two nodes with a pod each, and the volumes of one.
+fn nodes_with_pods() -> Snapshot {
     let pod = |name: &str, node: &str| {
         let container = json!({"name": "c", "envFrom": [{"configMapRef": {"name": "settings"}}],
             "env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "env-key", "key": "k"}}}]});
@@ -189,7 +189,28 @@ fn a_node_sees_itself_and_what_its_pods_refer_to() {
         let spec = json!({"nodeName": node, "serviceAccountName": "robot", "containers": [container], "volumes": volumes, "imagePullSecrets": [{"name": "pull"}]});
         ("pods", json!({"metadata": {"namespace": "a", "name": name}, "spec": spec}))
     };
-    let world = snapshot(&[pod("mine", "edge"), pod("other", "far")]);
+    let volume = |name: &str, claim: &str| {
+        (
+            "persistentvolumes",
+            json!({"metadata": {"name": name}, "spec": {"claimRef": {"namespace": "a", "name": claim}}}),
+        )
+    };
+    let attachment = |name: &str, node: &str| {
+        ("volumeattachments.storage.k8s.io", json!({"metadata": {"name": name}, "spec": {"nodeName": node}}))
+    };
+    snapshot(&[
+        pod("mine", "edge"),
+        pod("other", "far"),
+        volume("pv", "disk"),
+        volume("pv-other", "else"),
+        attachment("here", "edge"),
+        attachment("there", "far"),
+    ])
+}
+
+#[test]
+fn a_node_sees_itself_and_what_its_pods_refer_to() {
+    let world = nodes_with_pods();
     let (edge, idle) = (user("system:node:edge", &[NODES]), user("system:node:idle", &[NODES]));
     let authorizer = Authorizer::default();
     for (request, mine, idle_may) in [
@@ -210,6 +231,20 @@ fn a_node_sees_itself_and_what_its_pods_refer_to() {
         ("get /configmaps a settings", true, false),
         ("update /configmaps a settings", false, false),
         ("get /persistentvolumeclaims a disk", true, false),
+        ("list /persistentvolumeclaims a disk", false, false),
+        ("patch /persistentvolumeclaims/status a disk", true, false),
+        ("patch /persistentvolumeclaims/status a other", false, false),
+        ("get /persistentvolumes - pv", true, false),
+        ("get /persistentvolumes - pv-other", false, false),
+        ("list /persistentvolumes - -", false, false),
+        ("get storage.k8s.io/volumeattachments - here", true, false),
+        ("get storage.k8s.io/volumeattachments - there", false, false),
+        ("get storage.k8s.io/csinodes - edge", true, false),
+        ("create storage.k8s.io/csinodes - -", true, true),
+        ("delete storage.k8s.io/csinodes - other", false, false),
+        ("list storage.k8s.io/csinodes - -", false, false),
+        ("list /secrets a files", true, false),
+        ("watch /configmaps a settings", true, false),
         ("create /serviceaccounts/token a robot", true, false),
         ("create /serviceaccounts/token a other", false, false),
         ("update coordination.k8s.io/leases kube-node-lease edge", true, false),

@@ -115,9 +115,17 @@ impl Scheduler {
             EventKind::Modified => {
                 let took = event.previous.as_ref().is_some_and(takes);
                 let now = self.pods.get(&event.object);
-                now.is_some_and(|p| p.waits_for_us() || (took && !p.takes_room))
+                now.is_some_and(|p| (p.waits_for_us() && !self.waits_as_before(event, &p)) || (took && !p.takes_room))
             }
         }
+    }
+
+    /// Only the pod's status has changed: with thousands that wait, what each is told must not start another pass.
+    fn waits_as_before(&self, event: &Event, now: &Pod) -> bool {
+        event.previous.as_ref().is_some_and(|previous| {
+            previous.meta.labels == event.object.meta.labels
+                && self.pods.get(previous).is_some_and(|before| now.waits_as(&before))
+        })
     }
 
     fn node_matters(&self, event: &Event) -> bool {

@@ -33,6 +33,18 @@ impl Pod {
     pub fn waits_for_us(&self) -> bool {
         self.pending.as_ref().is_some_and(|wish| wish.ours)
     }
+
+    /// It waits as before, for the same, whatever it was told meanwhile.
+    pub fn waits_as(&self, before: &Self) -> bool {
+        let same = |a: &Pending, b: &Pending| {
+            (a.gated, a.ours, a.never_preempts) == (b.gated, b.ours, b.never_preempts)
+                && (&a.node_selector, &a.node_affinity, &a.tolerations, &a.spread)
+                    == (&b.node_selector, &b.node_affinity, &b.tolerations, &b.spread)
+        };
+        let wishes = self.pending.as_ref().zip(before.pending.as_ref());
+        wishes.is_some_and(|(now, then)| same(now, then))
+            && (self.priority, &self.requests, &self.ports) == (before.priority, &before.requests, &before.ports)
+    }
 }
 
 /// What matters of a pod that is to be scheduled.

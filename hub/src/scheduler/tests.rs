@@ -195,7 +195,9 @@ fn only_changes_that_matter_wake_it() {
     world.edit(&waiting, |p| p["metadata"]["labels"]["x"] = "y".into());
     world.edit(&bound, |p| p["status"]["phase"] = "Succeeded".into());
     world.remove(&bound);
+    world.edit(&waiting, |p| p["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False"}]));
+    world.edit(&waiting, |p| p["spec"]["tolerations"] = json!([{"operator": "Exists"}]));
     let woken: Vec<bool> =
         world.changes(revision).iter().map(|e| !scheduler.keys(e, &world.snapshot()).is_empty()).collect();
-    assert_eq!(woken, [false, false, true, true, true, true]);
+    assert_eq!(woken, [false, false, true, true, true, true, false, true]);
 }

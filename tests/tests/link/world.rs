@@ -302,7 +302,9 @@ impl Node for Remembers {
     }
 
     async fn token(&self, answer: TokenAnswer) {
-        self.wishes.send_modify(|wishes| drop(Arc::make_mut(wishes).remove(&answer.request)));
+        self.wishes.send_modify(|wishes| {
+            Arc::make_mut(wishes).remove(&answer.request);
+        });
         self.tokens.lock().unwrap().push(answer);
     }
 

@@ -35,6 +35,10 @@ pub(super) fn check(request: &Request<'_>, object: &mut Value) -> Result<(), Err
         pod(node, request.old, object)
     } else if request.target.kind.group.is_empty() && request.target.kind.kind == "Node" {
         self::node(node, request.old, object)
+    } else if let kind @ ("CSINode" | "Lease") = request.target.kind.kind {
+        let name = meta::text(object, "name");
+        let what = if kind == "Lease" { "lease" } else { "CSINode" };
+        (name != node).then(|| format!("can only access {what} with the same name as the requesting node"))
     } else {
         None
     };

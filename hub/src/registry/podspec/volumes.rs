@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::env::field_ref;
 use super::resources::quantity;
 use crate::registry::fields::{Errors, Path, quoted};
-use crate::registry::json::{get, int, list, text};
+use crate::registry::json::{get, int, is_true, list, text};
 use crate::registry::names::{config_key, dns_label};
 
 const MODE_RANGE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
@@ -112,20 +112,57 @@ fn downward_items(source: &Value, path: &Path, errors: &mut Errors) {
 
 fn projected(source: &Value, path: &Path, errors: &mut Errors) {
     mode(source, "defaultMode", path, errors);
+    let (whole, mut paths) = (path.clone(), BTreeSet::new());
     for (i, source) in list(source, "sources").iter().enumerate() {
         let path = path.child("sources").index(i);
         for kind in ["secret", "configMap"] {
             if let Some(source) = get(source, kind) {
                 named(source, "name", &path.child(kind), errors);
                 files(source, &path.child(kind), errors);
+                unique_paths(source, Some(text(source, "name")), &mut paths, &whole, errors);
             }
         }
         if let Some(source) = get(source, "downwardAPI") {
             downward_items(source, &path.child("downwardAPI"), errors);
+            unique_paths(source, None, &mut paths, &whole, errors);
         }
         if let Some(source) = get(source, "serviceAccountToken") {
-            named(source, "path", &path.child("serviceAccountToken"), errors);
+            token(source, &path.child("serviceAccountToken"), &whole, errors);
         }
+        if source.as_object().is_some_and(|s| s.values().filter(|v| !v.is_null()).count() > 1) {
+            errors.forbidden(&path, "may not specify more than 1 volume type");
+        }
+    }
+}
+
+/// No two items are at one path; the error shows the object's name, or the path where there is none.
+fn unique_paths<'a>(
+    source: &'a Value,
+    name: Option<&str>,
+    paths: &mut BTreeSet<&'a str>,
+    path: &Path,
+    errors: &mut Errors,
+) {
+    for item in list(source, "items").iter().map(|i| text(i, "path")).filter(|p| !p.is_empty()) {
+        if !paths.insert(item) {
+            errors.invalid(path, quoted(name.unwrap_or(item)), "conflicting duplicate paths");
+        }
+    }
+}
+
+/// `whole` is the volume's path, by which Kubernetes names a wrong `path`.
+fn token(source: &Value, path: &Path, whole: &Path, errors: &mut Errors) {
+    let seconds = int(source, "expirationSeconds").unwrap_or(0);
+    if seconds < 600 {
+        let detail = "may not specify a duration less than 10 minutes";
+        errors.invalid(&path.child("expirationSeconds"), seconds.to_string(), detail);
+    } else if seconds > 1 << 32 {
+        let detail = "may not specify a duration larger than 2^32 seconds";
+        errors.invalid(&path.child("expirationSeconds"), seconds.to_string(), detail);
+    }
+    match text(source, "path") {
+        "" => errors.required(&whole.child("path"), ""),
+        file => local(file, &whole.child("path"), errors),
     }
 }
 
@@ -133,12 +170,15 @@ fn relative_file(item: &Value, path: &Path, errors: &mut Errors) {
     mode(item, "mode", path, errors);
     match text(item, "path") {
         "" => errors.required(&path.child("path"), ""),
-        file => {
-            descending(file, &path.child("path"), errors);
-            if file.starts_with("..") {
-                errors.invalid(&path.child("path"), quoted(file), "must not start with '..'");
-            }
-        }
+        file => local(file, &path.child("path"), errors),
+    }
+}
+
+/// A relative path that stays in its volume, and out of the way of the names that nodes use there.
+fn local(file: &str, path: &Path, errors: &mut Errors) {
+    descending(file, path, errors);
+    if file.starts_with("..") && !file.starts_with("../") {
+        errors.invalid(path, quoted(file), "must not start with '..'");
     }
 }
 
@@ -190,6 +230,37 @@ pub(super) fn mounts(container: &Value, volumes: &BTreeSet<&str>, path: &Path, e
             let detail = "subPathExpr and subPath are mutually exclusive";
             errors.invalid(&path.child("subPathExpr"), quoted(expression), detail);
         }
+        propagation(container, mount, &path, errors);
+        recursive_read_only(mount, &path, errors);
+    }
+}
+
+fn propagation(container: &Value, mount: &Value, path: &Path, errors: &mut Errors) {
+    const MODES: [&str; 3] = ["Bidirectional", "HostToContainer", "None"];
+    let path = path.child("mountPropagation");
+    let mode = text(mount, "mountPropagation");
+    if !mode.is_empty() && !MODES.contains(&mode) {
+        errors.not_supported(&path, mode, &MODES);
+    }
+    let privileged = get(container, "securityContext").is_some_and(|s| is_true(s, "privileged"));
+    if mode == "Bidirectional" && !privileged {
+        errors.forbidden(&path, "Bidirectional mount propagation is available only to privileged containers");
+    }
+}
+
+fn recursive_read_only(mount: &Value, path: &Path, errors: &mut Errors) {
+    let path = path.child("recursiveReadOnly");
+    match text(mount, "recursiveReadOnly") {
+        "" | "Disabled" => {}
+        "Enabled" | "IfPossible" => {
+            if !is_true(mount, "readOnly") {
+                errors.forbidden(&path, "may only be specified when readOnly is true");
+            }
+            if !matches!(text(mount, "mountPropagation"), "" | "None") {
+                errors.forbidden(&path, "may only be specified when mountPropagation is None or not specified");
+            }
+        }
+        other => errors.not_supported(&path, other, &["Disabled", "Enabled", "IfPossible"]),
     }
 }
 
@@ -226,6 +297,20 @@ mod tests {
             (
                 json!({"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "/a"}]}}),
                 vec!["volumes[0].configMap.items[0].path: Invalid value: \"/a\": must be a relative path"],
+            ),
+            (
+                json!({"name": "v", "projected": {"sources": [
+                    {"serviceAccountToken": {"path": "t", "expirationSeconds": 599}},
+                    {"secret": {"name": "s", "items": [{"key": "k", "path": "p"}]}},
+                    {"configMap": {"name": "c", "items": [{"key": "k", "path": "p"}]}, "secret": {"name": "s"}},
+                    {"serviceAccountToken": {"path": "../t", "expirationSeconds": 600}},
+                ]}}),
+                vec![
+                    "volumes[0].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 599: may not specify a duration less than 10 minutes",
+                    "volumes[0].projected: Invalid value: \"c\": conflicting duplicate paths",
+                    "volumes[0].projected.sources[2]: Forbidden: may not specify more than 1 volume type",
+                    "volumes[0].projected.path: Invalid value: \"../t\": must not contain '..'",
+                ],
             ),
         ];
         for (volume, expected) in table {

@@ -1,5 +1,6 @@
 //! Nodes without Podman: the agent's real link to the hub, behind which every pod runs at once and is never looked at.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,7 @@ use skiff_shared::report::{
     ContainerReport, ContainerState, EventReport, NodeCondition, NodeInfo, NodeReport, Phase, PodCondition, PodReport,
 };
 use skiff_shared::wire::stream::StreamRequest;
-use skiff_shared::wire::{Change, Welcome};
+use skiff_shared::wire::{Change, TokenAnswer, TokenRequest, Welcome};
 use tokio::sync::watch;
 
 /// When everything happened, Unix milliseconds.
@@ -34,6 +35,7 @@ pub(crate) fn start(hub: &str, dir: &Path, name: &str, token: &str, stop: watch:
         desired: Mutex::default(),
         reported: watch::Sender::new(Arc::new(report)),
         events: watch::Sender::new(0),
+        wishes: watch::Sender::new(Arc::default()),
     };
     tokio::spawn(link::run(config, Arc::new(node), stop));
 }
@@ -45,6 +47,8 @@ struct Willing {
     reported: watch::Sender<Arc<Reported>>,
     /// There never is an event.
     events: watch::Sender<u64>,
+    /// Nor is a token needed.
+    wishes: watch::Sender<Arc<BTreeSet<TokenRequest>>>,
 }
 
 #[async_trait]
@@ -90,6 +94,12 @@ impl Node for Willing {
     }
 
     fn events_stored(&self, _seq: u64) {}
+
+    fn token_wishes(&self) -> watch::Receiver<Arc<BTreeSet<TokenRequest>>> {
+        self.wishes.subscribe()
+    }
+
+    async fn token(&self, _answer: TokenAnswer) {}
 
     async fn stream(&self, _request: StreamRequest, _send: quinn::SendStream, _recv: quinn::RecvStream) {}
 }
