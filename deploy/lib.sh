@@ -43,6 +43,13 @@ install_podman() {
         || install_missing no-such-command=busybox-static
 }
 
+# busybox_tree DIR: puts this machine's static busybox, under all its names, where images have their programs.
+busybox_tree() {
+    mkdir -p "$1"/{bin,etc,tmp,www,proc,sys,dev}
+    cp "$(command -v busybox)" "$1/bin/busybox"
+    "$1/bin/busybox" --list | grep -vx busybox | while read -r applet; do ln -s busybox "$1/bin/$applet"; done
+}
+
 install_kubectl() { install_missing kubectl=kubernetes-client; }
 
 # The releases of kubectl that the tests use, oldest first.

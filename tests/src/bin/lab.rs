@@ -26,7 +26,7 @@ fn run(arguments: &Arguments) -> ExitCode {
             node.podman.cli(&format!("load --quiet --input {archive}"));
         }
     }
-    let [program, rest @ ..] = arguments.command.as_slice() else { return ExitCode::from(2) };
+    let Arguments { program, rest, .. } = arguments;
     match Command::new(program).args(rest).env("KUBECONFIG", cluster.hub.kubeconfig()).status() {
         Ok(status) => ExitCode::from(status.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1)),
         Err(error) => {
@@ -36,26 +36,24 @@ fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Arguments {
     nodes: usize,
     archives: Vec<String>,
-    command: Vec<String>,
+    program: String,
+    rest: Vec<String>,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut arguments = Self { nodes: 1, ..Self::default() };
+        let (mut nodes, mut archives) = (1, Vec::new());
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
             match word.as_str() {
-                "--nodes" => arguments.nodes = value()?.parse().map_err(|e| format!("--nodes: {e}"))?,
-                "--load" => arguments.archives.push(value()?),
+                "--nodes" => nodes = value()?.parse().map_err(|e| format!("--nodes: {e}"))?,
+                "--load" => archives.push(value()?),
                 option if option.starts_with("--") => return Err(format!("unknown option {option}")),
-                _ => {
-                    arguments.command = [word].into_iter().chain(words).collect();
-                    return Ok(arguments);
-                }
+                _ => return Ok(Self { nodes, archives, program: word, rest: words.collect() }),
             }
         }
         Err("a command is missing".into())
