@@ -13,7 +13,10 @@ use serde_json::Value;
 use skiff_shared::limits::MAX_REQUEST_BODY;
 
 use super::status::Status;
-use crate::registry::schema::{ContentType, DecodeError, Schema, decode_protobuf, parse_body, unrecognized};
+use crate::objects::Source;
+use crate::registry::schema::{
+    ContentType, DecodeError, Schema, decode_protobuf, duplicate_keys, parse_body, unrecognized,
+};
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
@@ -96,15 +99,23 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// Parses an object of a kind, and lists the fields that it names more than once.
-pub(crate) fn object(headers: &HeaderMap, body: &[u8], kind: &str) -> Result<(Value, Vec<String>), Status> {
-    parse(headers, body).map_err(|e| e.status(|cause| unrecognized(kind, cause, body)))
+/// Parses an object of a kind. Beside it comes what the strict check goes by.
+pub(crate) fn object(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<(Value, Source), Status> {
+    let (value, duplicates) = parse(headers, body).map_err(|e| e.status(|cause| unrecognized(kind, cause, body)))?;
+    let source = match media_type(headers) {
+        YAML => Source::Yaml(duplicates),
+        PROTOBUF => Source::default(),
+        _ => Source::Json(body.clone(), !duplicates.is_empty()),
+    };
+    Ok((value, source))
 }
 
-/// Parses a configuration to apply, which is YAML or, as clients send it, JSON; and lists the fields that it names
-/// more than once.
+/// Parses a configuration to apply, which is YAML or, as clients send it, JSON; either has the lines of keys that it has
+/// twice.
 pub(crate) fn configuration(body: &[u8]) -> Result<(Value, Vec<String>), Status> {
-    let parsed = parse_body(body, ContentType::Json).or_else(|_| parse_body(body, ContentType::Yaml));
+    let parsed = parse_body(body, ContentType::Json)
+        .map(|(value, duplicates)| (value, if duplicates.is_empty() { duplicates } else { duplicate_keys(body) }))
+        .or_else(|_| parse_body(body, ContentType::Yaml));
     parsed.map_err(|e| Refusal::Decode(e).status(|cause| format!("error decoding YAML: {cause}")))
 }
 

@@ -19,7 +19,9 @@ use super::status::{Status, about, success};
 use super::virtuals;
 use super::{body, eviction};
 use crate::objects::eviction::EVICTION;
-use crate::objects::{Applied, Configuration, Error, FieldValidation, Patch, Target, WriteOptions, Written};
+use crate::objects::{
+    Applied, Configuration, Error, FieldValidation, Patch, Source, Target, WriteOptions, Written, yaml_errors,
+};
 use crate::registry::schema::{ContentType, DecodeError, parse_body};
 use crate::registry::{Kind, discovery};
 use crate::store::Object;
@@ -71,8 +73,8 @@ pub(crate) async fn create(
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = options(call, "CreateOptions")?;
-    let (mut object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
-    options.duplicate_fields = duplicates;
+    let (mut object, source) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
+    options.source = source;
     let target = target(kind, path);
     if target.subresource == EVICTION {
         return eviction::evict(call, &target, object, &options, &form).await;
@@ -99,8 +101,8 @@ pub(crate) async fn update(
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = options(call, "UpdateOptions")?;
-    let (object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
-    options.duplicate_fields = duplicates;
+    let (object, source) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
+    options.source = source;
     let written = call.state.objects.update(&target(kind, path), object, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))
 }
@@ -119,7 +121,7 @@ pub(crate) async fn patch(
     }
     let (patch, strict) = parse_patch(media_type, bytes)?;
     let mut options = options(call, "PatchOptions")?;
-    options.duplicate_fields = strict;
+    options.source = Source::Value(strict);
     let written = call.state.objects.patch(&target(kind, path), &patch, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))
 }
@@ -129,10 +131,11 @@ async fn apply(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes
     let form = call.form()?;
     let mut options = options(call, APPLY)?;
     let (object, duplicates) = body::configuration(bytes)?;
-    if options.field_validation == FieldValidation::Strict && !duplicates.is_empty() {
-        return Err(Status::bad_request(format!("error strict decoding YAML: {}", duplicates.join(", "))));
+    if let Some(errors) = yaml_errors(&duplicates).filter(|_| options.field_validation == FieldValidation::Strict) {
+        let message = format!("error strict decoding YAML: error converting YAML to JSON: {errors}");
+        return Err(Status::bad_request(message));
     }
-    options.duplicate_fields = duplicates;
+    options.source = Source::Yaml(duplicates);
     let configuration = Configuration { object, force: call.query.flag("force") };
     let Applied { written, created } = call.state.objects.apply(&target(kind, path), configuration, &options).await?;
     Ok(done(call, kind, path, &form, if created { 201 } else { 200 }, written))

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use super::{Error, FieldValidation, Target, WriteOptions, meta};
+use super::{Error, FieldValidation, Source, Target, WriteOptions, meta};
 use crate::registry::discovery;
-use crate::registry::schema::Schema;
+use crate::registry::schema::{Schema, strict_decoding_error};
 use crate::registry::{FieldError, FieldErrorKind};
 
 /// Checks that a body is of the kind that is written, decodes it by its schema and gives it the request's namespace.
@@ -14,9 +14,10 @@ pub(super) fn decode(target: &Target, body: &mut Value, options: &WriteOptions) 
     let (api_version, kind, schema) = body_type(target);
     identity(body, &api_version, kind)?;
     let found = fields(schema, body);
-    // Kubernetes reads a body in one go and names a duplicate of an unknown field only once.
-    let known = |d: &&String| d.strip_prefix("duplicate").is_none_or(|d| !found.unknown.iter().any(|u| u.ends_with(d)));
-    let strict = found.unknown.iter().chain(options.duplicate_fields.iter().filter(known)).cloned().collect();
+    let strict = match &options.source {
+        Source::Json(json, twice) if *twice || found.unknown.len() > 1 => Schema::builtin().strict_fields(schema, json),
+        Source::Json(..) | Source::Value(_) | Source::Yaml(_) => found.unknown,
+    };
     let short = api_version.rsplit('/').next().unwrap_or_default();
     let warnings = judged(found.error, strict, options).map_err(|why| {
         Error::BadRequest(format!("{kind} in version {short:?} cannot be handled as a {kind}: {why}"))
@@ -35,8 +36,7 @@ pub(super) fn decode_patched(
     let (api_version, kind, schema) = body_type(target);
     identity(body, &api_version, kind)?;
     let found = fields(schema, body);
-    let strict = options.duplicate_fields.iter().chain(&found.unknown).cloned().collect();
-    let warnings = judged(found.error, strict, options).map_err(|why| Error::Invalid {
+    let warnings = judged(found.error, found.unknown, options).map_err(|why| Error::Invalid {
         kind: String::new(),
         group: String::new(),
         name: String::new(),
@@ -98,18 +98,34 @@ fn fields(schema: &str, body: &mut Value) -> Found {
     Found { error: decoded.errors.into_iter().next(), unknown: decoded.unknown }
 }
 
-/// The warnings about fields that the schema does not know or that were given twice; why the request is refused, if
-/// it asks for that.
-fn judged(error: Option<String>, strict: Vec<String>, options: &WriteOptions) -> Result<Vec<String>, String> {
+/// The warnings about fields that were given twice or that the schema does not know; why the request is refused, if it
+/// asks for that.
+fn judged(error: Option<String>, unknown: Vec<String>, options: &WriteOptions) -> Result<Vec<String>, String> {
     if let Some(error) = error {
         return Err(error);
     }
+    let (mut first, together) = match &options.source {
+        Source::Value(found) => (found.clone(), None),
+        Source::Json(..) => (Vec::new(), None),
+        Source::Yaml(lines) => (lines.clone(), yaml_errors(lines)),
+    };
     match options.field_validation {
         FieldValidation::Ignore => Ok(Vec::new()),
-        FieldValidation::Warn => Ok(strict),
-        FieldValidation::Strict if strict.is_empty() => Ok(strict),
-        FieldValidation::Strict => Err(format!("strict decoding error: {}", strict.join(", "))),
+        FieldValidation::Warn => {
+            first.extend(unknown);
+            Ok(first)
+        }
+        FieldValidation::Strict => {
+            // The YAML parser tells all of its findings as one.
+            let told: Vec<String> = together.map_or(first, |errors| vec![errors]).into_iter().chain(unknown).collect();
+            if told.is_empty() { Ok(told) } else { Err(strict_decoding_error(&told)) }
+        }
     }
+}
+
+/// What Go's YAML parser says of keys that a document has twice; `None` where there are none.
+pub fn yaml_errors(lines: &[String]) -> Option<String> {
+    (!lines.is_empty()).then(|| format!("yaml: unmarshal errors:\n  {}", lines.join("\n  ")))
 }
 
 /// Gives a body the name and namespace of the request, which it may leave out but not contradict.

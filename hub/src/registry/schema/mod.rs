@@ -8,9 +8,11 @@ mod body;
 mod decode;
 mod encode;
 mod go_types;
+mod lines;
 pub(crate) mod model;
 mod protobuf;
 mod scalars;
+mod strict;
 mod wire;
 
 use std::sync::LazyLock;
@@ -20,6 +22,7 @@ use model::{Field, Model, Parts, Strategy, Struct, Type};
 pub use body::{ContentType, DecodeError, parse_body};
 pub use decode::Decoded;
 pub use encode::{ENVELOPE_END, ListEncoder, encode_protobuf, envelope, watch_frame};
+pub use lines::duplicate_keys;
 pub use protobuf::decode_protobuf;
 pub use wire::WireError;
 
