@@ -114,7 +114,7 @@ fn check(target: &Target, config: &mut Value, options: &WriteOptions) -> Result<
     if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(Error::BadRequest("metadata.managedFields must be nil".into()));
     }
-    decode::names(target, config)?;
+    decode::names(target, config, decode::Purpose::Replace)?;
     typed(target, config, schema)?;
     if target.subresource == subresource::SCALE {
         let replicas = config["spec"]["replicas"].take();

@@ -234,7 +234,7 @@ impl Objects {
     /// # Errors
     /// [`Error::BadRequest`].
     pub fn decode(&self, target: &Target, body: &mut Value, options: &WriteOptions) -> Result<Vec<String>, Error> {
-        decode::decode(target, body, options)
+        decode::decode(target, body, decode::Purpose::Create, options)
     }
 
     /// The newest committed state.

@@ -141,10 +141,46 @@ fn go_message(bytes: &[u8], error: &serde_json::Error) -> String {
         ("trailing characters", "after top-level value"),
     ];
     match (place.iter().find(|(ours, _)| text.starts_with(ours)), character(bytes, error)) {
-        (Some((_, place)), Some(found)) => format!("invalid character {found:?} {place}"),
+        (Some((_, place)), Some(found)) => format!("invalid character {} {place}", go_character(found)),
         _ if text.starts_with("recursion limit") => "exceeded max depth".into(),
         _ => text,
     }
+}
+
+/// A character in quotes, as Go's parser shows it.
+fn go_character(c: char) -> String {
+    match c {
+        '\'' => r"'\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        '\0'..='\x1f' if !matches!(c, '\t' | '\n' | '\r') => format!("'\\x{:02x}'", u32::from(c)),
+        _ => format!("{c:?}"),
+    }
+}
+
+/// Why a parsed body is no object of any kind, in Go's words; `None` where it may be one.
+pub fn no_object(body: &Value) -> Option<String> {
+    let found = |value: &Value| match value {
+        Value::Null | Value::Object(_) => None,
+        Value::Bool(_) => Some("bool"),
+        Value::Number(_) => Some("number"),
+        Value::String(_) => Some("string"),
+        Value::Array(_) => Some("array"),
+    };
+    const START: &str = "couldn't get version/kind; json parse error: json: cannot unmarshal";
+    if let Some(found) = found(body) {
+        let type_meta =
+            r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        return Some(format!("{START} {found} into Go value of type {type_meta}"));
+    }
+    for field in ["apiVersion", "kind"] {
+        let value = &body[field];
+        let found = if value.is_object() { Some("object") } else { found(value).filter(|found| *found != "string") };
+        if let Some(found) = found {
+            return Some(format!("{START} {found} into Go struct field .{field} of type string"));
+        }
+    }
+    let version = body["apiVersion"].as_str().filter(|version| version.matches('/').count() > 1)?;
+    Some(format!("unexpected GroupVersion string: {version}"))
 }
 
 /// The character at which the parser stopped.
@@ -303,6 +339,32 @@ mod tests {
         ] {
             let refusal = format!("couldn't get version/kind; json parse error: {expected}");
             assert_eq!(parse(text, Json), Err(refusal), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_in_gos_words() {
+        for (body, expected) in [
+            (json!({}), None),
+            (json!(null), None),
+            (json!({"kind": null, "apiVersion": "apps/v1"}), None),
+            (json!({"kind": 5}), Some("json: cannot unmarshal number into Go struct field .kind of type string")),
+            (
+                json!({"apiVersion": {}}),
+                Some("json: cannot unmarshal object into Go struct field .apiVersion of type string"),
+            ),
+            (json!({"apiVersion": "a/b/c"}), Some("unexpected GroupVersion string: a/b/c")),
+            (
+                json!([]),
+                Some(
+                    r#"json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#,
+                ),
+            ),
+        ] {
+            let found = no_object(&body);
+            let same =
+                found.as_deref().zip(expected).map_or(found.is_none() && expected.is_none(), |(f, e)| f.ends_with(e));
+            assert!(same, "{body} {found:?}");
         }
     }
 

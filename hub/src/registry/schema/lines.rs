@@ -104,7 +104,10 @@ mod tests {
     fn keys_are_told_with_the_lines_of_their_values() {
         for (document, expected) in [
             ("a: 1\nb: 2", &[][..]),
-            ("a: 1\nb:\n  c: 1\n  c: 2\na: 3", &["line 4: key \"c\" already set in map", "line 5: key \"a\" already set in map"]),
+            (
+                "a: 1\nb:\n  c: 1\n  c: 2\na: 3",
+                &["line 4: key \"c\" already set in map", "line 5: key \"a\" already set in map"],
+            ),
             ("l:\n- a: 1\n  a: 2\n- b: 1", &["line 3: key \"a\" already set in map"]),
             ("m:\n  x: 1\nm:\n  y: 2", &["line 4: key \"m\" already set in map"]),
             ("{\n\t\"a\": 1,\n\t\"a\": 2\n}", &["line 3: key \"a\" already set in map"]),
