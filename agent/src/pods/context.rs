@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use skiff_shared::pod::Pod;
-use skiff_shared::report::{EventReport, Subject};
+use skiff_shared::ids::PodUid;
+use skiff_shared::pod::{Item, Pod};
+use skiff_shared::report::{EventReport, Phase, Subject};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::allocation::{self, Room};
 use super::followers::Followers;
 use super::network::PodNetwork;
 use crate::desired::{Desired, Reported};
@@ -49,9 +51,9 @@ pub struct Context {
     pub node: String,
     /// The node's address.
     pub host_ip: String,
-    /// Capacity that stands in for limits that are not set: thousandths of a CPU.
+    /// What pods may have of the node, which stands in for limits that are not set: thousandths of a CPU.
     pub cpu_milli: u64,
-    /// Capacity that stands in for limits that are not set: bytes of memory.
+    /// The same in bytes of memory.
     pub memory_bytes: u64,
     /// The agent's data directory.
     pub data_dir: PathBuf,
@@ -107,6 +109,23 @@ impl Context {
     pub async fn disk_idle(&self) {
         // Nobody closes the semaphore.
         let _ = self.disk.acquire_many(DISK_WRITERS).await;
+    }
+
+    /// What the other pods of this node were given of it.
+    pub fn used_by_others(&self, uid: &PodUid) -> Room {
+        let (desired, reported) = (self.desired.borrow().clone(), self.reported.borrow().clone());
+        let others = desired.items.values().filter_map(|(_, item)| match &**item {
+            Item::Pod(pod) if pod.uid != *uid => Some(pod),
+            Item::Pod(_) | Item::ConfigMap(_) | Item::Secret(_) => None,
+        });
+        Room::sum(others.map(|pod| match reported.pods.get(&pod.uid) {
+            Some(report) if report.gone || matches!(report.phase, Phase::Succeeded | Phase::Failed) => Room::default(),
+            Some(report) => {
+                let given = report.resources.iter().map(|r| (r.container.clone(), r.allocated)).collect();
+                allocation::needs(pod, &given)
+            }
+            None => allocation::needs(pod, &allocation::asked(pod)),
+        }))
     }
 
     /// Records an event about a pod or one of its containers.

@@ -22,7 +22,7 @@ const SANDBOX_TRIES: u32 = 3;
 /// Everything a decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// What is wanted.
+    /// What is wanted, with the resources that it was given.
     pub pod: &'a Pod,
     /// What happened, observations included (see `history::absorb`).
     pub facts: &'a PodFacts,
@@ -180,6 +180,9 @@ fn wind_down(input: &Input<'_>, decision: &mut Decision) {
 /// The pod is to run.
 fn run(input: &Input<'_>, decision: &mut Decision) {
     if let Some(at) = deadline_ms(input.pod, input.facts) {
+        decision.wake(at);
+    }
+    if let Some(at) = input.progress.resize.as_ref().and_then(|pending| pending.retry_ms) {
         decision.wake(at);
     }
     mount_volumes(input, decision);

@@ -1,6 +1,7 @@
 //! The node's pods: a worker for each, woken by changes of what is wanted, by Podman's events and by a slow resync.
 
 mod act;
+pub mod allocation;
 pub mod build;
 pub mod context;
 pub mod decide;

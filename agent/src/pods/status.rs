@@ -1,20 +1,25 @@
 //! A pod's status as a kubelet would report it: pure.
 
-use skiff_shared::pod::{Container, Pod, RestartPolicy};
-use skiff_shared::report::{ContainerReport, ContainerState, Phase, PodCondition, PodReport, Terminated};
+use skiff_shared::pod::{Container, Pod, Resources, RestartPolicy};
+use skiff_shared::report::{
+    ContainerReport, ContainerResources, ContainerState, Phase, PodCondition, PodReport, Terminated,
+};
 
+use super::allocation;
 use super::history::{initialized, restart_wait, restarts};
-use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Role, roles};
+use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Role, Seen, roles};
 use crate::ledger::facts::PodFacts;
 use crate::podman::RunState;
 
+/// The reason of a [`Problem`] of a container that could not be given other limits.
+pub const RESIZE_ERROR: &str = "ResizeError";
 /// How long a failed pull is shown as what it was before it is shown as waiting, milliseconds.
 pub const PULL_ERROR_SHOWN_MS: i64 = 5_000;
 
 /// Everything a status depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// What is wanted.
+    /// What is wanted, with the resources that it was given.
     pub pod: &'a Pod,
     /// What happened.
     pub facts: &'a PodFacts,
@@ -59,7 +64,41 @@ pub fn report(input: &Input<'_>) -> PodReport {
         init_containers,
         containers,
         gone: input.gone,
+        resources: resources(input),
     }
+}
+
+/// What containers have of the node, of those that ask for anything.
+fn resources(input: &Input<'_>) -> Vec<ContainerResources> {
+    let all = input.pod.init_containers.iter().chain(&input.pod.containers);
+    all.filter(|c| c.resources != Resources::default())
+        .map(|c| ContainerResources {
+            container: c.name.clone(),
+            allocated: c.resources,
+            actual: allocation::actual(&c.resources, running(input, c).and_then(|seen| seen.limits)),
+        })
+        .collect()
+}
+
+/// A container's newest attempt, while it runs.
+fn running<'a>(input: &Input<'a>, spec: &Container) -> Option<&'a Seen> {
+    input.observed.newest(&spec.name).filter(|seen| seen.state == RunState::Running)
+}
+
+/// The conditions of a resize that is not done: type, reason, message.
+fn resize(input: &Input<'_>, phase: Phase) -> Vec<(&'static str, &'static str, String)> {
+    if matches!(phase, Phase::Succeeded | Phase::Failed) {
+        return Vec::new();
+    }
+    let pending = input.progress.resize.as_ref().map(|p| ("PodResizePending", p.reason, p.message.clone()));
+    let mut changing = input.pod.init_containers.iter().filter(|c| c.sidecar).chain(&input.pod.containers);
+    let differs = |c: &&Container| running(input, c).is_some_and(|seen| allocation::differs(&c.resources, seen.limits));
+    let changing = changing.find(differs).map(|c| {
+        let problem = input.progress.problems.get(&c.name).filter(|p| p.reason == RESIZE_ERROR);
+        let (reason, message) = problem.map_or(("", String::new()), |p| ("Error", p.message.clone()));
+        ("PodResizeInProgress", reason, message)
+    });
+    pending.into_iter().chain(changing).collect()
 }
 
 fn container(input: &Input<'_>, spec: &Container, role: Role) -> ContainerReport {
@@ -276,6 +315,11 @@ fn conditions(
         message,
         since_ms: since(input, kind, status),
     })
+    .chain(resize(input, phase).into_iter().map(|(kind, reason, message)| {
+        let before = input.facts.conditions.iter().find(|c| c.kind == kind && c.reason == reason);
+        let since_ms = before.map_or(input.now_ms, |c| c.since_ms);
+        PodCondition { kind: kind.to_owned(), status: true, reason: reason.to_owned(), message, since_ms }
+    }))
     .collect()
 }
 

@@ -38,6 +38,8 @@ impl fmt::Debug for Check {
 pub(crate) fn open(state: &ApiState, path: &str, query: &Query) -> Option<Response<Body>> {
     let (endpoint, check) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
     match endpoint {
+        // `/healthz/` is no path.
+        "livez" | "readyz" | "healthz" if check.is_empty() && path.ends_with('/') => None,
         "version" if check.is_empty() => Some(respond::bytes(200, respond::JSON, version())),
         "livez" | "readyz" | "healthz" => Some(health(state, endpoint, check, query)),
         _ => None,
@@ -104,10 +106,10 @@ pub(crate) async fn path(state: &Arc<ApiState>, path: &str, headers: &HeaderMap)
     match path {
         "/" => index(state),
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics(state)),
-        "/.well-known/openid-configuration" => {
+        "/.well-known/openid-configuration" | "/.well-known/openid-configuration/" => {
             respond::bytes(200, respond::JSON, crate::auth::jwt::Signer::configuration().to_string())
         }
-        "/openid/v1/jwks" => keys(state),
+        "/openid/v1/jwks" | "/openid/v1/jwks/" => keys(state),
         _ => find_document(state, path, headers).await.map_or_else(not_found, |d| document(d, headers)),
     }
 }

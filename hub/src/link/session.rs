@@ -15,7 +15,7 @@ use skiff_shared::report::{EventReport, NodeReport, PodReport};
 use skiff_shared::tls::io::{FrameReader, write};
 use skiff_shared::wire::frame::digest;
 use skiff_shared::wire::token::fingerprint;
-use skiff_shared::wire::{Change, Digest, Hello, ToAgent, ToHub, TokenAnswer, TokenRequest, Welcome};
+use skiff_shared::wire::{Change, Digest, Hello, PodResources, ToAgent, ToHub, TokenAnswer, TokenRequest, Welcome};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::assign::{Assignment, CONFIG_MAPS, NODES, SECRETS, key};
@@ -81,6 +81,8 @@ struct Session<'a> {
     registered: bool,
     /// Some report could not be written.
     unwritten: bool,
+    /// What comes with the next report of a pod.
+    resources: Option<PodResources>,
 }
 
 impl<'a> Session<'a> {
@@ -99,6 +101,7 @@ impl<'a> Session<'a> {
             seq: 0,
             registered: false,
             unwritten: false,
+            resources: None,
         }
     }
 
@@ -144,7 +147,15 @@ impl<'a> Session<'a> {
                 self.send_missing().await
             }
             ToHub::Node(report) => self.node_report(Arc::new(*report)).await,
-            ToHub::Pod(report) => self.pod_report(Arc::new(*report)).await,
+            ToHub::Pod(mut report) => {
+                let resources = self.resources.take().filter(|r| r.pod == report.uid);
+                report.resources = resources.map(|r| r.containers).unwrap_or_default();
+                self.pod_report(Arc::new(*report)).await
+            }
+            ToHub::PodResources(resources) => {
+                self.resources = Some(resources);
+                Ok(())
+            }
             ToHub::PodForgotten(uid) => {
                 self.reports().pods.remove(&uid);
                 Ok(())

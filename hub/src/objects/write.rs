@@ -7,6 +7,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::decode::Purpose;
 use super::error::{MODIFIED, not_found};
 use super::ownership::{self, Claim};
 use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, quota, subresource};
@@ -70,10 +71,10 @@ impl Objects {
             if !target.subresource.is_empty() && name != target.name {
                 return Err(Error::BadRequest("name in URL does not match name in Binding object".into()));
             }
-            let warnings = decode::decode(target, &mut body, options)?;
+            let warnings = decode::decode(target, &mut body, Purpose::Create, options)?;
             return self.bind(target, &body, options).await.map(|w| w.with_warnings(warnings));
         }
-        let warnings = decode::decode(target, &mut body, options)?;
+        let warnings = decode::decode(target, &mut body, Purpose::Create, options)?;
         let claim = Claim::Written(ownership::take_sent(&mut body));
         let written = self.create_decoded(target, body, options, claim).await?;
         Ok(written.with_warnings(warnings))
@@ -147,7 +148,7 @@ impl Objects {
     /// # Errors
     /// [`Error`].
     pub async fn update(&self, target: &Target, mut body: Value, options: &WriteOptions) -> Result<Written, Error> {
-        let warnings = decode::decode(target, &mut body, options)?;
+        let warnings = decode::decode(target, &mut body, Purpose::Replace, options)?;
         let pinned = !meta::text(&body, "resourceVersion").is_empty();
         for _ in 0..CONFLICT_ATTEMPTS {
             let current = self.current(target)?;
@@ -178,7 +179,11 @@ impl Objects {
                 Patch::Strategic(patch) => patch::printed(patch),
                 Patch::Json(_) | Patch::Merge(_) => body.to_string(),
             };
-            let warnings = decode::decode_patched(target, &mut body, &shown, options)?;
+            let warnings = decode::decode_patched(target, &mut body, &shown, patch, options)?;
+            let uid = meta::text(&body, "uid");
+            if !uid.is_empty() && uid != &*current.meta.uid {
+                target.invalid(&body, vec![immutable_uid(uid)])?;
+            }
             match self.replace(target, &current, body, options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| w.with_warnings(warnings)),
@@ -325,6 +330,12 @@ fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> 
         PatchError::Unprocessable { detail } => Error::UnprocessablePatch(detail),
         PatchError::TooLarge(message) => Error::TooLarge(message),
     })
+}
+
+/// Unlike the uid of a body that replaces an object, that of a patch is no precondition.
+fn immutable_uid(uid: &str) -> FieldError {
+    let kind = FieldErrorKind::Invalid(format!("{uid:?}"));
+    FieldError { field: "metadata.uid".into(), kind, detail: "field is immutable".into() }
 }
 
 /// `resourceVersion` and `uid` in a body are preconditions.

@@ -175,16 +175,9 @@ pub struct Mount {
 impl Pod {
     /// Its ephemeral containers, in order.
     pub fn ephemeral(&self) -> impl Iterator<Item = &Ephemeral> {
-        self.extras.iter().filter_map(|extra| match extra {
-            Extra::Ephemeral(ephemeral) => Some(&**ephemeral),
-            Extra::Volume(_)
-            | Extra::Mount(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_)
-            | Extra::RestartOnResize(_) => None,
+        self.extras.iter().filter_map(|extra| {
+            let Extra::Ephemeral(ephemeral) = extra else { return None };
+            Some(&**ephemeral)
         })
     }
 
@@ -211,77 +204,42 @@ impl Pod {
 
     /// Its volumes, in order.
     pub fn volumes(&self) -> impl Iterator<Item = &Volume> {
-        self.extras.iter().filter_map(|extra| match extra {
-            Extra::Volume(volume) => Some(volume),
-            Extra::Ephemeral(_)
-            | Extra::Mount(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_)
-            | Extra::RestartOnResize(_) => None,
+        self.extras.iter().filter_map(|extra| {
+            let Extra::Volume(volume) = extra else { return None };
+            Some(volume)
         })
     }
 
     /// The mounts of one of its containers, in order.
     pub fn mounts(&self, container: &str) -> impl Iterator<Item = &Mount> {
-        self.extras.iter().filter_map(move |extra| match extra {
-            Extra::Mount(mount) => (mount.container == container).then_some(mount),
-            Extra::Ephemeral(_)
-            | Extra::Volume(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_)
-            | Extra::RestartOnResize(_) => None,
+        self.extras.iter().filter_map(move |extra| {
+            let Extra::Mount(mount) = extra else { return None };
+            (mount.container == container).then_some(mount)
         })
     }
 
     /// `spec.securityContext.fsGroup`.
     pub fn fs_group(&self) -> Option<i64> {
-        self.extras.iter().find_map(|extra| match extra {
-            Extra::FsGroup(group) => Some(*group),
-            Extra::Ephemeral(_)
-            | Extra::Volume(_)
-            | Extra::Mount(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_)
-            | Extra::RestartOnResize(_) => None,
+        self.extras.iter().find_map(|extra| {
+            let Extra::FsGroup(group) = extra else { return None };
+            Some(*group)
         })
     }
 
     /// The variables of Services.
     pub fn service_env(&self) -> &[(String, String)] {
-        let found = self.extras.iter().find_map(|extra| match extra {
-            Extra::ServiceEnv(env) => Some(env.as_slice()),
-            Extra::Ephemeral(_)
-            | Extra::Volume(_)
-            | Extra::Mount(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::RestartOnResize(_) => None,
+        let found = self.extras.iter().find_map(|extra| {
+            let Extra::ServiceEnv(env) = extra else { return None };
+            Some(env.as_slice())
         });
         found.unwrap_or_default()
     }
 
     /// What of a container changes only by its restart, where anything does.
     pub fn restart_on_resize(&self, container: &str) -> Option<&RestartOnResize> {
-        self.extras.iter().find_map(|extra| match extra {
-            Extra::RestartOnResize(policy) => (policy.container == container).then_some(policy),
-            Extra::Ephemeral(_)
-            | Extra::Volume(_)
-            | Extra::Mount(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_) => None,
+        self.extras.iter().find_map(|extra| {
+            let Extra::RestartOnResize(policy) = extra else { return None };
+            (policy.container == container).then_some(policy)
         })
     }
 }

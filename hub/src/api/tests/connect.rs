@@ -229,7 +229,7 @@ async fn what_is_asked_wrongly_is_refused() {
         ("GET", "one/exec?command=ls&stdout=1&container=x", 400, "container x is not valid for pod one"),
         ("GET", "gone/attach?stdout=true", 404, "pods \"gone\" not found"),
         ("GET", "pending/attach?stdout=true", 400, "pod pending does not have a host assigned"),
-        ("DELETE", "one/exec", 405, "delete is not supported on resources of kind \"pods/exec\""),
+        ("DELETE", "one/exec", 405, "the server does not allow this method on the requested resource"),
     ] {
         let answer = api.send(method, &format!("/api/v1/namespaces/a/pods/{url}"), &[], "").await;
         assert_eq!((answer.code, answer.json()["message"].as_str().unwrap()), (code, message), "{url}");

@@ -10,7 +10,7 @@ use crate::report::*;
 use crate::wire::stream::{
     AttachRequest, DialRequest, ExecRequest, LogsRequest, NodeRequest, PortForwardRequest, Wanted,
 };
-use crate::wire::{Change, Hello, Join, Joined, TokenAnswer, TokenRequest, Welcome};
+use crate::wire::{Change, Hello, Join, Joined, PodResources, TokenAnswer, TokenRequest, Welcome};
 
 const GOLDEN: &str = include_str!("../golden/skiff-1.txt");
 
@@ -124,6 +124,7 @@ fn pod_report() -> PodReport {
             container(ContainerState::Waiting { reason: "CrashLoopBackOff".into(), message: "m".into() }, None),
         ],
         gone: false,
+        resources: vec![],
     }
 }
 
@@ -255,6 +256,14 @@ fn to_hub() -> Vec<ToHub> {
         ToHub::Applied(300),
         ToHub::Renew(vec![3]),
         ToHub::TokenRequest(token_request()),
+        ToHub::PodResources(PodResources {
+            pod: uid(),
+            containers: vec![ContainerResources {
+                container: "c".into(),
+                allocated: Resources { cpu_request_milli: Some(100), ..Resources::default() },
+                actual: Resources { memory_limit_bytes: Some(200), ..Resources::default() },
+            }],
+        }),
     ]
 }
 
