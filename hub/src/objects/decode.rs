@@ -29,7 +29,7 @@ pub(super) fn decode(target: &Target, body: &mut Value, options: &WriteOptions) 
 pub(super) fn decode_patched(
     target: &Target,
     body: &mut Value,
-    shown: &str,
+    shown: impl FnOnce() -> String,
     options: &WriteOptions,
 ) -> Result<Vec<String>, Error> {
     let (api_version, kind, schema) = body_type(target);
@@ -42,7 +42,7 @@ pub(super) fn decode_patched(
         name: String::new(),
         errors: vec![FieldError {
             field: "patch".into(),
-            kind: FieldErrorKind::Invalid(format!("{shown:?}")),
+            kind: FieldErrorKind::Invalid(format!("{:?}", shown())),
             detail: why,
         }],
     })?;
