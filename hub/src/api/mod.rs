@@ -6,6 +6,7 @@
 
 mod audit;
 mod auth;
+mod begin;
 mod body;
 mod components;
 mod connect;
@@ -15,7 +16,6 @@ mod fairness;
 mod frames;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod hasty;
 mod health;
 mod identity;
 mod impersonate;

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use crate::auth::jwt::Signer;
-use crate::reconcile::{Controller, Liveness, Memo};
+use crate::reconcile::{Controller, Liveness, Memo, memo};
 use crate::registry::Registry;
 
 /// What the controllers need to know beside the state of the world.
@@ -55,7 +55,7 @@ pub struct Settings {
 pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
     let Settings { registry, liveness, node_grace, ca_pem, signer, authority, pod_network, max_ended_pods } = settings;
     // Pods are what there is most of, so their parsed form is shared.
-    let pods = Arc::new(Memo::new(11_000));
+    let pods = Arc::new(Memo::new(memo::PODS));
     let mut controllers: Vec<Arc<dyn Controller>> = vec![
         Arc::new(replicaset::ReplicaSets::new(Arc::clone(&pods))),
         Arc::new(deployment::Deployments::new(Arc::clone(&pods))),

@@ -58,7 +58,8 @@ pub struct Assignment {
 #[derive(Debug, PartialEq, Eq)]
 struct Bound {
     uid: PodUid,
-    references: BTreeSet<ItemKey>,
+    /// Sorted. A set would take its first item for eleven.
+    references: Box<[ItemKey]>,
 }
 
 impl Assignment {
@@ -108,8 +109,9 @@ impl Assignment {
     /// Looks again at one pod; returns what it refers or referred to where that changed.
     fn update_pod(&mut self, key: &Key, snapshot: &Snapshot) -> BTreeSet<ItemKey> {
         let built = snapshot.get(key).and_then(|o| self.build_pod(o, snapshot));
-        let bound =
-            built.as_ref().map(|((uid, _), references)| Bound { uid: uid.clone(), references: references.clone() });
+        let bound = built
+            .as_ref()
+            .map(|((uid, _), references)| Bound { uid: uid.clone(), references: references.iter().cloned().collect() });
         let old = self.pods.remove(key);
         let same = old == bound;
         if let Some(old) = &old {

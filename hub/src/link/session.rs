@@ -129,7 +129,7 @@ impl<'a> Session<'a> {
         if known == hello.reported {
             self.write_all().await?;
         } else {
-            self.reports().pods.clear();
+            self.reports().forget_all();
             self.tell(ToAgent::SendReports).await?;
         }
         if hello.desired == self.assignment.digest() {
@@ -150,14 +150,14 @@ impl<'a> Session<'a> {
             ToHub::Pod(mut report) => {
                 let resources = self.resources.take().filter(|r| r.pod == report.uid);
                 report.resources = resources.map(|r| r.containers).unwrap_or_default();
-                self.pod_report(Arc::new(*report)).await
+                self.pod_report(&report).await
             }
             ToHub::PodResources(resources) => {
                 self.resources = Some(resources);
                 Ok(())
             }
             ToHub::PodForgotten(uid) => {
-                self.reports().pods.remove(&uid);
+                self.reports().forget(&uid);
                 Ok(())
             }
             ToHub::Events(events) => self.events(&events).await,
@@ -273,9 +273,9 @@ impl<'a> Session<'a> {
         self.welcome().await
     }
 
-    async fn pod_report(&mut self, report: Arc<PodReport>) -> Result<(), PeerError> {
-        self.reports().keep(report.clone())?;
-        if self.write_pod(&report).await == Outcome::Stale {
+    async fn pod_report(&mut self, report: &PodReport) -> Result<(), PeerError> {
+        self.reports().keep(report)?;
+        if self.write_pod(report).await == Outcome::Stale {
             // The agent runs a pod that the hub does not know. One that it was told of is named by `send_missing`.
             let orphan = ItemKey::Pod(report.uid.clone());
             let known = self.has.as_ref().is_none_or(|has| has.contains_key(&orphan));
@@ -320,7 +320,7 @@ impl<'a> Session<'a> {
         self.unwritten = false;
         let (node, pods) = {
             let reports = self.reports();
-            (reports.node.clone(), reports.pods.values().cloned().collect::<Vec<_>>())
+            (reports.node.clone(), reports.pods())
         };
         if let Some(node) = node {
             self.write_node(&node).await?;

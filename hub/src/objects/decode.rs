@@ -45,7 +45,7 @@ pub(super) fn decode(
 pub(super) fn decode_patched(
     target: &Target,
     body: &mut Value,
-    shown: &str,
+    shown: impl Fn() -> String,
     patch: &Patch,
     options: &WriteOptions,
 ) -> Result<Vec<String>, Error> {
@@ -56,7 +56,7 @@ pub(super) fn decode_patched(
         name: String::new(),
         errors: vec![FieldError {
             field: "patch".into(),
-            kind: FieldErrorKind::Invalid(format!("{shown:?}")),
+            kind: FieldErrorKind::Invalid(format!("{:?}", shown())),
             detail: why,
         }],
     };

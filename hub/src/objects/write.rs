@@ -84,7 +84,7 @@ impl Objects {
     pub(super) async fn create_decoded(
         &self,
         target: &Target,
-        body: Value,
+        mut body: Value,
         options: &WriteOptions,
         claim: Claim,
     ) -> Result<Written, Error> {
@@ -96,7 +96,8 @@ impl Objects {
         let generated = meta::text(&body, "name").is_empty() && !prefix.is_empty();
         let now = Timestamp::now();
         for attempt in 1.. {
-            let mut object = body.clone();
+            // Only a generated name can be taken and be drawn again.
+            let mut object = if generated { body.clone() } else { std::mem::take(&mut body) };
             if generated {
                 // Before the defaults, some of which come from the name.
                 meta::metadata(&mut object).insert("name".into(), meta::generate_name(&prefix).into());
@@ -167,19 +168,16 @@ impl Objects {
     pub async fn patch(&self, target: &Target, patch: &Patch, options: &WriteOptions) -> Result<Written, Error> {
         for _ in 0..CONFLICT_ATTEMPTS {
             let current = self.current(target)?;
-            let view = target.view(&current)?;
-            let mut body = if target.subresource == subresource::SCALE {
-                subresource::scale_of(&target.kind, &view)
-            } else {
-                view
-            };
-            apply(target, patch, &mut body)?;
+            let mut body = patched(target, &current, patch)?;
             let pinned = meta::text(&body, "resourceVersion") != current.revision.to_string();
-            let shown = match patch {
+            // Decoding changes the body, so what a refusal shows is made again for the few that are refused.
+            let shown = || match patch {
                 Patch::Strategic(patch) => patch::printed(patch),
-                Patch::Json(_) | Patch::Merge(_) => body.to_string(),
+                Patch::Json(_) | Patch::Merge(_) => {
+                    patched(target, &current, patch).map_or_else(|_| String::new(), |body| body.to_string())
+                }
             };
-            let warnings = decode::decode_patched(target, &mut body, &shown, patch, options)?;
+            let warnings = decode::decode_patched(target, &mut body, shown, patch, options)?;
             let uid = meta::text(&body, "uid");
             if !uid.is_empty() && uid != &*current.meta.uid {
                 target.invalid(&body, vec![immutable_uid(uid)])?;
@@ -315,6 +313,15 @@ impl Objects {
 /// An object that a dry run answers with.
 pub(super) fn unsaved(key: Key, revision: u64, value: &Value) -> Arc<Object> {
     Arc::new(Object { key, revision, json: Bytes::from(value.to_string()), meta: Meta::default() })
+}
+
+/// An object, or its Scale, with a patch applied.
+fn patched(target: &Target, current: &Object, patch: &Patch) -> Result<Value, Error> {
+    let view = target.view(current)?;
+    let is_scale = target.subresource == subresource::SCALE;
+    let mut body = if is_scale { subresource::scale_of(&target.kind, &view) } else { view };
+    apply(target, patch, &mut body)?;
+    Ok(body)
 }
 
 fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> {

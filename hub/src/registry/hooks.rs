@@ -15,6 +15,7 @@ pub(crate) const PLAIN: Hooks = Hooks {
     parts: &[],
     columns: printers::GENERIC,
     row: printers::generic_row,
+    row_fields: &[],
     from_stored: None,
     to_stored: None,
 };

@@ -7,6 +7,7 @@ pub mod apply;
 mod builtin;
 mod cron;
 pub mod discovery;
+pub(crate) mod excerpt;
 mod fields;
 mod hooks;
 mod json;
@@ -101,6 +102,8 @@ pub struct Hooks {
     pub columns: &'static [Column],
     /// The cells of a row, one a column: (object, now as Unix seconds).
     pub row: fn(&Value, i64) -> Vec<Value>,
+    /// The fields of an object that `row` looks at, which then gets no others; all where none are named.
+    pub row_fields: &'static [excerpt::Field],
     /// Converts the stored form into this row's form (identity for most).
     pub from_stored: Option<fn(Value) -> Value>,
     /// Converts this row's form into the stored form.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Column;
+use super::excerpt::{Field, fields};
 use super::json;
 
 const NAME_TEXT: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
@@ -30,6 +31,13 @@ pub const fn integer(name: &'static str, description: &'static str) -> Column {
 pub const fn wide(column: Column) -> Column {
     Column { priority: 1, ..column }
 }
+
+/// The fields that rows of workloads look at: what they have in common, and the numbers of their status.
+pub const WORKLOAD: &[Field] = fields! {
+    metadata { name creationTimestamp }
+    spec { replicas selector template { spec { containers { name image } } } }
+    status { replicas readyReplicas updatedReplicas availableReplicas }
+};
 
 /// The row of kinds that have no columns of their own.
 pub fn generic_row(object: &Value, _now: i64) -> Vec<Value> {

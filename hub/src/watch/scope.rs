@@ -59,6 +59,7 @@ mod tests {
             has_generation: false,
             columns: &[],
             row: |_, _| Vec::new(),
+            row_fields: &[],
             from_stored: None,
             to_stored: None,
         };

@@ -32,6 +32,7 @@ pub(in crate::registry) fn kind() -> Kind {
             has_generation: true,
             columns: COLUMNS,
             row,
+            row_fields: printers::WORKLOAD,
             ..PLAIN
         },
     }
@@ -141,6 +142,7 @@ fn row(deployment: &Value, now: i64) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::kinds::testing::cells;
 
     fn deployment(patch: Value) -> Value {
         let mut object = json!({
@@ -273,7 +275,7 @@ mod tests {
             json!({"spec": {"replicas": 3}, "status": {"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 1}}),
         );
         assert_eq!(
-            row(&object, 1_767_225_600),
+            cells(&kind(), &object, 1_767_225_600),
             [
                 json!("web"),
                 json!("2/3"),

@@ -33,6 +33,7 @@ pub(in crate::registry) fn kind() -> Kind {
             has_generation: true,
             columns: COLUMNS,
             row,
+            row_fields: printers::WORKLOAD,
             ..PLAIN
         },
     }
@@ -90,6 +91,7 @@ fn row(replica_set: &Value, now: i64) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::kinds::testing::cells;
 
     #[test]
     fn printed_and_selected() {
@@ -102,7 +104,7 @@ mod tests {
         });
         default(&mut object);
         assert_eq!(
-            row(&object, 1_767_225_600),
+            cells(&kind(), &object, 1_767_225_600),
             [json!("web-1"), json!(1), json!(2), json!(1), json!("60s"), json!("x,y"), json!("i,j"), json!("a=b"),]
         );
         assert_eq!(field(&object, "status.replicas").as_deref(), Some("2"));

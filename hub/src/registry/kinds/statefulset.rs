@@ -45,6 +45,7 @@ pub(in crate::registry) fn kind() -> Kind {
             has_generation: true,
             columns: COLUMNS,
             row,
+            row_fields: printers::WORKLOAD,
             ..PLAIN
         },
     }
@@ -158,7 +159,7 @@ fn row(set: &Value, now: i64) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::kinds::testing::{complaints, created};
+    use crate::registry::kinds::testing::{cells, complaints, created};
 
     fn spec(fields: Value) -> Value {
         let mut spec = json!({
@@ -189,7 +190,7 @@ mod tests {
         let claim = &object["spec"]["volumeClaimTemplates"][0];
         assert_eq!((&claim["kind"], &claim["status"]), (&json!("PersistentVolumeClaim"), &json!({"phase": "Pending"})));
         assert_eq!(claim["spec"]["volumeMode"], "Filesystem");
-        assert_eq!(row(&object, 1_767_225_600)[1..], [json!("0/3"), json!("60s"), json!("c"), json!("i")]);
+        assert_eq!(cells(&kind(), &object, 1_767_225_600)[1..], [json!("0/3"), json!("60s"), json!("c"), json!("i")]);
     }
 
     #[test]

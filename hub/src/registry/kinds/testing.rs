@@ -1,8 +1,9 @@
-//! What the tests of kinds share: objects as they are after a create.
+//! What the tests of kinds share: objects as they are after a create, and their rows.
 
 use serde_json::{Value, json};
 
 use crate::registry::Kind;
+use crate::registry::excerpt::Excerpt;
 
 /// An object named `a` with these fields, as a create leaves it. It is a minute old at Unix time 1767225600.
 pub(super) fn created(kind: &Kind, fields: Value) -> Value {
@@ -17,6 +18,15 @@ pub(super) fn created(kind: &Kind, fields: Value) -> Value {
     (kind.hooks.default)(&mut object);
     (kind.hooks.prepare_create)(&mut object);
     object
+}
+
+/// The cells of an object's row, which are the same from the fields alone that the kind says it looks at.
+pub(super) fn cells(kind: &Kind, object: &Value, now: i64) -> Vec<Value> {
+    let json = object.to_string();
+    let excerpt = Excerpt::parse(json.as_bytes(), kind.hooks.row_fields).unwrap();
+    let cells = (kind.hooks.row)(object, now);
+    assert_eq!((kind.hooks.row)(&excerpt.value, now), cells);
+    cells
 }
 
 /// What is wrong with such an object; with `old` fields, what is wrong with changing those to the new.

@@ -15,6 +15,7 @@ fn hooks() -> Hooks {
         has_generation: false,
         columns: &[],
         row: |_, _| Vec::new(),
+        row_fields: &[],
         from_stored: None,
         to_stored: None,
     }
