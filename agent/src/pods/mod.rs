@@ -2,15 +2,18 @@
 
 mod act;
 pub mod build;
+mod calling;
 pub mod context;
 pub mod decide;
 pub mod env;
 pub mod followers;
 pub mod history;
+pub mod hosts;
 mod images;
 mod mounting;
 pub mod network;
 mod observe;
+pub mod probes;
 pub mod status;
 pub mod view;
 mod worker;

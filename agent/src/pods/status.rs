@@ -4,6 +4,7 @@ use skiff_shared::pod::{Container, Pod, RestartPolicy};
 use skiff_shared::report::{ContainerReport, ContainerState, Phase, PodCondition, PodReport, Terminated};
 
 use super::history::{initialized, restart_wait, restarts};
+use super::probes;
 use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Role, roles};
 use crate::ledger::facts::PodFacts;
 use crate::podman::RunState;
@@ -66,6 +67,8 @@ fn container(input: &Input<'_>, spec: &Container, role: Role) -> ContainerReport
     let facts = input.facts.containers.get(&spec.name);
     let (state, last) = state(input, spec, role);
     let running = matches!(state, ContainerState::Running { .. });
+    let seen = input.observed.newest(&spec.name).filter(|_| running);
+    let started = seen.is_some_and(|seen| probes::started(input.pod, &input.progress.checks, seen));
     let completed = matches!(&state, ContainerState::Terminated(t) if t.exit_code == 0);
     let container_id = facts.map(|f| f.container_id.as_str()).filter(|id| !id.is_empty());
     ContainerReport {
@@ -75,10 +78,12 @@ fn container(input: &Input<'_>, spec: &Container, role: Role) -> ContainerReport
         container_id: container_id.map(|id| format!("podman://{id}")).unwrap_or_default(),
         ready: match role {
             Role::Init => completed,
-            Role::Sidecar | Role::Main => running,
+            Role::Sidecar | Role::Main => {
+                seen.is_some_and(|seen| probes::ready(input.pod, &input.progress.checks, seen))
+            }
             Role::Ephemeral => false,
         },
-        started: running,
+        started,
         restarts: facts.and_then(|f| f.attempt).unwrap_or(0),
         state,
         last,
@@ -94,6 +99,15 @@ fn state(input: &Input<'_>, spec: &Container, role: Role) -> (ContainerState, Op
     if let Some(seen) = newest
         && matches!(seen.state, RunState::Running | RunState::Stopping)
     {
+        // As long as its hook is not through, it is being started.
+        match input.progress.checks.post_start(&seen.id) {
+            Some(true) => {
+                let reason = "PostStartHookError".to_owned();
+                return (ContainerState::Waiting { reason, message: "PostStartHook failed".to_owned() }, last);
+            }
+            Some(false) => return (waiting(input, spec, role), last),
+            None => {}
+        }
         return (ContainerState::Running { started_ms: seen.started_ms }, last);
     }
     if input.pod.deletion.is_none()
@@ -181,7 +195,8 @@ fn phase(input: &Input<'_>, init: &[ContainerReport], containers: &[ContainerRep
 
 /// Whether one of the pod's own containers ever ran.
 fn has_begun(containers: &[ContainerReport]) -> bool {
-    containers.iter().any(|c| c.restarts > 0 || end_of(c).is_some() || c.started)
+    let running = |c: &ContainerReport| matches!(c.state, ContainerState::Running { .. });
+    containers.iter().any(|c| c.restarts > 0 || end_of(c).is_some() || running(c))
 }
 
 /// A pod's phase from its containers' statuses, by the kubelet's rules. `stopped`: nothing of it runs.
@@ -236,7 +251,7 @@ fn conditions(
     let pod = input.pod;
     let sandbox_ready = input.observed.sandbox_runs();
     let names = |list: Vec<&str>| format!("[{}]", list.join(" "));
-    let begun = containers.iter().any(|c| c.started || end_of(c).is_some());
+    let begun = has_begun(containers);
     let incomplete: Vec<&str> = pod
         .init_containers
         .iter()

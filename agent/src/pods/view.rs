@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use skiff_shared::pod::{Container, Pod};
 use skiff_shared::report::Terminated;
 
+use super::probes::Checks;
 use crate::podman::{Limits, RunState};
 
 /// What Podman has of one pod.
@@ -94,6 +95,8 @@ pub struct Progress {
     pub signalled: BTreeMap<String, i64>,
     /// When a container was killed, by id, Unix milliseconds.
     pub killed: BTreeMap<String, i64>,
+    /// Its probes and hooks.
+    pub checks: Checks,
 }
 
 /// How far a pod's volumes are.
