@@ -35,3 +35,36 @@ pub fn content(pod: &Pod, address: &str, machine: &str) -> String {
 pub fn wanted(pod: &Pod, container: &str) -> bool {
     pod.mounts(container).all(|mount| mount.path != PATH)
 }
+
+#[cfg(test)]
+mod tests {
+    use skiff_shared::pod::{Extra, HostAlias, Mount, RestartPolicy};
+
+    use super::*;
+    use crate::pods::tests::world::pod;
+
+    #[test]
+    fn pods_see_themselves_their_aliases_or_the_machine() {
+        let alias = |ip: &str, names: &[&str]| {
+            Extra::HostAlias(HostAlias { ip: ip.into(), hostnames: names.iter().map(|n| (*n).to_owned()).collect() })
+        };
+        let mut pod = pod(RestartPolicy::Always, &[], &["a", "b"]);
+        assert_eq!(content(&pod, "10.42.0.7", "x"), format!("{LOCAL}10.42.0.7\tweb\n"));
+        pod.extras = vec![alias("192.0.2.1", &["x", "y"]), alias("192.0.2.2", &["z"])];
+        let aliases = "\n# Entries added by HostAliases.\n192.0.2.1\tx\ty\n192.0.2.2\tz\n";
+        assert_eq!(content(&pod, "10.42.0.7", "x"), format!("{LOCAL}10.42.0.7\tweb\n{aliases}"));
+        pod.host_network = true;
+        let expected = format!("# Kubernetes-managed hosts file (host network).\n127.0.0.1 me\n{aliases}");
+        assert_eq!(content(&pod, "", "127.0.0.1 me\n"), expected);
+        pod.extras.push(Extra::Mount(Mount {
+            container: "a".into(),
+            volume: "v".into(),
+            path: PATH.into(),
+            sub_path: String::new(),
+            expand: false,
+            read_only: false,
+            propagation: String::new(),
+        }));
+        assert_eq!((wanted(&pod, "a"), wanted(&pod, "b")), (false, true));
+    }
+}

@@ -3,7 +3,7 @@
 use skiff_shared::pod::{Container, Pod, RestartPolicy};
 use skiff_shared::report::{ContainerReport, ContainerState, Phase, PodCondition, PodReport, Terminated};
 
-use super::history::{initialized, restart_wait, restarts};
+use super::history::{restart_wait, restarts};
 use super::probes;
 use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Role, roles};
 use crate::ledger::facts::PodFacts;
@@ -105,7 +105,7 @@ fn state(input: &Input<'_>, spec: &Container, role: Role) -> (ContainerState, Op
                 let reason = "PostStartHookError".to_owned();
                 return (ContainerState::Waiting { reason, message: "PostStartHook failed".to_owned() }, last);
             }
-            Some(false) => return (waiting(input, spec, role), last),
+            Some(false) => return (waiting(input.pod), last),
             None => {}
         }
         return (ContainerState::Running { started_ms: seen.started_ms }, last);
@@ -117,7 +117,7 @@ fn state(input: &Input<'_>, spec: &Container, role: Role) -> (ContainerState, Op
     }
     match ended {
         Some(ended) => (ContainerState::Terminated(ended), last),
-        None => (waiting(input, spec, role), last),
+        None => (waiting(input.pod), last),
     }
 }
 
@@ -162,18 +162,10 @@ fn image_wait(failure: &ImageFailure, image: &str, now_ms: i64) -> ContainerStat
     ContainerState::Waiting { reason: reason.clone(), message: message.clone() }
 }
 
-fn waiting(input: &Input<'_>, spec: &Container, role: Role) -> ContainerState {
-    let pod = input.pod;
-    let begun = initialized(pod, input.facts, input.facts.sandbox);
-    let initializing = !begun && (matches!(role, Role::Main | Role::Ephemeral) || !is_next_init(input, spec));
-    let reason = if initializing { "PodInitializing" } else { "ContainerCreating" };
+/// A container of which nothing is known yet.
+fn waiting(pod: &Pod) -> ContainerState {
+    let reason = if pod.init_containers.is_empty() { "ContainerCreating" } else { "PodInitializing" };
     ContainerState::Waiting { reason: reason.to_owned(), message: String::new() }
-}
-
-/// Whether every init container before this one has passed.
-fn is_next_init(input: &Input<'_>, spec: &Container) -> bool {
-    let before = input.pod.init_containers.iter().take_while(|c| c.name != spec.name);
-    before.into_iter().all(|c| input.facts.containers.get(&c.name).is_some_and(|f| c.sidecar || f.ended.is_some()))
 }
 
 /// Go's way to print whole seconds: `10s`, `2m40s`, `5m0s`.

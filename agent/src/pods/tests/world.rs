@@ -36,7 +36,7 @@ pub(super) fn container(name: &str) -> Container {
     }
 }
 
-pub(super) fn pod(policy: RestartPolicy, init: &[&str], main: &[&str]) -> Pod {
+pub(in crate::pods) fn pod(policy: RestartPolicy, init: &[&str], main: &[&str]) -> Pod {
     Pod {
         uid: PodUid::parse("u-1").unwrap(),
         namespace: "ns".into(),
