@@ -96,7 +96,7 @@ fn a_startup_probe_holds_back_the_others() {
     assert_eq!(status(&world), (false, false, 0));
     world.healthy = true;
     world.next();
-    assert_eq!(world.log[world.log.len() - 2..], ["readiness a", "liveness a"]);
+    assert_eq!(world.log[world.log.len() - 2..], ["liveness a", "readiness a"]);
     assert_eq!(status(&world), (true, true, 0));
 }
 
