@@ -312,6 +312,8 @@ pub struct PodSpec {
     pub ports: Vec<PortMapping>,
     /// Its containers share one process namespace.
     pub share_pids: bool,
+    /// Kernel parameters of its namespaces: names and values.
+    pub sysctls: Vec<(String, String)>,
     /// Labels.
     pub labels: Labels,
 }
@@ -368,6 +370,8 @@ pub struct ContainerSpec {
     pub pid_ns: Option<Join>,
     /// IPC namespace, where it is not the pod's.
     pub ipc_ns: Option<Join>,
+    /// It has the machine's host name, not the pod's.
+    pub host_uts: bool,
     /// What it may use.
     pub limits: Limits,
     /// Files bound into the container.

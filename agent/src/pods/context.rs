@@ -69,6 +69,8 @@ pub struct Context {
     pub events: EventLog,
     /// Images are pulled one at a time, as a kubelet does: a small link is not shared to death.
     pub pulls: Semaphore,
+    /// So many probes are carried out at a time.
+    pub checks: Semaphore,
     /// Who follows pods' logs.
     pub followers: Followers,
     /// Disk work in progress; see [`Context::on_disk`].
@@ -80,6 +82,9 @@ pub struct Context {
     /// The clock.
     pub clock: Clock,
 }
+
+/// So many probes of all pods are carried out at a time at most.
+pub const PROBES_AT_ONCE: usize = 16;
 
 /// So many threads write to the disk at most.
 pub const DISK_WRITERS: u32 = 2;

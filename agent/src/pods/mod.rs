@@ -3,15 +3,18 @@
 mod act;
 pub mod allocation;
 pub mod build;
+mod calling;
 pub mod context;
 pub mod decide;
 pub mod env;
 pub mod followers;
 pub mod history;
+pub mod hosts;
 mod images;
 mod mounting;
 pub mod network;
 mod observe;
+pub mod probes;
 pub mod status;
 pub mod view;
 mod worker;

@@ -6,7 +6,8 @@ use skiff_shared::report::{
 };
 
 use super::allocation;
-use super::history::{initialized, restart_wait, restarts};
+use super::history::{restart_wait, restarts};
+use super::probes;
 use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Role, Seen, roles};
 use crate::ledger::facts::PodFacts;
 use crate::podman::RunState;
@@ -105,6 +106,8 @@ fn container(input: &Input<'_>, spec: &Container, role: Role) -> ContainerReport
     let facts = input.facts.containers.get(&spec.name);
     let (state, last) = state(input, spec, role);
     let running = matches!(state, ContainerState::Running { .. });
+    let seen = input.observed.newest(&spec.name).filter(|_| running);
+    let started = seen.is_some_and(|seen| probes::started(input.pod, &input.progress.checks, seen));
     let completed = matches!(&state, ContainerState::Terminated(t) if t.exit_code == 0);
     let container_id = facts.map(|f| f.container_id.as_str()).filter(|id| !id.is_empty());
     ContainerReport {
@@ -114,10 +117,12 @@ fn container(input: &Input<'_>, spec: &Container, role: Role) -> ContainerReport
         container_id: container_id.map(|id| format!("podman://{id}")).unwrap_or_default(),
         ready: match role {
             Role::Init => completed,
-            Role::Sidecar | Role::Main => running,
+            Role::Sidecar | Role::Main => {
+                seen.is_some_and(|seen| probes::ready(input.pod, &input.progress.checks, seen))
+            }
             Role::Ephemeral => false,
         },
-        started: running,
+        started,
         restarts: facts.and_then(|f| f.attempt).unwrap_or(0),
         state,
         last,
@@ -133,6 +138,15 @@ fn state(input: &Input<'_>, spec: &Container, role: Role) -> (ContainerState, Op
     if let Some(seen) = newest
         && matches!(seen.state, RunState::Running | RunState::Stopping)
     {
+        // As long as its hook is not through, it is being started.
+        match input.progress.checks.post_start(&seen.id) {
+            Some(true) => {
+                let reason = "PostStartHookError".to_owned();
+                return (ContainerState::Waiting { reason, message: "PostStartHook failed".to_owned() }, last);
+            }
+            Some(false) => return (waiting(input.pod), last),
+            None => {}
+        }
         return (ContainerState::Running { started_ms: seen.started_ms }, last);
     }
     if input.pod.deletion.is_none()
@@ -142,7 +156,7 @@ fn state(input: &Input<'_>, spec: &Container, role: Role) -> (ContainerState, Op
     }
     match ended {
         Some(ended) => (ContainerState::Terminated(ended), last),
-        None => (waiting(input, spec, role), last),
+        None => (waiting(input.pod), last),
     }
 }
 
@@ -187,18 +201,10 @@ fn image_wait(failure: &ImageFailure, image: &str, now_ms: i64) -> ContainerStat
     ContainerState::Waiting { reason: reason.clone(), message: message.clone() }
 }
 
-fn waiting(input: &Input<'_>, spec: &Container, role: Role) -> ContainerState {
-    let pod = input.pod;
-    let begun = initialized(pod, input.facts, input.facts.sandbox);
-    let initializing = !begun && (matches!(role, Role::Main | Role::Ephemeral) || !is_next_init(input, spec));
-    let reason = if initializing { "PodInitializing" } else { "ContainerCreating" };
+/// A container of which nothing is known yet.
+fn waiting(pod: &Pod) -> ContainerState {
+    let reason = if pod.init_containers.is_empty() { "ContainerCreating" } else { "PodInitializing" };
     ContainerState::Waiting { reason: reason.to_owned(), message: String::new() }
-}
-
-/// Whether every init container before this one has passed.
-fn is_next_init(input: &Input<'_>, spec: &Container) -> bool {
-    let before = input.pod.init_containers.iter().take_while(|c| c.name != spec.name);
-    before.into_iter().all(|c| input.facts.containers.get(&c.name).is_some_and(|f| c.sidecar || f.ended.is_some()))
 }
 
 /// Go's way to print whole seconds: `10s`, `2m40s`, `5m0s`.
@@ -220,7 +226,8 @@ fn phase(input: &Input<'_>, init: &[ContainerReport], containers: &[ContainerRep
 
 /// Whether one of the pod's own containers ever ran.
 fn has_begun(containers: &[ContainerReport]) -> bool {
-    containers.iter().any(|c| c.restarts > 0 || end_of(c).is_some() || c.started)
+    let running = |c: &ContainerReport| matches!(c.state, ContainerState::Running { .. });
+    containers.iter().any(|c| c.restarts > 0 || end_of(c).is_some() || running(c))
 }
 
 /// A pod's phase from its containers' statuses, by the kubelet's rules. `stopped`: nothing of it runs.
@@ -275,7 +282,7 @@ fn conditions(
     let pod = input.pod;
     let sandbox_ready = input.observed.sandbox_runs();
     let names = |list: Vec<&str>| format!("[{}]", list.join(" "));
-    let begun = containers.iter().any(|c| c.started || end_of(c).is_some());
+    let begun = has_begun(containers);
     let incomplete: Vec<&str> = pod
         .init_containers
         .iter()

@@ -1,7 +1,8 @@
 //! The pure parts, by tables and by random lives of a pod.
 
+mod checks;
 mod resize;
-mod world;
+pub(super) mod world;
 
 use proptest::prelude::*;
 use skiff_shared::pod::{Container, Data, EnvFrom, EnvValue, EnvVar, Item, ObjectRef, RestartPolicy};

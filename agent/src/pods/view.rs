@@ -6,6 +6,7 @@ use skiff_shared::pod::{Container, Pod};
 use skiff_shared::report::Terminated;
 
 use super::allocation::Pending;
+use super::probes::Checks;
 use crate::podman::{Limits, RunState};
 
 /// What Podman has of one pod.
@@ -97,6 +98,8 @@ pub struct Progress {
     pub signalled: BTreeMap<String, i64>,
     /// When a container was killed, by id, Unix milliseconds.
     pub killed: BTreeMap<String, i64>,
+    /// Its probes and hooks.
+    pub checks: Checks,
 }
 
 /// How far a pod's volumes are.

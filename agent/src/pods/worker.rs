@@ -13,8 +13,10 @@ use tokio::task::JoinSet;
 
 use super::act::{Outcome, Scene, act};
 use super::allocation::{self, Room};
+use super::calling::{self, Calls};
 use super::context::Context;
 use super::decide::{Action, Decision, Input, decide};
+use super::probes::Why;
 use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Sandbox, Seen, roles};
 use super::{build, history, images, mounting, observe, status};
 use crate::ledger::facts::PodFacts;
@@ -51,6 +53,7 @@ pub(super) struct Worker {
     progress: Progress,
     images: BTreeMap<String, Image>,
     tasks: JoinSet<ImageTask>,
+    calls: Calls,
     reported: Option<PodReport>,
     /// Restart delays and image delays that an event was recorded for.
     announced: BTreeMap<String, i64>,
@@ -72,6 +75,7 @@ impl Worker {
             progress: Progress::default(),
             images: BTreeMap::new(),
             tasks: JoinSet::new(),
+            calls: Calls::default(),
             reported: None,
             announced: BTreeMap::new(),
             looked: None,
@@ -127,6 +131,9 @@ impl Worker {
         while let Some(done) = self.tasks.try_join_next() {
             self.image_done(done.ok());
         }
+        while let Some(done) = self.calls.try_next() {
+            calling::note(&self.ctx, &wanted.pod, &mut self.progress.checks, done);
+        }
         if self.data != wanted.data {
             self.data = wanted.data;
             self.volumes_changed();
@@ -152,11 +159,15 @@ impl Worker {
 
     async fn look(&mut self, pod: &Pod, look: u64) -> Result<(), PodmanError> {
         self.observed = observe::observe(&self.ctx, pod, &self.observed).await?;
+        if self.looked.is_none() && self.reported.is_none() && self.was_ready() {
+            self.progress.checks.adopt(&self.observed);
+        }
         self.looked = Some(look);
         self.podman_failures = 0;
         let alive = |id: &String| self.observed.containers.iter().any(|c| c.id == *id);
         self.progress.signalled.retain(|id, _| alive(id));
         self.progress.killed.retain(|id, _| alive(id));
+        self.progress.checks.retain(alive);
         Ok(())
     }
 
@@ -175,6 +186,11 @@ impl Worker {
             self.facts.allocated = wanted;
         }
         allocation::given(pod, &self.facts.allocated)
+    }
+
+    /// Whether the pod was ready when it was last reported.
+    fn was_ready(&self) -> bool {
+        self.facts.conditions.iter().any(|c| c.kind == "ContainersReady" && c.status)
     }
 
     fn decide(&mut self, pod: &Pod) -> Decision {
@@ -244,21 +260,17 @@ impl Worker {
 
     /// Carries out what was decided, all at once; gives the error after which to pause.
     async fn act(&mut self, pod: &Arc<Pod>, actions: Vec<Action>) -> Option<PodmanError> {
+        let address = self.address(pod);
         let mut now = Vec::new();
         for action in actions {
             if let Action::EnsureImage { container } = &action {
                 self.fetch_image(pod, container);
             } else {
-                now.push(action);
+                now.extend(self.calls.begin(&self.ctx, pod, &address, &mut self.progress.checks, action));
             }
         }
-        let sandbox = self.observed.sandbox.clone();
-        let scene = Scene {
-            ctx: &self.ctx,
-            pod,
-            pod_ip: sandbox.as_ref().map_or("", |s| &s.ip),
-            sandbox_id: sandbox.as_ref().map(|s| s.pod_id.as_str()),
-        };
+        let sandbox = self.observed.sandbox.as_ref().map(|s| s.pod_id.clone());
+        let scene = Scene { ctx: &self.ctx, pod, pod_ip: &address, sandbox_id: sandbox.as_deref() };
         let calls = now.into_iter().map(|action| {
             let image =
                 if let Action::Create { container, .. } = &action { self.images.get(container).cloned() } else { None };
@@ -272,6 +284,14 @@ impl Worker {
             }
         }
         pause
+    }
+
+    /// The pod's address; empty where it is not known yet.
+    fn address(&self, pod: &Pod) -> String {
+        if pod.host_network {
+            return self.ctx.host_ip.clone();
+        }
+        self.observed.sandbox.as_ref().map_or(String::new(), |s| s.ip.clone())
     }
 
     fn fetch_image(&mut self, pod: &Arc<Pod>, name: &str) {
@@ -347,6 +367,8 @@ impl Worker {
                 if let Some(seen) = self.observed.containers.iter_mut().find(|c| c.id == id) {
                     (seen.state, seen.started_ms) = (RunState::Running, now_ms);
                 }
+                let address = self.address(pod);
+                self.calls.started(&ctx, pod, &address, &mut self.progress.checks, &container, &id);
             }
             Outcome::NotStarted { container, id, error } => {
                 self.not_started(pod, &container, &id, &error, now_ms).await;
@@ -361,7 +383,7 @@ impl Worker {
                 self.looked = None;
                 self.problem(pod, container, status::RESIZE_ERROR, &error.chain(), now_ms);
             }
-            Outcome::Signalled { container, id, changed } => self.signalled(pod, &container, id, changed, now_ms),
+            Outcome::Signalled { container, id, why } => self.signalled(pod, &container, id, why, now_ms),
             Outcome::Killed { id } => {
                 self.progress.killed.insert(id, now_ms);
                 self.looked = None;
@@ -396,13 +418,11 @@ impl Worker {
         self.observed.containers.push(seen);
     }
 
-    fn signalled(&mut self, pod: &Pod, container: &str, id: String, changed: bool, now_ms: i64) {
-        let message = if changed {
-            format!("Container {container} definition changed, will be restarted")
-        } else {
-            format!("Stopping container {container}")
-        };
-        self.ctx.pod_event(pod, container, false, "Killing", message);
+    fn signalled(&mut self, pod: &Pod, container: &str, id: String, why: Why, now_ms: i64) {
+        // One whose hook was called before has its event.
+        if self.progress.checks.pre_stop(&id).is_none() {
+            self.ctx.pod_event(pod, container, false, "Killing", why.message(pod, container));
+        }
         self.progress.signalled.insert(id, now_ms);
         if pod.deletion.is_some() && self.facts.stop_began_ms.is_none() {
             self.facts.stop_began_ms = Some(now_ms);
@@ -498,6 +518,13 @@ impl Worker {
             biased;
             changed = self.wanted.changed() => return changed.is_ok(),
             Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => done,
+            done = self.calls.next() => {
+                let pod = Arc::clone(&self.wanted.borrow().pod);
+                if let Some(done) = done {
+                    calling::note(&self.ctx, &pod, &mut self.progress.checks, done);
+                }
+                return true;
+            }
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => return true,
         };
         self.image_done(done.ok());

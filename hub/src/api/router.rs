@@ -258,7 +258,7 @@ where
 {
     match info.verb {
         Verb::Create if connect::is_connect(path) => connect::connect(call, kind, path).await,
-        Verb::Get if path.subresource == "log" => logs::logs(call, kind, path).await,
+        Verb::Get if path.subresource == "log" => connect::bytes(call, logs::logs(call, kind, path).await?),
         Verb::Get if &*kind.storage == COMPONENTS => components::get(call, kind, path),
         Verb::List if &*kind.storage == COMPONENTS => components::list(call, kind, path).await,
         Verb::Get => read::get(call, kind, path).await,
