@@ -77,6 +77,7 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
         "" => Ok(body),
         STATUS => {
             let mut new = with_status(target, old, body);
+            keep_decisions(target, &mut new, old);
             stamp(target, &mut new, old);
             Ok(new)
         }
@@ -105,6 +106,25 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
     }
 }
 
+/// A status write leaves the decisions on a certificate signing request as they are.
+fn keep_decisions(target: &Target, new: &mut Value, old: &Value) {
+    if target.kind.plural != "certificatesigningrequests" {
+        return;
+    }
+    let conditions = |object: &Value| object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    for kind in ["Approved", "Denied"] {
+        let of_kind = |condition: &&mut Value| condition["type"] == kind;
+        let kept: Vec<Value> = conditions(old).into_iter().filter(|c| c["type"] == kind).collect();
+        let mut written: Vec<&mut Value> =
+            new["status"]["conditions"].as_array_mut().into_iter().flatten().filter(of_kind).collect();
+        if written.len() == kept.len() {
+            for (condition, kept) in written.iter_mut().zip(kept) {
+                **condition = kept;
+            }
+        }
+    }
+}
+
 /// Says when the conditions of a certificate signing request came, where their writer does not.
 fn stamp(target: &Target, new: &mut Value, old: &Value) {
     if target.kind.plural != "certificatesigningrequests" {
@@ -123,7 +143,14 @@ fn stamp(target: &Target, new: &mut Value, old: &Value) {
     }
 }
 
-/// A status write takes the status, and the labels and annotations where the kind's strategy lets it (apps does not).
+/// What a status write takes of the metadata, for the kinds whose strategy keeps some of it.
+const STATUS_METADATA: [(&str, &str, &[&str]); 3] = [
+    ("", "pods", &["annotations", "finalizers", "labels"]),
+    ("apps", "deployments", &["annotations", "finalizers", "ownerReferences"]),
+    ("storage.k8s.io", "volumeattachments", &[]),
+];
+
+/// A status write takes the status, and what the kind's strategy does not keep of the metadata.
 fn with_status(target: &Target, old: &Value, mut body: Value) -> Value {
     let mut new = old.clone();
     match body.get_mut("status").map(Value::take) {
@@ -134,8 +161,9 @@ fn with_status(target: &Target, old: &Value, mut body: Value) -> Value {
             }
         }
     }
-    let taken: &[&str] = if target.kind.group == "apps" { &["annotations"] } else { &["annotations", "labels"] };
-    for field in taken {
+    let (group, plural) = (target.kind.group, target.kind.plural);
+    let own = STATUS_METADATA.iter().find(|(g, p, _)| (*g, *p) == (group, plural)).map(|(.., fields)| *fields);
+    for field in own.unwrap_or(&["annotations", "finalizers", "labels", "ownerReferences"]) {
         match body["metadata"].get(*field) {
             Some(value) => meta::metadata(&mut new).insert((*field).to_owned(), value.clone()),
             None => meta::metadata(&mut new).remove(*field),

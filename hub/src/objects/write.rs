@@ -248,15 +248,12 @@ impl Objects {
         if target.subresource == subresource::APPROVAL {
             self.admit(target, Some(&old), &snapshot, options, &mut new)?;
         }
-        let errors = match part {
-            Some(part) => (part.validate)(&new, &old),
-            None => (target.kind.hooks.validate)(&new, Some(&old)),
-        };
-        target.invalid(&new, errors)?;
+        target.invalid(&new, complaints(target, &new, &old))?;
         if let Some(counted) = &mut turn {
             quota::check(target, &snapshot, &new, Some(&old), counted)?;
         }
-        if target.kind.hooks.has_generation && meta::spec_changed(&new, &old) {
+        let hooks = &target.kind.hooks;
+        if hooks.has_generation && (meta::spec_changed(&new, &old) || is_spec && (hooks.next_generation)(&new, &old)) {
             meta::bump_generation(&mut new);
         }
         if new == old {
@@ -304,6 +301,16 @@ impl Objects {
                 Error::Store(other)
             }
         }
+    }
+}
+
+/// What is wrong with a change, by the rules for what the target names of its object.
+fn complaints(target: &Target, new: &Value, old: &Value) -> Vec<FieldError> {
+    let hooks = &target.kind.hooks;
+    match (target.kind.part(&target.subresource), hooks.validate_status) {
+        (Some(part), _) => (part.validate)(new, old),
+        (None, Some(validate)) if target.subresource == subresource::STATUS => validate(new, old),
+        (None, _) => (hooks.validate)(new, Some(old)),
     }
 }
 
