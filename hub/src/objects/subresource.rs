@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use skiff_shared::selector::{LabelSelector, Operator, Requirement};
 
 use super::{Error, Target, meta};
-use crate::registry::Kind;
+use crate::registry::{Kind, printers};
 
 /// The `scale` subresource.
 pub const SCALE: &str = "scale";
@@ -47,7 +47,9 @@ pub fn scale_of(_kind: &Kind, object: &Value) -> Value {
 
 /// A `LabelSelector` object (or a plain map of labels) in its query form.
 fn selector_text(selector: &Value) -> String {
-    label_selector(selector).to_string()
+    let structured = ["matchLabels", "matchExpressions"].iter().any(|field| selector.get(field).is_some());
+    let text = if structured { printers::selector(Some(selector)) } else { printers::labels(Some(selector)) };
+    if text.starts_with('<') { String::new() } else { text }
 }
 
 /// A `LabelSelector` object (or a plain map of labels); one that is no object selects everything.
@@ -155,11 +157,7 @@ fn with_status(target: &Target, old: &Value, mut body: Value) -> Value {
     let mut new = old.clone();
     match body.get_mut("status").map(Value::take) {
         Some(status) if !status.is_null() => new["status"] = status,
-        _ => {
-            if let Some(map) = new.as_object_mut() {
-                map.remove("status");
-            }
-        }
+        _ => new["status"] = first_status(target, old),
     }
     let (group, plural) = (target.kind.group, target.kind.plural);
     let own = STATUS_METADATA.iter().find(|(g, p, _)| (*g, *p) == (group, plural)).map(|(.., fields)| *fields);
@@ -170,6 +168,16 @@ fn with_status(target: &Target, old: &Value, mut body: Value) -> Value {
         };
     }
     new
+}
+
+/// The status of a new object, which one without any has.
+fn first_status(target: &Target, object: &Value) -> Value {
+    let mut fresh = object.clone();
+    if let Some(map) = fresh.as_object_mut() {
+        map.remove("status");
+    }
+    (target.kind.hooks.prepare_create)(&mut fresh);
+    fresh.get_mut("status").map_or_else(|| json!({}), Value::take)
 }
 
 fn with_replicas(target: &Target, old: &Value, scale: &Value) -> Result<Value, Error> {

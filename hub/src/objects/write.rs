@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::error::{MODIFIED, not_found};
 use super::ownership::{self, Claim};
-use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, quota, subresource};
+use super::{
+    Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, quota, strategies, subresource,
+};
 use crate::registry::apply::Managers;
 use crate::registry::patch::{self, PatchError};
 use crate::registry::schema::Schema;
@@ -148,9 +150,12 @@ impl Objects {
     /// [`Error`].
     pub async fn update(&self, target: &Target, mut body: Value, options: &WriteOptions) -> Result<Written, Error> {
         let warnings = decode::decode(target, &mut body, options)?;
-        let pinned = !meta::text(&body, "resourceVersion").is_empty();
+        let pinned = !matches!(meta::text(&body, "resourceVersion"), "" | "0");
         for _ in 0..CONFLICT_ATTEMPTS {
             let current = self.current(target)?;
+            if !pinned && strategies::is_pinned(&target.kind) {
+                return Err(unpinned(target));
+            }
             match self.replace(target, &current, body.clone(), options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| w.with_warnings(warnings)),
@@ -179,6 +184,7 @@ impl Objects {
                 Patch::Json(_) | Patch::Merge(_) => body.to_string(),
             };
             let warnings = decode::decode_patched(target, &mut body, &shown, options)?;
+            same_uid(target, &current, &body)?;
             match self.replace(target, &current, body, options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| w.with_warnings(warnings)),
@@ -302,6 +308,28 @@ impl Objects {
             }
         }
     }
+}
+
+/// A patch may not give an object another uid: in the body of a PUT, it is a precondition.
+fn same_uid(target: &Target, current: &Object, body: &Value) -> Result<(), Error> {
+    let uid = meta::text(body, "uid");
+    if uid.is_empty() || uid == &*current.meta.uid {
+        return Ok(());
+    }
+    let kind = FieldErrorKind::Invalid(format!("{uid:?}"));
+    let error = FieldError { field: "metadata.uid".into(), kind, detail: "field is immutable".into() };
+    target.invalid(body, vec![error])
+}
+
+/// The refusal of an update that does not say which state it replaces. Kubernetes names the resource, not the kind.
+fn unpinned(target: &Target) -> Error {
+    let error = FieldError {
+        field: "metadata.resourceVersion".into(),
+        kind: FieldErrorKind::Invalid("0x0".into()),
+        detail: "must be specified for an update".into(),
+    };
+    let (kind, group) = (target.kind.group_resource(), target.kind.group.to_owned());
+    Error::Invalid { kind, group, name: target.name.clone(), errors: vec![error] }
 }
 
 /// What is wrong with a change, by the rules for what the target names of its object.

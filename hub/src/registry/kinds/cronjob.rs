@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::job_spec;
+use super::status_rules::StatusRules;
 use super::workload::{self, CONTAINERS, IMAGES, shown_selector};
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
@@ -35,7 +36,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: empty_status,
             prepare_update: keep_status,
             validate,
-            validate_status: Some(|_, _| Vec::new()),
+            validate_status: Some(|new, old| StatusRules { counts: &[], within: &[] }.validate(new, old)),
             has_generation: true,
             columns: COLUMNS,
             row,

@@ -266,9 +266,7 @@ fn validate_attachment(attachment: &Value, old: Option<&Value>) -> Vec<FieldErro
     let path = Path::new("spec");
     let spec = attachment.get("spec").unwrap_or(&Value::Null);
     let attacher = text(spec, "attacher");
-    if old.is_none() {
-        driver_name(attacher, &path.child("attacher"), &mut errors);
-    } else if attacher.is_empty() {
+    if attacher.is_empty() {
         errors.required(&path.child("attacher"), "");
     }
     let source = ["inlineVolumeSpec", "persistentVolumeName"].map(|f| at(spec, &["source", f]).is_some());
@@ -279,22 +277,24 @@ fn validate_attachment(attachment: &Value, old: Option<&Value>) -> Vec<FieldErro
             .forbidden(&path.child("source"), "must specify exactly one of inlineVolumeSpec and persistentVolumeName"),
         [true, false] | [false, true] => {}
     }
-    if let Some(volume) = at(spec, &["source", "persistentVolumeName"]).and_then(Value::as_str) {
-        let path = path.child("source").child("persistentVolumeName");
-        if volume.is_empty() {
-            errors.required(&path, "must specify non empty persistentVolumeName");
-        }
-        if old.is_none() {
-            errors.invalid_text(&path, volume, names::dns_subdomain(volume));
-        }
+    let volume = at(spec, &["source", "persistentVolumeName"]).and_then(Value::as_str);
+    let volume_path = path.child("source").child("persistentVolumeName");
+    if volume == Some("") {
+        errors.required(&volume_path, "must specify non empty persistentVolumeName");
     }
     let node = text(spec, "nodeName");
     errors.invalid_text(&path.child("nodeName"), node, names::dns_subdomain(node));
     attachment_status(attachment.get("status").unwrap_or(&Value::Null), &Path::new("status"), &mut errors);
-    if let Some(old) = old
-        && !same(Some(spec), old.get("spec"))
-    {
-        errors.invalid(&path, shown_attachment(spec), IMMUTABLE);
+    match old {
+        // What this version of the API asks beyond the ones before.
+        None => {
+            driver_name(attacher, &path.child("attacher"), &mut errors);
+            if let Some(volume) = volume {
+                errors.invalid_text(&volume_path, volume, names::dns_subdomain(volume));
+            }
+        }
+        Some(old) if !same(Some(spec), old.get("spec")) => errors.invalid(&path, shown_attachment(spec), IMMUTABLE),
+        Some(_) => {}
     }
     errors.into_vec()
 }

@@ -7,7 +7,7 @@ use super::workload::{self, CONTAINERS, IMAGES, amount, count_or_percent, not_ov
 use crate::registry::fields::{Errors, Path, quoted, shown_int_or_string};
 use crate::registry::go_values::{shown_pointer, shown_struct};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, ensure, get, int, int_at, same, set, set_default, text, text_at};
+use crate::registry::json::{at, ensure, get, int, int_at, same, set, set_default, set_missing, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
@@ -87,8 +87,8 @@ fn default(set: &mut Value) {
         if text(strategy, "type") == "RollingUpdate"
             && let Some(rolling) = ensure(strategy, "rollingUpdate")
         {
-            set_default(rolling, "maxUnavailable", 1);
-            set_default(rolling, "maxSurge", 0);
+            set_missing(rolling, "maxUnavailable", 1);
+            set_missing(rolling, "maxSurge", 0);
         }
     }
     workload::default_template(spec);
@@ -168,7 +168,7 @@ fn rolling_update(rolling: &Value, path: &Path, errors: &mut Errors) {
         count_or_percent(value, &path.child(field), errors);
         not_over_all(value, &path.child(field), errors);
     }
-    match [unavailable, surge].map(|v| amount(v).is_some_and(|n| n != 0)) {
+    match [unavailable, surge].map(|v| amount(v) != 0) {
         [true, true] => errors.invalid(
             &path.child("maxSurge"),
             shown_int_or_string(surge),

@@ -7,7 +7,7 @@ use super::workload::{self, CONTAINERS, IMAGES, amount, count_or_percent, not_ov
 use crate::registry::fields::{Errors, Path, quoted, shown_int_or_string};
 use crate::registry::go_values::{shown_pointer, shown_struct};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
-use crate::registry::json::{at, ensure, get, int, int_at, same, set_default, text};
+use crate::registry::json::{at, ensure, get, int, int_at, same, set_default, set_missing, text};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
@@ -93,8 +93,8 @@ fn default(deployment: &mut Value) {
         if text(strategy, "type") == "RollingUpdate"
             && let Some(rolling) = ensure(strategy, "rollingUpdate")
         {
-            set_default(rolling, "maxUnavailable", "25%");
-            set_default(rolling, "maxSurge", "25%");
+            set_missing(rolling, "maxUnavailable", "25%");
+            set_missing(rolling, "maxSurge", "25%");
         }
     }
     workload::default_template(spec);
@@ -146,7 +146,7 @@ fn rolling_update(rolling: &Value, path: &Path, errors: &mut Errors) {
     let [unavailable, surge] = ["maxUnavailable", "maxSurge"].map(|field| get(rolling, field).unwrap_or(&zero));
     count_or_percent(unavailable, &path.child("maxUnavailable"), errors);
     count_or_percent(surge, &path.child("maxSurge"), errors);
-    if amount(unavailable) == Some(0) && amount(surge) == Some(0) {
+    if amount(unavailable) == 0 && amount(surge) == 0 {
         errors.invalid(
             &path.child("maxUnavailable"),
             shown_int_or_string(unavailable),

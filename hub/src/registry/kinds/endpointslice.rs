@@ -79,7 +79,7 @@ fn validate(slice: &Value, old: Option<&Value>) -> Vec<FieldError> {
     endpoints(list(slice, "endpoints"), kind, &Path::new("endpoints"), &mut errors);
     ports(list(slice, "ports"), &Path::new("ports"), &mut errors);
     if let Some(old) = old {
-        errors.immutable(&path, slice.get("addressType"), old.get("addressType"));
+        errors.immutable(&path, Some(&kind.into()), old.get("addressType"));
     }
     errors.into_vec()
 }

@@ -48,15 +48,15 @@ fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
     objectmeta::validate(class, old, false, names::dns_subdomain, &mut errors);
     let path = Path::new("spec").child("controller");
     let controller = text_at(class, &["spec", "controller"]);
+    if let Some(old) = old {
+        errors.immutable(&path, Some(&controller.into()), at(old, &["spec", "controller"]));
+    }
     if controller.len() > CONTROLLER_MAX {
         errors.too_long(&path, CONTROLLER_MAX);
     }
     domain_path(controller, &path, &mut errors);
     if let Some(parameters) = at(class, &["spec", "parameters"]) {
         self::parameters(parameters, &Path::new("spec").child("parameters"), &mut errors);
-    }
-    if let Some(old) = old {
-        errors.immutable(&path, at(class, &["spec", "controller"]), at(old, &["spec", "controller"]));
     }
     errors.into_vec()
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{int, is_true, set_missing, text, text_at};
+use crate::registry::json::{ensure, int, is_true, set, set_missing, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
@@ -30,9 +30,14 @@ pub(in crate::registry) fn kind() -> Kind {
         schema: "io.k8s.api.scheduling.v1.PriorityClass",
         storage: "priorityclasses.scheduling.k8s.io".into(),
         hooks: Hooks {
-            default: |class| set_missing(class, "preemptionPolicy", "PreemptLowerPriority"),
+            default,
+            prepare_create: |class| {
+                // It is the first generation for ever.
+                if let Some(meta) = ensure(class, "metadata") {
+                    set(meta, "generation", 1);
+                }
+            },
             validate,
-            has_generation: true,
             columns: COLUMNS,
             row,
             ..PLAIN
@@ -56,6 +61,11 @@ const COLUMNS: &[Column] = &[
     AGE,
     text_column("PreemptionPolicy", "preemptionPolicy is the Policy for preempting pods with lower priority."),
 ];
+
+fn default(class: &mut Value) {
+    set_missing(class, "value", 0);
+    set_missing(class, "preemptionPolicy", "PreemptLowerPriority");
+}
 
 fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::registry::fields::{Errors, Path, quoted, shown};
 use crate::registry::go_values::shown_texts;
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{get, get_mut, items_mut, list, same, set_default, text, text_at, texts};
+use crate::registry::json::{ensure, get, items_mut, list, same, set_default, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
@@ -93,7 +93,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 fn default(binding: &mut Value) {
-    if let Some(role) = get_mut(binding, "roleRef") {
+    if let Some(role) = ensure(binding, "roleRef") {
         set_default(role, "apiGroup", GROUP);
     }
     for subject in items_mut(binding, "subjects") {

@@ -8,7 +8,9 @@ use super::workload::{self, CONTAINERS, IMAGES, amount, count_or_percent, not_ov
 use crate::registry::fields::{Errors, Path, quoted, shown_int_or_string};
 use crate::registry::go_values::{shown_pointer, shown_struct};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{copy, ensure, get, int, int_at, items_mut, same, set, set_default, text};
+use crate::registry::json::{
+    copy, ensure, get, get_mut, int, int_at, items_mut, same, set, set_default, set_missing, text,
+};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
@@ -75,15 +77,18 @@ pub(in crate::registry) fn kind() -> Kind {
 
 const COLUMNS: &[Column] = &[NAME, text_column("Ready", "Number of the pod with ready state"), AGE, CONTAINERS, IMAGES];
 
-fn default(set: &mut Value) {
-    let Some(spec) = ensure(set, "spec") else { return };
+fn default(object: &mut Value) {
+    let Some(spec) = ensure(object, "spec") else { return };
     set_default(spec, "podManagementPolicy", "OrderedReady");
     if let Some(strategy) = ensure(spec, "updateStrategy") {
-        set_default(strategy, "type", "RollingUpdate");
+        if text(strategy, "type").is_empty() {
+            set(strategy, "type", "RollingUpdate");
+            ensure(strategy, "rollingUpdate");
+        }
         if text(strategy, "type") == "RollingUpdate"
-            && let Some(rolling) = ensure(strategy, "rollingUpdate")
+            && let Some(rolling) = get_mut(strategy, "rollingUpdate")
         {
-            set_default(rolling, "partition", 0);
+            set_missing(rolling, "partition", 0);
         }
     }
     if let Some(retention) = ensure(spec, "persistentVolumeClaimRetentionPolicy") {
@@ -183,7 +188,7 @@ fn rolling_update(rolling: &Value, path: &Path, errors: &mut Errors) {
     if let Some(unavailable) = get(rolling, "maxUnavailable") {
         let path = path.child("maxUnavailable");
         count_or_percent(unavailable, &path, errors);
-        if amount(unavailable) == Some(0) {
+        if amount(unavailable) == 0 {
             errors.invalid(&path, shown_int_or_string(unavailable), "cannot be 0");
         }
         not_over_all(unavailable, &path, errors);

@@ -125,7 +125,7 @@ pub(super) fn shown_selector(selector: &Value) -> String {
         return quoted("null");
     }
     let expressions = match list(selector, "matchExpressions") {
-        [] => "[]v1.LabelSelectorRequirement(nil)".to_owned(),
+        [] if get(selector, "matchExpressions").is_none() => "[]v1.LabelSelectorRequirement(nil)".to_owned(),
         requirements => {
             let items: Vec<String> = requirements.iter().map(shown_requirement).collect();
             format!("[]v1.LabelSelectorRequirement{{{}}}", items.join(", "))
@@ -165,15 +165,15 @@ pub(super) fn count_or_percent(value: &Value, path: &Path, errors: &mut Errors) 
 
 /// Validates that a percentage is at most 100%.
 pub(super) fn not_over_all(value: &Value, path: &Path, errors: &mut Errors) {
-    if value.is_string() && amount(value).is_some_and(|percent| percent > 100) {
+    if value.as_str().is_some_and(|v| names::percent(v).is_empty()) && amount(value) > 100 {
         errors.invalid(path, shown_int_or_string(value), "must not be greater than 100%");
     }
 }
 
-/// The number before the percent sign, or the number itself.
-pub(super) fn amount(value: &Value) -> Option<i64> {
+/// The number before the percent sign, or the number itself; 0 for nonsense.
+pub(super) fn amount(value: &Value) -> i64 {
     match value.as_str() {
-        Some(percent) => percent.strip_suffix('%').and_then(|n| n.parse().ok()),
-        None => value.as_i64(),
+        Some(text) => text.strip_suffix('%').unwrap_or(text).parse().unwrap_or(0),
+        None => value.as_i64().unwrap_or(0),
     }
 }
