@@ -16,7 +16,7 @@ pub(super) fn self_access(call: &Call, _path: &ResourcePath, review: &mut Value)
     let mut errors = attribute_errors(&review["spec"]);
     errors.extend(selector_errors(&review["spec"]));
     errors.extend(metadata_errors(review, "must be empty"));
-    refuse("SelfSubjectAccessReview", errors)?;
+    refuse(&errors)?;
     judge(call, &call.user, review);
     Ok(())
 }
@@ -27,7 +27,7 @@ pub(super) fn access(call: &Call, _path: &ResourcePath, review: &mut Value) -> R
     errors.extend(user_errors(&review["spec"]));
     errors.extend(selector_errors(&review["spec"]));
     errors.extend(metadata_errors(review, "must be empty"));
-    refuse("SubjectAccessReview", errors)?;
+    refuse(&errors)?;
     judge(call, &subject(&review["spec"]), review);
     Ok(())
 }
@@ -47,7 +47,7 @@ pub(super) fn local_access(call: &Call, path: &ResourcePath, review: &mut Value)
     if !spec["nonResourceAttributes"].is_null() {
         errors.push(wrong("spec.nonResourceAttributes", shown_path(spec), "disallowed on this kind of request"));
     }
-    refuse("LocalSubjectAccessReview", errors)?;
+    refuse(&errors)?;
     judge(call, &subject(&review["spec"]), review);
     Ok(())
 }
@@ -201,8 +201,9 @@ fn wrong(field: &str, shown: String, detail: &str) -> FieldError {
     FieldError { field: field.into(), kind: FieldErrorKind::Invalid(shown), detail: detail.into() }
 }
 
-fn refuse(kind: &str, errors: Vec<FieldError>) -> Result<(), Status> {
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(GROUP, kind, "", &errors)) }
+/// A refusal. Kubernetes has forgotten the kind by then.
+fn refuse(errors: &[FieldError]) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(GROUP, "", "", errors)) }
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {

@@ -10,6 +10,7 @@ mod proxy;
 mod reads;
 mod refusals;
 mod semantics;
+mod strategies;
 mod streams;
 mod tls;
 mod writes;

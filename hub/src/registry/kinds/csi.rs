@@ -110,7 +110,10 @@ const NODE_COLUMNS: &[Column] =
     &[NAME, integer("Drivers", "Drivers indicates the number of CSI drivers registered on the node"), AGE];
 const ATTACHMENT_COLUMNS: &[Column] = &[
     NAME,
-    text_column("Attacher", "attacher indicates the name of the volume driver that MUST handle this request."),
+    Column {
+        format: "name",
+        ..text_column("Attacher", "attacher indicates the name of the volume driver that MUST handle this request.")
+    },
     text_column("PV", "persistentVolumeName represents the name of the persistent volume to attach."),
     text_column("Node", "nodeName represents the node that the volume should be attached to."),
     flag("Attached", "attached indicates the volume is successfully attached."),

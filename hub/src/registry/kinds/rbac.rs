@@ -75,7 +75,11 @@ pub(in crate::registry) fn cluster_role_binding() -> Kind {
         namespaced: false,
         schema: "io.k8s.api.rbac.v1.ClusterRoleBinding",
         storage: "clusterrolebindings.rbac.authorization.k8s.io".into(),
-        hooks: Hooks { validate: |binding, old| validate_binding(binding, old, false), ..role_binding().hooks },
+        hooks: Hooks {
+            validate: |binding, old| validate_binding(binding, old, false),
+            columns: CLUSTER_COLUMNS,
+            ..role_binding().hooks
+        },
         ..role()
     }
 }
@@ -90,6 +94,15 @@ const COLUMNS: &[Column] = &[
     wide(text_column("Users", "Users in the roleBinding")),
     wide(text_column("Groups", "Groups in the roleBinding")),
     wide(text_column("ServiceAccounts", "ServiceAccounts in the roleBinding")),
+];
+
+const CLUSTER_COLUMNS: &[Column] = &[
+    NAME,
+    text_column("Role", "RoleRef can only reference a ClusterRole in the global namespace."),
+    AGE,
+    wide(text_column("Users", "Users in the clusterRoleBinding")),
+    wide(text_column("Groups", "Groups in the clusterRoleBinding")),
+    wide(text_column("ServiceAccounts", "ServiceAccounts in the clusterRoleBinding")),
 ];
 
 fn default(binding: &mut Value) {

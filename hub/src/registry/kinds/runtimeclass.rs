@@ -52,7 +52,7 @@ fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let handler = text(class, "handler");
     errors.invalid_text(&path, handler, names::dns_label(handler));
     if let Some(old) = old {
-        errors.immutable(&path, class.get("handler"), old.get("handler"));
+        errors.immutable(&path, Some(&handler.into()), old.get("handler"));
     }
     if let Some(amounts) = at(class, &["overhead", "podFixed"]) {
         podspec::requirements(&json!({"limits": amounts}), &Path::new("overhead"), &mut errors);
