@@ -17,10 +17,12 @@ use super::respond::{self, Body};
 use super::router::Call;
 use super::status::{Status, about, success};
 use super::virtuals;
-use super::{body, eviction};
+use super::{auth, body, eviction};
+use crate::auth::Attributes;
 use crate::objects::eviction::EVICTION;
 use crate::objects::{
-    Applied, Configuration, Error, FieldValidation, Patch, Source, Target, WriteOptions, Written, yaml_errors,
+    Applied, Configuration, Error, FieldValidation, Patch, Source, Target, WriteOptions, Written, created_by_update,
+    yaml_errors,
 };
 use crate::registry::schema::{ContentType, DecodeError, parse_body};
 use crate::registry::{Kind, discovery};
@@ -103,8 +105,30 @@ pub(crate) async fn update(
     let mut options = options(call, "UpdateOptions")?;
     let (object, source) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
     options.source = source;
-    let written = call.state.objects.update(&target(kind, path), object, &options).await?;
+    let (objects, target) = (&call.state.objects, target(kind, path));
+    if target.subresource.is_empty() && created_by_update(kind) && objects.get(&target).is_none() {
+        may_create(call, &target)?;
+        let written = objects.create(&target, object, &options).await?;
+        return Ok(done(call, kind, path, &form, 201, written));
+    }
+    let written = objects.update(&target, object, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))
+}
+
+/// Whether the user may create what an update would create.
+fn may_create(call: &Call, target: &Target) -> Result<(), Status> {
+    if call.user.is_master() {
+        return Ok(());
+    }
+    let wanted = Attributes {
+        verb: "create",
+        group: target.kind.group,
+        resource: target.kind.plural,
+        namespace: &target.namespace,
+        name: &target.name,
+        ..Attributes::default()
+    };
+    auth::check(&call.user, &wanted, &call.state.objects)
 }
 
 /// Patches an object, or what a subresource is about.

@@ -15,6 +15,7 @@ mod ownership;
 pub mod pod_security;
 mod pod_standards;
 pub mod quota;
+mod strategies;
 pub mod subresource;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ pub use error::Error;
 pub use meta::new_uid;
 pub use networks::Networks;
 pub use pod_security::PodSecurity;
+pub use strategies::created_by_update;
 
 use crate::auth::Authorizer;
 use crate::registry::{Kind, Registry};

@@ -10,7 +10,9 @@ use serde_json::Value;
 use super::decode::Purpose;
 use super::error::{MODIFIED, not_found};
 use super::ownership::{self, Claim};
-use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, quota, subresource};
+use super::{
+    Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, quota, strategies, subresource,
+};
 use crate::registry::apply::Managers;
 use crate::registry::patch::{self, PatchError};
 use crate::registry::schema::Schema;
@@ -150,9 +152,12 @@ impl Objects {
     /// [`Error`].
     pub async fn update(&self, target: &Target, mut body: Value, options: &WriteOptions) -> Result<Written, Error> {
         let warnings = decode::decode(target, &mut body, Purpose::Replace, options)?;
-        let pinned = !meta::text(&body, "resourceVersion").is_empty();
+        let pinned = !matches!(meta::text(&body, "resourceVersion"), "" | "0");
         for _ in 0..CONFLICT_ATTEMPTS {
             let current = self.current(target)?;
+            if !pinned && strategies::is_pinned(&target.kind) {
+                return Err(unpinned(target));
+            }
             match self.replace(target, &current, body.clone(), options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| w.with_warnings(warnings)),
@@ -178,10 +183,7 @@ impl Objects {
                 }
             };
             let warnings = decode::decode_patched(target, &mut body, shown, patch, options)?;
-            let uid = meta::text(&body, "uid");
-            if !uid.is_empty() && uid != &*current.meta.uid {
-                target.invalid(&body, vec![immutable_uid(uid)])?;
-            }
+            same_uid(target, &current, &body)?;
             match self.replace(target, &current, body, options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| w.with_warnings(warnings)),
@@ -251,15 +253,12 @@ impl Objects {
         if target.subresource == subresource::APPROVAL {
             self.admit(target, Some(&old), &snapshot, options, &mut new)?;
         }
-        let errors = match part {
-            Some(part) => (part.validate)(&new, &old),
-            None => (target.kind.hooks.validate)(&new, Some(&old)),
-        };
-        target.invalid(&new, errors)?;
+        target.invalid(&new, complaints(target, &new, &old))?;
         if let Some(counted) = &mut turn {
             quota::check(target, &snapshot, &new, Some(&old), counted)?;
         }
-        if target.kind.hooks.has_generation && meta::spec_changed(&new, &old) {
+        let hooks = &target.kind.hooks;
+        if hooks.has_generation && (meta::spec_changed(&new, &old) || is_spec && (hooks.next_generation)(&new, &old)) {
             meta::bump_generation(&mut new);
         }
         if new == old {
@@ -310,6 +309,38 @@ impl Objects {
     }
 }
 
+/// A patch may not give an object another uid: in the body of a PUT, it is a precondition.
+fn same_uid(target: &Target, current: &Object, body: &Value) -> Result<(), Error> {
+    let uid = meta::text(body, "uid");
+    if uid.is_empty() || uid == &*current.meta.uid {
+        return Ok(());
+    }
+    let kind = FieldErrorKind::Invalid(format!("{uid:?}"));
+    let error = FieldError { field: "metadata.uid".into(), kind, detail: "field is immutable".into() };
+    target.invalid(body, vec![error])
+}
+
+/// The refusal of an update that does not say which state it replaces. Kubernetes names the resource, not the kind.
+fn unpinned(target: &Target) -> Error {
+    let error = FieldError {
+        field: "metadata.resourceVersion".into(),
+        kind: FieldErrorKind::Invalid("0x0".into()),
+        detail: "must be specified for an update".into(),
+    };
+    let (kind, group) = (target.kind.group_resource(), target.kind.group.to_owned());
+    Error::Invalid { kind, group, name: target.name.clone(), errors: vec![error] }
+}
+
+/// What is wrong with a change, by the rules for what the target names of its object.
+fn complaints(target: &Target, new: &Value, old: &Value) -> Vec<FieldError> {
+    let hooks = &target.kind.hooks;
+    match (target.kind.part(&target.subresource), hooks.validate_status) {
+        (Some(part), _) => (part.validate)(new, old),
+        (None, Some(validate)) if target.subresource == subresource::STATUS => validate(new, old),
+        (None, _) => (hooks.validate)(new, Some(old)),
+    }
+}
+
 /// An object that a dry run answers with.
 pub(super) fn unsaved(key: Key, revision: u64, value: &Value) -> Arc<Object> {
     Arc::new(Object { key, revision, json: Bytes::from(value.to_string()), meta: Meta::default() })
@@ -337,12 +368,6 @@ fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> 
         PatchError::Unprocessable { detail } => Error::UnprocessablePatch(detail),
         PatchError::TooLarge(message) => Error::TooLarge(message),
     })
-}
-
-/// Unlike the uid of a body that replaces an object, that of a patch is no precondition.
-fn immutable_uid(uid: &str) -> FieldError {
-    let kind = FieldErrorKind::Invalid(format!("{uid:?}"));
-    FieldError { field: "metadata.uid".into(), kind, detail: "field is immutable".into() }
 }
 
 /// `resourceVersion` and `uid` in a body are preconditions.

@@ -5,10 +5,12 @@
 
 pub mod apply;
 mod builtin;
+mod conditions;
 mod cron;
 pub mod discovery;
 pub(crate) mod excerpt;
 mod fields;
+mod go_values;
 mod hooks;
 mod json;
 mod kinds;
@@ -26,6 +28,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::store::{Object, Resource};
+
+pub(crate) use fields::shown_map;
 
 /// One kind of object.
 pub struct Kind {
@@ -92,10 +96,14 @@ pub struct Hooks {
     pub prepare_update: fn(&mut Value, &Value),
     /// Validates; `old` is `None` on create. Immutability is judged here too.
     pub validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
+    /// Validates a write of the `status` subresource (new, old), where that differs from [`Hooks::validate`].
+    pub validate_status: Option<fn(&Value, &Value) -> Vec<FieldError>>,
     /// Values of selectable fields beyond `metadata.name` and `metadata.namespace`; `None` for an unknown field.
     pub field: fn(&Value, &str) -> Option<String>,
     /// Whether a change of `spec` counts up `metadata.generation`.
     pub has_generation: bool,
+    /// What else counts it up (new, old).
+    pub next_generation: fn(&Value, &Value) -> bool,
     /// Parts of the object that are written by themselves, beside its status.
     pub parts: &'static [Part],
     /// Printer columns.
@@ -164,6 +172,10 @@ pub enum FieldErrorKind {
     Forbidden,
     /// `Too long`, `FieldValueTooLong`.
     TooLong,
+    /// `Too many: <count>`, `FieldValueTooMany`.
+    TooMany(usize),
+    /// `Invalid value`, `FieldValueInvalid`, for values that are wrong together and are not shown.
+    Inconsistent,
     /// `Not found: <value>`, `FieldValueNotFound`.
     NotFound(String),
 }

@@ -104,23 +104,25 @@ pub fn labels(map: Option<&Value>) -> String {
 /// A `meta/v1.LabelSelector`: `a=1,b in (x,y),!c`, or `<none>`.
 pub fn selector(selector: Option<&Value>) -> String {
     let Some(selector) = selector else { return "<none>".into() };
-    let mut terms: Vec<String> = json::entries(selector.get("matchLabels"))
-        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+    let mut terms: Vec<(&str, String)> = json::entries(selector.get("matchLabels"))
+        .map(|(k, v)| (k, format!("{k}={}", v.as_str().unwrap_or_default())))
         .collect();
     for requirement in json::list(selector, "matchExpressions") {
         let key = json::text(requirement, "key");
         let mut values = json::texts(requirement, "values");
         values.sort_unstable();
         let values = values.join(",");
-        terms.push(match json::text(requirement, "operator") {
+        let term = match json::text(requirement, "operator") {
             "In" => format!("{key} in ({values})"),
             "NotIn" => format!("{key} notin ({values})"),
             "Exists" => key.to_owned(),
             "DoesNotExist" => format!("!{key}"),
             _ => return "<error>".into(),
-        });
+        };
+        terms.push((key, term));
     }
-    terms.sort();
+    terms.sort_by_key(|(key, _)| *key);
+    let terms: Vec<String> = terms.into_iter().map(|(_, term)| term).collect();
     or_none(&terms.join(",")).to_owned()
 }
 

@@ -57,6 +57,8 @@ mod tests {
             validate: |_, _| Vec::new(),
             field: |_, _| None,
             has_generation: false,
+            validate_status: None,
+            next_generation: |_, _| false,
             columns: &[],
             row: |_, _| Vec::new(),
             row_fields: &[],

@@ -71,7 +71,7 @@ pub(crate) fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
 }
 
 /// Validates a container's `resources`.
-pub(super) fn requirements(resources: &Value, path: &Path, errors: &mut Errors) {
+pub(crate) fn requirements(resources: &Value, path: &Path, errors: &mut Errors) {
     let limits = get(resources, "limits");
     for (name, value) in entries(limits) {
         container_resource(name, value, &path.child("limits").key(name), errors);
