@@ -199,7 +199,6 @@ async fn a_binding_answers_success() {
 
 /// Bodies, queries and patches, and how the refusal ends. Compared with kube-apiserver.
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
 async fn wrong_bodies_are_refused_in_kubernetes_words() {
     let api = api().await;
     assert_eq!(api.send("POST", MAPS, &[JSON], map("c")).await.code, 201);
