@@ -13,9 +13,11 @@ use tokio::time::Instant;
 use super::allocation::{self, Room};
 use super::followers::Followers;
 use super::network::PodNetwork;
+use super::view::Progress;
 use crate::desired::{Desired, Reported};
 use crate::ledger::Ledger;
 use crate::ledger::events::EventQueue;
+use crate::ledger::facts::PodFacts;
 use crate::podman::Podman;
 use crate::volumes::tokens::Tokens;
 
@@ -114,6 +116,21 @@ impl Context {
     pub async fn disk_idle(&self) {
         // Nobody closes the semaphore.
         let _ = self.disk.acquire_many(DISK_WRITERS).await;
+    }
+
+    /// Gives a pod what it asks for if the node has room for it, and else leaves it what it has; the pod with that.
+    pub fn allocate(&self, pod: &Arc<Pod>, facts: &mut PodFacts, progress: &mut Progress) -> Arc<Pod> {
+        let (wanted, ends) = (allocation::asked(pod), pod.deletion.is_some() || facts.failed.is_some());
+        let first = facts.allocated.is_empty();
+        progress.resize = None;
+        if wanted != facts.allocated && !first && !ends {
+            let room = Room { cpu_milli: self.cpu_milli, memory_bytes: self.memory_bytes };
+            progress.resize = allocation::judge(pod, self.used_by_others(&pod.uid), room, self.clock.now_ms());
+        }
+        if first || (progress.resize.is_none() && !ends) {
+            facts.allocated = wanted;
+        }
+        allocation::given(pod, &facts.allocated)
     }
 
     /// What the other pods of this node were given of it.

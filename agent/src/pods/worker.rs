@@ -12,7 +12,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::act::{Outcome, Scene, act};
-use super::allocation::{self, Room};
 use super::calling::{self, Calls};
 use super::context::Context;
 use super::decide::{Action, Decision, Input, decide};
@@ -99,7 +98,8 @@ impl Worker {
                 }
                 continue;
             }
-            let pod = self.allocate(&pod);
+            // From here to the report no other worker has a turn: no two are given the same room.
+            let pod = self.ctx.allocate(&pod, &mut self.facts, &mut self.progress);
             let decision = self.decide(&pod);
             self.publish(&pod, decision.gone);
             if decision.gone && wanted.leaving {
@@ -169,23 +169,6 @@ impl Worker {
         self.progress.killed.retain(|id, _| alive(id));
         self.progress.checks.retain(alive);
         Ok(())
-    }
-
-    /// Gives the pod what it asks for if the node has room for it, and else leaves it what it has. From here to the
-    /// report no other worker has a turn, so that no two of them are given the same room.
-    fn allocate(&mut self, pod: &Arc<Pod>) -> Arc<Pod> {
-        self.progress.resize = None;
-        let (wanted, ends) = (allocation::asked(pod), pod.deletion.is_some() || self.facts.failed.is_some());
-        let has = &self.facts.allocated;
-        if wanted != *has && !has.is_empty() && !ends {
-            let room = Room { cpu_milli: self.ctx.cpu_milli, memory_bytes: self.ctx.memory_bytes };
-            let used = self.ctx.used_by_others(&pod.uid);
-            self.progress.resize = allocation::judge(pod, used, room, self.ctx.clock.now_ms());
-        }
-        if has.is_empty() || (self.progress.resize.is_none() && !ends) {
-            self.facts.allocated = wanted;
-        }
-        allocation::given(pod, &self.facts.allocated)
     }
 
     /// Whether the pod was ready when it was last reported.

@@ -100,7 +100,8 @@ pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     let (media, parameters) = text.split_once(';').unwrap_or((text, ""));
     let sound = |parameter: &str| parameter.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty());
     let parameters = parameters.trim().trim_end_matches(';');
-    if parameters.is_empty() || parameters.split(';').all(sound) { media.trim() } else { text }
+    let known = !media.trim().is_empty() && (parameters.is_empty() || parameters.split(';').all(sound));
+    if known { media.trim() } else { text }
 }
 
 /// Parses an object of a kind. Beside it comes what the strict check goes by.

@@ -23,6 +23,7 @@ use super::components::COMPONENTS;
 use super::deadline::deadline;
 use super::fairness::{Class, Holder, Place};
 use super::impersonate::impersonated;
+use super::metrics::Labels;
 use super::negotiate::{Format, Negotiated, Offer, negotiate, of_refusal};
 use super::proxy::{is_proxy, proxy};
 use super::query::Query;
@@ -88,7 +89,6 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let started = Instant::now();
-    state.requests.fetch_add(1, Ordering::Relaxed);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_uid, str::to_owned);
     let (log, fairness) = (state.audit.clone(), state.fairness.clone());
@@ -96,7 +96,12 @@ where
     let (parts, body) = request.into_parts();
     let mut body = Slot::new(body);
     let format = of_refusal(&parts.headers);
-    let mut response = limited(state, &peer, shutdown, parts, &mut body)
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let dry_run = query.all("dryRun").any(|v| v == "All");
+    let labels = Labels::of(&info, dry_run, state.objects.registry());
+    let served = state.clone();
+    let mut response = limited(state, &peer, shutdown, parts, (query, info), &mut body)
         .await
         // Whoever takes nothing that is served gets JSON.
         .unwrap_or_else(|status| respond::refusal_as(if status.code == 406 { Format::Json } else { format }, &status));
@@ -113,6 +118,7 @@ where
         response = record.end(log, response).await;
     }
     respond::set(&mut response, HeaderName::from_static(AUDIT_ID), &audit_id);
+    served.metrics.answered(labels, response.status().as_u16(), started.elapsed());
     tracing::debug!(%method, path = uri.path(), code = response.status().as_u16(), elapsed = ?started.elapsed(), audit_id, "answered a request");
     response
 }
@@ -126,6 +132,7 @@ async fn limited<B>(
     peer: &Peer,
     shutdown: watch::Receiver<bool>,
     mut parts: Parts,
+    (query, info): (Query, RequestInfo),
     body: &mut Slot<B>,
 ) -> Result<Response<Body>, Status>
 where
@@ -133,8 +140,6 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     check_head(&parts)?;
-    let query = Query::parse(parts.uri.query().unwrap_or_default());
-    let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
     let time = deadline(&query)?;
     let about_no_resource = info.verb == Verb::Get && info.resource.is_none();
     if let Some(response) = about_no_resource.then(|| health::open(&state, &info.path, &query)).flatten() {

@@ -296,6 +296,19 @@ impl From<Error> for Status {
                 Self::new(403, "Forbidden", format!("{resource}{quoted} is forbidden: {detail}"))
                     .with(about(&resource, &name))
             }
+            Error::NamespaceTerminating { resource, name, namespace } => {
+                let detail =
+                    format!("unable to create new content in namespace {namespace} because it is being terminated");
+                let mut status = Self::from(Error::Forbidden { resource, name, detail });
+                if let Some(details) = &mut status.details {
+                    details.causes.push(Cause {
+                        reason: "NamespaceTerminating",
+                        message: format!("namespace {namespace} is being terminated"),
+                        field: "metadata.namespace".into(),
+                    });
+                }
+                status
+            }
             Error::UnprocessablePatch(detail) => {
                 // Kubernetes tells clients no more.
                 tracing::debug!(detail, "a patch does not apply");

@@ -16,6 +16,7 @@ pub mod quota;
 pub mod replicaset;
 pub mod serviceaccount;
 pub mod signing;
+pub mod stale_disruption;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -70,6 +71,7 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
         Arc::new(node::NodeLifecycle::new(liveness, node_grace, Arc::clone(&pods))),
         Arc::new(node::NodeIpam::new(pod_network)),
         Arc::new(disruption::Disruption::new(Arc::clone(&pods), Arc::clone(&registry))),
+        Arc::new(stale_disruption::StaleDisruption),
         Arc::new(pod_gc::PodGc::new(pods, max_ended_pods)),
         Arc::new(garbage::Garbage::new(registry)),
         Arc::new(event_ttl::EventTtl::default()),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use skiff_shared::quantity::Quantity;
 
-use crate::reconcile::view::{Condition, Expression, Metadata, Phase, Selector, Toleration, nullable};
+use crate::reconcile::view::{Condition, Expression, Parts, Phase, Selector, Toleration, nullable};
 
 /// A pod. One that is bound keeps only what it takes from its node.
 #[derive(Debug, Default, Deserialize)]
@@ -190,15 +190,7 @@ pub struct SpreadConstraint {
     pub label_selector: Option<Selector>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Raw {
-    metadata: Metadata,
-    #[serde(deserialize_with = "nullable")]
-    spec: RawSpec,
-    #[serde(deserialize_with = "nullable")]
-    status: RawStatus,
-}
+type Raw = Parts<RawSpec, RawStatus>;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -261,7 +261,11 @@ async fn health_tells_which_check_failed() {
     assert_eq!(api.get("/livez?verbose").await.text, "[+]ping ok\nlivez check passed\n");
     assert_eq!(api.get("/readyz").await.text, "[+]ping ok\n[-]store failed: reason withheld\nreadyz check failed\n");
     assert_eq!(api.get("/readyz?exclude=store").await.text, "ok");
+    let excluded = api.get("/readyz?exclude=store&exclude=b&exclude=a&verbose").await.text;
+    let warning = "warn: some health checks cannot be excluded: no matches for \"a\",\"b\"";
+    assert_eq!(excluded, format!("[+]ping ok\n[+]store excluded: ok\n{warning}\nreadyz check passed\n"));
     assert_eq!(api.get("/readyz/ping").await.text, "ok");
+    assert_eq!(api.get("/readyz/").await.code, 404);
     assert_eq!(api.get("/readyz/store").await.code, 500);
 }
 
