@@ -91,13 +91,14 @@ fn authority(host: &str, port: u16) -> String {
 /// Why there is no connection, in Go's words.
 fn dial_error(host: &str, port: u16, error: &std::io::Error) -> String {
     use std::io::ErrorKind;
-    let why = match error.kind() {
-        ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        ErrorKind::HostUnreachable => "no route to host".to_owned(),
-        ErrorKind::NetworkUnreachable => "network is unreachable".to_owned(),
-        ErrorKind::TimedOut => "connection timed out".to_owned(),
-        _ => error.to_string(),
-    };
+    let words = [
+        (ErrorKind::ConnectionRefused, "connection refused"),
+        (ErrorKind::HostUnreachable, "no route to host"),
+        (ErrorKind::NetworkUnreachable, "network is unreachable"),
+        (ErrorKind::TimedOut, "connection timed out"),
+    ];
+    let known = words.iter().find(|(kind, _)| *kind == error.kind());
+    let why = known.map_or_else(|| error.to_string(), |(_, why)| (*why).to_owned());
     format!("dial tcp {}: connect: {why}", authority(host, port))
 }
 

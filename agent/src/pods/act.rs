@@ -188,6 +188,7 @@ async fn create(scene: Scene<'_>, new: New, image: Option<Image>) -> Outcome {
         pod_ip: scene.pod_ip,
         node_cpu_milli: ctx.cpu_milli,
         node_memory_bytes: ctx.memory_bytes,
+        node_storage_bytes: ctx.storage_bytes(),
     };
     let mut wanted = match build::container(scene.pod, spec, attempt, &image, &sources, &ctx.data_dir) {
         Ok(wanted) => wanted,

@@ -61,22 +61,18 @@ impl Calls {
         action: Action,
     ) -> Option<Action> {
         let now_ms = ctx.clock.now_ms();
-        match action {
-            Action::Probe { container, id, kind } => {
-                let probe = pod.probes().find(|p| p.container == container && p.kind == kind)?;
-                known.asked(probe, &id, now_ms);
-                self.probe(ctx, pod_ip, probe.clone(), id);
-                None
-            }
-            Action::PreStop { container, id, grace_seconds, why } => {
-                ctx.pod_event(pod, &container, false, "Killing", why.message(pod, &container));
-                known.pre_stop_called(&id, now_ms);
-                let hook = pod.hook(&container, HookKind::PreStop)?.clone();
-                self.hook(ctx, pod_ip, hook, id, Duration::from_secs(u64::from(grace_seconds)));
-                None
-            }
-            other => Some(other),
+        if let Action::Probe { container, id, kind } = action {
+            let probe = pod.probes().find(|p| p.container == container && p.kind == kind)?;
+            known.asked(probe, &id, now_ms);
+            self.probe(ctx, pod_ip, probe.clone(), id);
+            return None;
         }
+        let Action::PreStop { container, id, grace_seconds, why } = action else { return Some(action) };
+        ctx.pod_event(pod, &container, false, "Killing", why.message(pod, &container));
+        known.pre_stop_called(&id, now_ms);
+        let hook = pod.hook(&container, HookKind::PreStop)?.clone();
+        self.hook(ctx, pod_ip, hook, id, Duration::from_secs(u64::from(grace_seconds)));
+        None
     }
 
     /// Calls the hook of a container that was just started, where it has one.

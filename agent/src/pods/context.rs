@@ -150,6 +150,11 @@ impl Context {
         }))
     }
 
+    /// Capacity of local storage that stands in for limits that are not set, bytes; 0 before it was measured.
+    pub fn storage_bytes(&self) -> u64 {
+        self.reported.borrow().node.as_ref().map_or(0, |node| node.storage_bytes)
+    }
+
     /// Records an event about a pod or one of its containers.
     pub fn pod_event(&self, pod: &Pod, container: &str, warning: bool, reason: &str, message: String) {
         let subject = Subject::Pod {

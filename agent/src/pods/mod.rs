@@ -11,11 +11,13 @@ pub mod followers;
 pub mod history;
 pub mod hosts;
 mod images;
+pub mod logins;
 mod mounting;
 pub mod network;
 mod observe;
 pub mod probes;
 pub mod status;
+pub mod sysctls;
 pub mod view;
 mod worker;
 

@@ -439,6 +439,7 @@ fn sources(desired: &Desired) -> Sources<'_> {
         pod_ip: "10.42.0.5",
         node_cpu_milli: 2000,
         node_memory_bytes: 1 << 30,
+        node_storage_bytes: 1 << 40,
     }
 }
 

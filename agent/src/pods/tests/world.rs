@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skiff_shared::ids::PodUid;
 use skiff_shared::pod::{
-    Container, Deletion, Ephemeral, Extra, Pod, PullPolicy, Qos, Resources, RestartPolicy, Security,
+    Container, Deletion, Ephemeral, Extra, Pod, ProbeKind, PullPolicy, Qos, Resources, RestartPolicy, Security,
 };
 use skiff_shared::report::{ContainerState, Terminated};
 
@@ -162,12 +162,7 @@ impl World {
                 assert!(!deleted && self.observed.alive().any(|c| c.id == id));
                 self.find(&id).limits = Some(limits);
             }
-            Action::Probe { container, id, kind } => {
-                let probe = self.pod.probes().find(|p| p.container == container && p.kind == kind).unwrap();
-                assert!(self.observed.alive().any(|c| c.id == id), "only what runs is asked");
-                self.progress.checks.asked(probe, &id, self.now_ms);
-                self.progress.checks.answered(probe, &id, Some(self.healthy));
-            }
+            Action::Probe { container, id, kind } => self.probe(&container, &id, kind),
             Action::PreStop { id, .. } => {
                 assert!(self.progress.checks.pre_stop(&id).is_none(), "called once");
                 self.progress.checks.pre_stop_called(&id, self.now_ms);
@@ -188,6 +183,13 @@ impl World {
                 self.observed.containers.retain(|c| c.id != id);
             }
         }
+    }
+
+    fn probe(&mut self, container: &str, id: &str, kind: ProbeKind) {
+        let probe = self.pod.probes().find(|p| p.container == container && p.kind == kind).unwrap();
+        assert!(self.observed.alive().any(|c| c.id == id), "only what runs is asked");
+        self.progress.checks.asked(probe, id, self.now_ms);
+        self.progress.checks.answered(probe, id, Some(self.healthy));
     }
 
     pub(super) fn create(&mut self, name: String, attempt: u32, sandbox: u32, joins: Option<String>) {
