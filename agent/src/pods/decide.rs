@@ -3,7 +3,11 @@
 //! Kept by the property tests: deciding twice gives the same; acting on decisions comes to rest; a container that
 //! ended or runs is never started; of a pod that is being deleted nothing is made or started.
 
-use skiff_shared::pod::{Container, Namespace, Pod, Probe, ProbeKind, RestartOnResize};
+mod action;
+
+use skiff_shared::pod::{Container, Namespace, Pod, Probe, RestartOnResize};
+
+pub use action::Action;
 
 use super::build;
 use super::env::needs_pod_ip;
@@ -11,7 +15,7 @@ use super::history::{deadline_ms, finished, init_done, initialized, next_attempt
 use super::probes::{self, Why};
 use super::view::{ImageState, ObservedPod, Progress, Role, Sandbox, Seen, roles};
 use crate::ledger::facts::{ContainerFacts, PodFacts};
-use crate::podman::{Limits, RunState};
+use crate::podman::RunState;
 
 /// A kill that did not help is repeated after this long, milliseconds.
 const KILL_AGAIN_MS: i64 = 10_000;
@@ -46,110 +50,6 @@ pub struct Decision {
     pub backing_off: Vec<String>,
     /// The pod was to be deleted and nothing of it is left.
     pub gone: bool,
-}
-
-/// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Set up the volumes, or bring them up to date.
-    MountVolumes,
-    /// Make the sandbox.
-    CreateSandbox,
-    /// Start the sandbox's infra container.
-    StartSandbox {
-        /// Its id or name.
-        infra: String,
-    },
-    /// Ask for the running sandbox's address.
-    FindAddress {
-        /// The infra container's id or name.
-        infra: String,
-    },
-    /// Stop the infra container of a pod that came to its end.
-    StopSandbox {
-        /// Its id or name.
-        infra: String,
-    },
-    /// Remove the sandbox and every container in it.
-    RemoveSandbox {
-        /// Id of Podman's pod.
-        pod_id: String,
-    },
-    /// Look for a container's image and pull it where needed; goes on in the background.
-    EnsureImage {
-        /// The container.
-        container: String,
-    },
-    /// Make a new attempt of a container.
-    Create {
-        /// The container.
-        container: String,
-        /// Number of the attempt.
-        attempt: u32,
-        /// Number of the sandbox it is for.
-        sandbox: u32,
-        /// Id of the container whose process namespace it joins.
-        joins: Option<String>,
-    },
-    /// Start a container that was made and never started.
-    Start {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-    },
-    /// Give a running container other limits.
-    Resize {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-        /// The limits.
-        limits: Limits,
-    },
-    /// Ask a container, as one of its probes says; goes on in the background.
-    Probe {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-        /// Which probe.
-        kind: ProbeKind,
-    },
-    /// Call the hook that comes before a container's stop; goes on in the background.
-    PreStop {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-        /// Seconds that it has, at most.
-        grace_seconds: u32,
-        /// Why it is to stop.
-        why: Why,
-    },
-    /// Tell a container to stop.
-    Signal {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-        /// The signal.
-        signal: String,
-        /// Why.
-        why: Why,
-    },
-    /// End a container that did not stop in its time.
-    Kill {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-    },
-    /// Remove a dead container.
-    Remove {
-        /// Its id.
-        id: String,
-    },
 }
 
 impl Decision {

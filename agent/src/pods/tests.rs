@@ -17,27 +17,6 @@ use crate::podman::RunState;
 use world::{World, container, pod};
 
 #[test]
-fn a_pod_starts_with_sandbox_image_and_container_at_once() {
-    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a", "b"]));
-    world.settle();
-    assert_eq!(
-        world.log,
-        [
-            "create sandbox",
-            "image a",
-            "image b",
-            "start sandbox",
-            "create a 0",
-            "create b 0",
-            "find address",
-            "start a",
-            "start b"
-        ]
-    );
-    assert_eq!(world.report().phase, Phase::Running);
-}
-
-#[test]
 fn restart_delays_double_and_start_over_after_a_long_run() {
     let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
     world.settle();

@@ -1,4 +1,4 @@
-//! Probes and hooks in a pod's life.
+//! A pod's start, and probes and hooks in its life.
 
 use skiff_shared::pod::{Extra, Handler, Hook, HookKind, Pod, Probe, ProbeKind, RestartPolicy};
 use skiff_shared::report::Phase;
@@ -27,6 +27,27 @@ fn hook(kind: HookKind) -> Extra {
 fn probed(probes: Vec<Probe>) -> World {
     let extras = probes.into_iter().map(Extra::Probe).collect();
     World::new(Pod { extras, ..pod(RestartPolicy::Always, &[], &["a"]) })
+}
+
+#[test]
+fn a_pod_starts_with_sandbox_image_and_container_at_once() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a", "b"]));
+    world.settle();
+    assert_eq!(
+        world.log,
+        [
+            "create sandbox",
+            "image a",
+            "image b",
+            "start sandbox",
+            "create a 0",
+            "create b 0",
+            "find address",
+            "start a",
+            "start b"
+        ]
+    );
+    assert_eq!(world.report().phase, Phase::Running);
 }
 
 /// Ready, started and restarts of the container.
