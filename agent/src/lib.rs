@@ -1,8 +1,9 @@
 //! The agent: runs this node's pods with Podman, by the hub's wishes and without the hub too.
 //!
 //! A module uses only what stands left of it:
-//! `desired < link < ledger < podman, volumes < pods < streams < node < config < run`; `run` alone knows all of them.
+//! `desired < link < ledger < podman, volumes, checks < pods < streams < node < config < run`; `run` alone knows all of them.
 
+pub mod checks;
 pub mod config;
 pub mod desired;
 pub mod ledger;

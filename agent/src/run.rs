@@ -23,7 +23,7 @@ use crate::link::Node;
 use crate::node::{self, Health};
 use crate::podman::{Info, Podman, PodmanError};
 use crate::pods::Pods;
-use crate::pods::context::{Clock, Context, DISK_WRITERS, EventLog};
+use crate::pods::context::{Clock, Context, DISK_WRITERS, EventLog, PROBES_AT_ONCE};
 use crate::pods::followers::Followers;
 use crate::pods::network::{PodNetwork, Subnet};
 use crate::streams;
@@ -116,6 +116,7 @@ impl Agent {
             reported: watch::Sender::new(Arc::default()),
             events,
             pulls: Semaphore::new(1),
+            checks: Semaphore::new(PROBES_AT_ONCE),
             followers: Followers::default(),
             disk: Arc::new(Semaphore::new(DISK_WRITERS as usize)),
             tokens: Tokens::new(contents.tokens.clone()),

@@ -3,6 +3,7 @@
 //! These types are wire and ledger types (postcard): enums only ever get new variants at their end, structs never
 //! change. What a pod needs beyond [`Pod`]'s fields is an [`Extra`]. Golden bytes in `wire` keep that true.
 
+mod check;
 mod extra;
 mod item;
 
@@ -10,7 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::PodUid;
 
-pub use extra::{Ephemeral, Extra, KeyPath, Mount, Namespace, Projection, RestartOnResize, Volume, VolumeSource};
+pub use check::{Handler, Hook, HookKind, HttpGet, Probe, ProbeKind};
+pub use extra::{
+    Ephemeral, Extra, HostAlias, KeyPath, LocalStorage, Mount, Namespace, Projection, RestartOnResize, Volume,
+    VolumeSource,
+};
 
 /// One thing a node must know. `Pod`s are run; config maps and secrets are what pods on this node refer to.
 /// Encoded by `item`.

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::PodUid;
+use crate::pod::Resources;
 
 /// Status of one pod, as a kubelet would write it to `v1.PodStatus`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,22 @@ pub struct PodReport {
     pub containers: Vec<ContainerReport>,
     /// The pod was being deleted and all of it is gone from the node: the hub may remove the object.
     pub gone: bool,
+    /// What its containers have of the node, of those that ask for anything; carried by a message of its own
+    /// ([`crate::wire::ToHub::PodResources`]), not by the report's own encoding.
+    #[serde(skip)]
+    pub resources: Vec<ContainerResources>,
+}
+
+/// What a container has of its node, init containers too.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerResources {
+    /// The container.
+    pub container: String,
+    /// What the node has set aside for it (`allocatedResources`): what its spec asks for, or asked for before a resize
+    /// that the node has no room for.
+    pub allocated: Resources,
+    /// What it runs with (`resources`).
+    pub actual: Resources,
 }
 
 /// `status.phase`.

@@ -1,6 +1,9 @@
 //! Label and field selectors, in the forms and with the meaning Kubernetes gives them
 //! (<https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/>).
 
+mod check;
+mod parse;
+
 use std::fmt;
 
 /// A label selector: requirements that must all hold. The empty selector matches everything.
@@ -40,7 +43,7 @@ pub enum Operator {
 
 /// Why a selector cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unable to parse requirement: {0}")]
+#[error("{0}")]
 pub struct SelectorError(pub String);
 
 impl LabelSelector {
@@ -49,11 +52,7 @@ impl LabelSelector {
     /// # Errors
     /// [`SelectorError`] that names the offending part.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        split_outside_parentheses(text)?
-            .into_iter()
-            .map(parse_requirement)
-            .collect::<Result<_, _>>()
-            .map(|requirements| Self { requirements })
+        parse::parse(text)
     }
 
     /// The selector that wants each of these labels with exactly this value.
@@ -117,93 +116,6 @@ impl fmt::Display for LabelSelector {
     }
 }
 
-fn split_outside_parentheses(text: &str) -> Result<Vec<&str>, SelectorError> {
-    let mut parts = Vec::new();
-    let (mut depth, mut start) = (0_usize, 0);
-    for (i, c) in text.char_indices() {
-        match c {
-            '(' if depth == 0 => depth = 1,
-            ')' if depth == 1 => depth = 0,
-            '(' | ')' => return Err(SelectorError(format!("found '{c}', unexpected here in {text:?}"))),
-            ',' if depth == 0 => {
-                parts.push(&text[start..i]);
-                start = i + 1;
-            }
-            _ => {}
-        }
-    }
-    if depth != 0 {
-        return Err(SelectorError(format!("found '', expected: ',' or ')' in {text:?}")));
-    }
-    parts.push(&text[start..]);
-    if parts.len() == 1 && parts[0].trim().is_empty() {
-        parts.clear();
-    }
-    Ok(parts)
-}
-
-fn parse_requirement(text: &str) -> Result<Requirement, SelectorError> {
-    let text = text.trim();
-    let requirement = if let Some(key) = text.strip_prefix('!') {
-        Requirement { key: key.trim().to_owned(), operator: Operator::DoesNotExist, values: Vec::new() }
-    } else if let Some((head, list)) = text.split_once('(') {
-        set_requirement(text, head, list)?
-    } else {
-        let relations = [
-            ("!=", Operator::NotIn),
-            ("==", Operator::In),
-            ("=", Operator::In),
-            (">", Operator::GreaterThan),
-            ("<", Operator::LessThan),
-        ];
-        match relations.iter().find_map(|(sign, op)| text.split_once(sign).map(|(k, v)| (k, *op, v))) {
-            Some((key, operator, value)) => {
-                Requirement { key: key.trim().to_owned(), operator, values: vec![value.trim().to_owned()] }
-            }
-            None => Requirement { key: text.to_owned(), operator: Operator::Exists, values: Vec::new() },
-        }
-    };
-    check(&requirement)?;
-    Ok(requirement)
-}
-
-fn set_requirement(text: &str, head: &str, list: &str) -> Result<Requirement, SelectorError> {
-    let wrong = || SelectorError(format!("found {text:?}, expected: in, notin, =, ==, !=, gt, lt"));
-    let (key, word) = head.trim().rsplit_once(char::is_whitespace).ok_or_else(wrong)?;
-    let operator = match word {
-        "in" => Operator::In,
-        "notin" => Operator::NotIn,
-        _ => return Err(wrong()),
-    };
-    let list = list.trim().strip_suffix(')').ok_or_else(wrong)?;
-    let values = list.split(',').map(|v| v.trim().to_owned()).collect();
-    Ok(Requirement { key: key.trim().to_owned(), operator, values })
-}
-
-fn check(requirement: &Requirement) -> Result<(), SelectorError> {
-    if !is_label_key(&requirement.key) {
-        return Err(SelectorError(format!(
-            "key: Invalid value: {:?}: name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')",
-            requirement.key
-        )));
-    }
-    let ordered = matches!(requirement.operator, Operator::GreaterThan | Operator::LessThan);
-    for value in &requirement.values {
-        if !is_label_value(value) {
-            return Err(SelectorError(format!(
-                "values[0][{}]: Invalid value: {value:?}: a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character",
-                requirement.key
-            )));
-        }
-        if ordered && value.parse::<i64>().is_err() {
-            return Err(SelectorError(format!(
-                "values[0]: Invalid value: {value:?}: for 'Gt', 'Lt' operators, the value must be an integer"
-            )));
-        }
-    }
-    Ok(())
-}
-
 fn is_name_part(s: &str) -> bool {
     let b = s.as_bytes();
     (1..=63).contains(&b.len())
@@ -255,11 +167,9 @@ impl FieldSelector {
                 continue;
             }
             let wrong = || SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'"));
-            let (path, equal, value) = [("!=", false), ("==", true), ("=", true)]
-                .iter()
-                .find_map(|(sign, equal)| part.split_once(sign).map(|(p, v)| (p, *equal, v)))
-                .ok_or_else(wrong)?;
-            terms.push(FieldTerm { path: path.to_owned(), equal, value: unescape(value).ok_or_else(wrong)? });
+            let (at, sign) = first_sign(part).ok_or_else(wrong)?;
+            let (path, value) = (part[..at].to_owned(), unescape(&part[at + sign.len()..])?);
+            terms.push(FieldTerm { path, equal: sign != "!=", value });
         }
         Ok(Self { terms })
     }
@@ -289,17 +199,33 @@ fn split_unescaped(text: &str) -> Vec<&str> {
     parts
 }
 
-fn unescape(value: &str) -> Option<String> {
+/// Where the first sign of a term stands, and which it is.
+fn first_sign(term: &str) -> Option<(usize, &'static str)> {
+    term.char_indices().find_map(|(i, _)| {
+        let sign = ["!=", "==", "="].into_iter().find(|sign| term[i..].starts_with(sign))?;
+        Some((i, sign))
+    })
+}
+
+fn unescape(value: &str) -> Result<String, SelectorError> {
+    let wrong = |what: String| SelectorError(format!("invalid field selector: {what}"));
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => out.push(chars.next().filter(|c| "\\,=".contains(*c))?),
-            '=' => return None,
+            '\\' => match chars.next() {
+                Some(escaped @ ('\\' | ',' | '=')) => out.push(escaped),
+                other => {
+                    let sequence = other.map_or_else(String::new, String::from);
+                    return Err(wrong(format!("invalid escape sequence: \\{sequence}")));
+                }
+            },
+            // Go prints the character's number.
+            '=' => return Err(wrong(format!("unescaped character in value: {}", u32::from(c)))),
             _ => out.push(c),
         }
     }
-    Some(out)
+    Ok(out)
 }
 
 #[cfg(test)]
@@ -352,7 +278,14 @@ mod tests {
         for (selector, expected) in [("a=1", true), ("a!=1", false), ("a==1,b=x\\,y", true), ("c=", true), ("", true)] {
             assert_eq!(FieldSelector::parse(selector).expect(selector).matches(field), expected, "{selector}");
         }
-        assert!(FieldSelector::parse("a").is_err());
-        assert!(FieldSelector::parse("a=b=c").is_err());
+        for (selector, expected) in [
+            ("a", "invalid selector: 'a'; can't understand 'a'"),
+            ("a=b=c", "invalid field selector: unescaped character in value: 61"),
+            ("a===c", "invalid field selector: unescaped character in value: 61"),
+            ("a=x\\", "invalid field selector: invalid escape sequence: \\"),
+            ("a=x\\y", "invalid field selector: invalid escape sequence: \\y"),
+        ] {
+            assert_eq!(FieldSelector::parse(selector).map_err(|e| e.0), Err(expected.to_owned()), "{selector}");
+        }
     }
 }

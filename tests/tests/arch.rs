@@ -35,7 +35,8 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("agent", "ledger", &["desired", "link"]),
     ("agent", "podman", &["desired"]),
     ("agent", "volumes", &["desired", "link", "ledger", "podman"]),
-    ("agent", "pods", &["desired", "ledger", "podman", "volumes"]),
+    ("agent", "checks", &["podman"]),
+    ("agent", "pods", &["desired", "ledger", "podman", "volumes", "checks"]),
     ("agent", "streams", &["desired", "podman", "pods"]),
     ("agent", "node", &["desired", "link", "ledger", "podman", "volumes", "pods", "streams"]),
 ];
@@ -47,6 +48,7 @@ const PURE: &[&str] = &[
     "hub/src/scheduler",
     "hub/src/controllers",
     "agent/src/pods/decide",
+    "agent/src/pods/probes",
     "shared/src/ids",
     "shared/src/limits",
     "shared/src/selector",

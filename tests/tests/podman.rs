@@ -110,6 +110,51 @@ fn a_running_container_is_resized() {
     }
     cluster.wait_value(5, "pod/grow", &status("restartCount"), "0");
     cluster.wait_value(5, "pod/grow", &status("containerID"), &format!("podman://{id}"));
+    cluster.wait_value(
+        5,
+        "pod/grow",
+        &status("resources"),
+        r#"{"limits":{"cpu":"500m","memory":"256Mi"},"requests":{"cpu":"100m"}}"#,
+    );
+    cluster.wait_value(5, "pod/grow", "{.status.conditions[?(@.status==\"True\")].type}", &LASTING.join(" "));
+}
+
+/// The conditions of a pod that runs and is not being resized.
+const LASTING: [&str; 5] = ["PodScheduled", "PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady"];
+
+#[test]
+fn a_resize_waits_for_room_on_the_node() {
+    let cluster = Cluster::start(1);
+    let k = &cluster.kubectl;
+    let room = k.ok("get node node-0 -o 'jsonpath={.status.allocatable.cpu}'");
+    let room: u64 = room.strip_suffix('m').map_or_else(|| room.parse::<u64>().unwrap() * 1000, |m| m.parse().unwrap());
+    let half = room / 2;
+    k.with_input("apply -f -", &pod("hog", "", &format!("resources: {{requests: {{cpu: {half}m}}}}")));
+    k.with_input("apply -f -", &pod("grow", "", "resources: {requests: {cpu: 100m}}"));
+    cluster.wait_value(60, "pod/hog", "{.status.phase}", "Running");
+    cluster.wait_value(60, "pod/grow", "{.status.phase}", "Running");
+    let resize = |cpu: u64| {
+        let requests = format!(r#"{{"requests": {{"cpu": "{cpu}m"}}}}"#);
+        let patch = format!(r#"{{"spec": {{"containers": [{{"name": "main", "resources": {requests}}}]}}}}"#);
+        k.attempt(&["patch", "pod", "grow", "--subresource", "resize", "--patch", &patch]).unwrap();
+    };
+    let pending = r#"{range .status.conditions[?(@.type=="PodResizePending")]}{.reason}: {.message}{end}"#;
+    let wanted = half + 200;
+    let (never, later) = (
+        format!("Infeasible: Node didn't have enough capacity: cpu, requested: {}, capacity: {room}", room + 1),
+        format!("Deferred: Node didn't have enough resource: cpu, requested: {wanted}, used: {half}, capacity: {room}"),
+    );
+    for (cpu, expected) in [(room + 1, never), (wanted, later)] {
+        resize(cpu);
+        cluster.wait_value(30, "pod/grow", pending, &expected);
+        cluster.wait_value(5, "pod/grow", &status("allocatedResources.cpu"), "100m");
+        cluster.wait_value(5, "pod/grow", &status("resources.requests.cpu"), "100m");
+    }
+    k.ok("delete pod hog --grace-period=1");
+    cluster.wait_value(30, "pod/grow", pending, "");
+    cluster.wait_value(30, "pod/grow", &status("allocatedResources.cpu"), &format!("{wanted}m"));
+    cluster.wait_value(30, "pod/grow", &status("resources.requests.cpu"), &format!("{wanted}m"));
+    cluster.wait_value(5, "pod/grow", &status("restartCount"), "0");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use skiff_shared::ids::PodUid;
+use skiff_shared::pod::Resources;
 use skiff_shared::report::{PodCondition, Terminated};
 
 /// The facts of one pod as they are on disk. Versions are only ever appended.
@@ -11,6 +12,27 @@ use skiff_shared::report::{PodCondition, Terminated};
 pub enum FactsRecord {
     /// First form.
     V1(PodUid, PodFacts),
+    /// With `allocated`, which is in no form of the facts themselves; written where there is any.
+    V2(PodUid, PodFacts, BTreeMap<String, Resources>),
+}
+
+impl FactsRecord {
+    /// The record of a pod's facts.
+    pub fn new(uid: PodUid, facts: PodFacts) -> Self {
+        if facts.allocated.is_empty() {
+            return Self::V1(uid, facts);
+        }
+        let allocated = facts.allocated.clone();
+        Self::V2(uid, facts, allocated)
+    }
+
+    /// The pod and its facts.
+    pub fn facts(self) -> (PodUid, PodFacts) {
+        match self {
+            Self::V1(uid, facts) => (uid, facts),
+            Self::V2(uid, facts, allocated) => (uid, PodFacts { allocated, ..facts }),
+        }
+    }
 }
 
 /// What happened to one pod.
@@ -28,6 +50,9 @@ pub struct PodFacts {
     pub stop_began_ms: Option<i64>,
     /// Its conditions as last reported: their times of change.
     pub conditions: Vec<PodCondition>,
+    /// What its containers were given of the node, by name, of those that ask for anything; init containers too.
+    #[serde(skip)]
+    pub allocated: BTreeMap<String, Resources>,
 }
 
 /// Why a pod was given up.

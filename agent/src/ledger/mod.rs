@@ -98,9 +98,7 @@ impl Ledger {
             contents.items.extend(read_all::<Item>(&dir.join(kind))?);
         }
         contents.leaving = read_all(&dir.join(LEAVING))?;
-        for FactsRecord::V1(uid, facts) in read_all(&dir.join(FACTS))? {
-            contents.facts.insert(uid, facts);
-        }
+        contents.facts.extend(read_all::<FactsRecord>(&dir.join(FACTS))?.into_iter().map(FactsRecord::facts));
         for TokensRecord::V1(tokens) in read_all(&dir.join(TOKENS))? {
             contents.tokens.extend(tokens);
         }
@@ -143,7 +141,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Io`].
     pub fn put_facts(&self, uid: &PodUid, facts: &PodFacts) -> Result<()> {
-        let record = FactsRecord::V1(uid.clone(), facts.clone());
+        let record = FactsRecord::new(uid.clone(), facts.clone());
         file::write(&self.dir.join(FACTS).join(uid.as_str()), &encode(&record))
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use skiff_shared::pod::Data;
+use skiff_shared::pod::{Data, Resources};
 use skiff_shared::report::{EventReport, Subject};
 
 use super::events::{EventQueue, MAX_EVENTS};
@@ -35,10 +35,15 @@ fn what_was_applied_is_there_after_reopening() {
     let uid = PodUid::parse("u-1").unwrap();
     let facts = PodFacts { start_ms: 7, ..PodFacts::default() };
     ledger.put_facts(&uid, &facts).unwrap();
+    let resized = PodUid::parse("u-2").unwrap();
+    let given = Resources { cpu_request_milli: Some(100), ..Resources::default() };
+    let allocated = [("c".to_owned(), given)].into();
+    ledger.put_facts(&resized, &PodFacts { allocated, ..facts.clone() }).unwrap();
     drop(ledger);
     let (_ledger, contents) = Ledger::open(dir.path()).unwrap();
     assert_eq!(contents.items, [b]);
     assert_eq!(contents.facts.get(&uid), Some(&facts));
+    assert_eq!(contents.facts[&resized].allocated["c"], given);
 }
 
 #[test]

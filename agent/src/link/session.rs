@@ -13,8 +13,8 @@ use skiff_shared::ids::PodUid;
 use skiff_shared::limits::MAX_FRAME;
 use skiff_shared::report::{NodeReport, PodReport};
 use skiff_shared::tls::io::{FrameReader, write};
-use skiff_shared::wire::frame::{digest, inventory_digest, reported_digest};
-use skiff_shared::wire::{Digest, Hello, ToAgent, ToHub, TokenRequest};
+use skiff_shared::wire::frame::{digest, inventory_digest, report_digest, reported_digest};
+use skiff_shared::wire::{Digest, Hello, PodResources, ToAgent, ToHub, TokenRequest};
 use tokio::sync::watch;
 
 use super::connect::Dialer;
@@ -133,7 +133,7 @@ struct Said {
 impl Said {
     fn everything(&mut self, reported: &Reported) {
         self.node = reported.node.as_deref().map(digest::<NodeReport>);
-        self.pods = reported.pods.iter().map(|(uid, report)| (uid.clone(), digest::<PodReport>(report))).collect();
+        self.pods = reported.pods.iter().map(|(uid, report)| (uid.clone(), report_digest(report))).collect();
     }
 }
 
@@ -218,9 +218,13 @@ impl Writer<'_, '_> {
             }
         }
         for (uid, report) in &reported.pods {
-            let now = digest::<PodReport>(report);
+            let now = report_digest(report);
             if self.said.pods.get(uid) != Some(&now) {
                 self.said.pods.insert(uid.clone(), now);
+                if !report.resources.is_empty() {
+                    let resources = PodResources { pod: uid.clone(), containers: report.resources.clone() };
+                    self.tell(ToHub::PodResources(resources)).await?;
+                }
                 self.tell(ToHub::Pod(Box::new(PodReport::clone(report)))).await?;
             }
         }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 
 use super::{
     ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Limits, Listed,
-    LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal,
+    LogOptions, Login, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, RunState, Terminal,
 };
 
 /// A call that can be made to fail.
@@ -418,13 +418,14 @@ impl Podman for FakePodman {
         Ok(state.images.get(reference).cloned())
     }
 
-    async fn pull(&self, reference: &str) -> Result<()> {
+    async fn pull(&self, reference: &str, login: Option<&Login>) -> Result<()> {
         if self.state().hold_pulls {
             std::future::pending::<()>().await;
         }
         let mut state = self.state();
         state.fault(Call::Pull)?;
-        state.calls.push(format!("pull {reference}"));
+        let user = login.map_or(String::new(), |login| format!(" as {}", login.username));
+        state.calls.push(format!("pull {reference}{user}"));
         match state.registry.get(reference).cloned() {
             Some(image) => {
                 state.images.insert(reference.to_owned(), image);

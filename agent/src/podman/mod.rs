@@ -146,8 +146,8 @@ pub trait Podman: Send + Sync + 'static {
     /// The local image a reference stands for, or `None`.
     async fn image(&self, reference: &str) -> Result<Option<Image>>;
 
-    /// Pulls an image; returns once all of it is here.
-    async fn pull(&self, reference: &str) -> Result<()>;
+    /// Pulls an image, as a user of its registry where one is given; returns once all of it is here.
+    async fn pull(&self, reference: &str, login: Option<&Login>) -> Result<()>;
 
     /// A container's log in Podman's framing (see [`frames`]).
     async fn logs(&self, id: &str, options: LogOptions) -> Result<ByteStream>;
@@ -172,6 +172,21 @@ pub trait Podman: Send + Sync + 'static {
 
     /// One long-lived stream of changes to this agent's containers.
     async fn events(&self) -> Result<EventStream>;
+}
+
+/// A user of a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// Name.
+    pub username: String,
+    /// Password or token.
+    pub password: String,
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login").field("username", &self.username).finish_non_exhaustive()
+    }
 }
 
 /// What Podman knows about the machine.
@@ -312,6 +327,8 @@ pub struct PodSpec {
     pub ports: Vec<PortMapping>,
     /// Its containers share one process namespace.
     pub share_pids: bool,
+    /// Kernel parameters of its namespaces: names and values.
+    pub sysctls: Vec<(String, String)>,
     /// Labels.
     pub labels: Labels,
 }
@@ -368,6 +385,8 @@ pub struct ContainerSpec {
     pub pid_ns: Option<Join>,
     /// IPC namespace, where it is not the pod's.
     pub ipc_ns: Option<Join>,
+    /// It has the machine's host name, not the pod's.
+    pub host_uts: bool,
     /// What it may use.
     pub limits: Limits,
     /// Files bound into the container.

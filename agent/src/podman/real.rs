@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hyper::Method;
-use podman_api::opts::{ContainerDeleteOpts, PullOpts, PullPolicy};
+use podman_api::opts::{ContainerDeleteOpts, PullOpts, PullPolicy, RegistryAuth};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use skiff_shared::ids::PodUid;
@@ -23,7 +23,7 @@ use super::http::{Client, encode};
 use super::labels::NODE;
 use super::{
     ByteStream, Connection, ContainerSpec, EventStream, ExecSpec, ExecState, Image, Info, Inspected, Labels, Limits,
-    Listed, LogOptions, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, Terminal, oom, spec,
+    Listed, LogOptions, Login, Network, NetworkSpec, PodSpec, Podman, PodmanError, Result, Terminal, oom, spec,
 };
 
 /// How long one call may take; Podman serialises creation, and a 1 GB machine under load is slow.
@@ -203,8 +203,12 @@ impl Podman for RealPodman {
         Ok(Some(Image { id: found.id, repo_digest, size_bytes: found.size, user, stop_signal }))
     }
 
-    async fn pull(&self, reference: &str) -> Result<()> {
-        let options = PullOpts::builder().reference(reference).policy(PullPolicy::Always).quiet(true).build();
+    async fn pull(&self, reference: &str, login: Option<&Login>) -> Result<()> {
+        let mut builder = PullOpts::builder().reference(reference).policy(PullPolicy::Always).quiet(true);
+        if let Some(Login { username, password }) = login {
+            builder.auth(RegistryAuth::builder().username(username).password(password).build());
+        }
+        let options = builder.build();
         let images = self.api.images();
         let mut reports = images.pull(&options);
         while let Some(report) = reports.next().await {

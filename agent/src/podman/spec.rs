@@ -65,6 +65,8 @@ struct Pod<'a> {
     networks: BTreeMap<&'a str, NetworkOptions>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     portmappings: Vec<Port<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    sysctl: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize)]
@@ -133,6 +135,8 @@ struct Container<'a> {
     pidns: Option<Namespace<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ipcns: Option<Namespace<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    utsns: Option<Namespace<'a>>,
     resource_limits: Resources,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mounts: Vec<Mount<'a>>,
@@ -172,6 +176,7 @@ pub(super) fn pod(spec: &PodSpec) -> Vec<u8> {
             BTreeMap::from([(spec.network.as_str(), NetworkOptions {})])
         },
         portmappings: spec.ports.iter().map(port).collect(),
+        sysctl: spec.sysctls.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
     })
 }
 
@@ -196,6 +201,7 @@ pub(super) fn container(spec: &ContainerSpec) -> Vec<u8> {
         cap_drop: &spec.cap_drop,
         pidns: spec.pid_ns.as_ref().map(join),
         ipcns: spec.ipc_ns.as_ref().map(join),
+        utsns: spec.host_uts.then_some(Namespace { nsmode: "host", value: "" }),
         resource_limits: resources(&spec.limits),
         mounts: spec.binds.iter().map(mount).collect(),
         log_configuration: LogConfig { driver: "k8s-file", size: LOG_MAX_BYTES },

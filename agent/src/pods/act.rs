@@ -9,9 +9,11 @@ use super::build::{self, ConfigError};
 use super::context::Context;
 use super::decide::Action;
 use super::env::Sources;
+use super::hosts;
 use super::mounting::{self, Mounted};
+use super::probes::Why;
 use super::view::Seen;
-use crate::podman::{Image, Join, Limits, PodmanError, RunState};
+use crate::podman::{ContainerSpec, Image, Join, Limits, PodmanError, RunState};
 
 /// What came of an action.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ pub(super) enum Outcome {
     /// A container could not be given other limits.
     NotResized { container: String, error: PodmanError },
     /// A container was told to stop.
-    Signalled { container: String, id: String, changed: bool },
+    Signalled { container: String, id: String, why: Why },
     /// A container was killed.
     Killed { id: String },
     /// A dead container was removed.
@@ -84,18 +86,14 @@ pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) 
             let new = New { container, attempt, sandbox, joins: joins.unwrap_or_default() };
             create(scene, new, image).await
         }
-        Action::Start { container, id } => match podman.start(&id).await {
-            Ok(()) => Outcome::Started { container, id },
-            Err(error) if error.is_unreachable() => Outcome::Failed(error),
-            Err(error) => Outcome::NotStarted { container, id, error },
-        },
+        Action::Start { container, id } => start(scene, container, id).await,
         Action::Resize { container, id, limits } => match podman.update(&id, &limits).await {
             Ok(()) => Outcome::Resized { container, id, limits },
             Err(error) if error.is_unreachable() => Outcome::Failed(error),
             Err(error) => Outcome::NotResized { container, error },
         },
-        Action::Signal { container, id, signal, changed } => match podman.signal(&id, &signal).await {
-            Ok(()) => Outcome::Signalled { container, id, changed },
+        Action::Signal { container, id, signal, why } => match podman.signal(&id, &signal).await {
+            Ok(()) => Outcome::Signalled { container, id, why },
             Err(error) => Outcome::Failed(error),
         },
         Action::Kill { id, .. } => match podman.signal(&id, "SIGKILL").await {
@@ -107,8 +105,29 @@ pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) 
             Err(error) => Outcome::Failed(error),
         },
         // The worker starts these in the background itself.
-        Action::EnsureImage { .. } => Outcome::SandboxChanged,
+        Action::EnsureImage { .. } | Action::Probe { .. } | Action::PreStop { .. } => Outcome::SandboxChanged,
     }
+}
+
+async fn start(scene: Scene<'_>, container: String, id: String) -> Outcome {
+    if hosts::wanted(scene.pod, &container)
+        && let Err(source) = write_hosts(scene)
+    {
+        let message = format!("cannot write the hosts file: {source}");
+        return Outcome::NotStarted { container, id, error: PodmanError::Failed { code: 0, message } };
+    }
+    match scene.ctx.podman.start(&id).await {
+        Ok(()) => Outcome::Started { container, id },
+        Err(error) if error.is_unreachable() => Outcome::Failed(error),
+        Err(error) => Outcome::NotStarted { container, id, error },
+    }
+}
+
+/// Writes the hosts file of the pod's containers, in its place: those that run see it too.
+fn write_hosts(scene: Scene<'_>) -> std::io::Result<()> {
+    let machine = if scene.pod.host_network { std::fs::read_to_string(hosts::PATH)? } else { String::new() };
+    let content = hosts::content(scene.pod, scene.pod_ip, &machine);
+    std::fs::write(build::hosts_file(&scene.ctx.data_dir, scene.pod), content)
 }
 
 async fn create_sandbox(scene: Scene<'_>) -> Outcome {
@@ -166,9 +185,10 @@ async fn create(scene: Scene<'_>, new: New, image: Option<Image>) -> Outcome {
         desired: &desired,
         node: &ctx.node,
         host_ip: &ctx.host_ip,
-        pod_ip: if scene.pod.host_network { &ctx.host_ip } else { scene.pod_ip },
+        pod_ip: scene.pod_ip,
         node_cpu_milli: ctx.cpu_milli,
         node_memory_bytes: ctx.memory_bytes,
+        node_storage_bytes: ctx.storage_bytes(),
     };
     let mut wanted = match build::container(scene.pod, spec, attempt, &image, &sources, &ctx.data_dir) {
         Ok(wanted) => wanted,
@@ -185,8 +205,8 @@ async fn create(scene: Scene<'_>, new: New, image: Option<Image>) -> Outcome {
         Ok(binds) => wanted.binds.extend(binds),
         Err(error) => return Outcome::Misconfigured { container, error },
     }
-    if let Err(source) = make_message_file(&wanted.binds[0].source) {
-        let message = format!("cannot make the termination message file: {source}");
+    if let Err(source) = make_own_files(scene, &mut wanted, &container) {
+        let message = format!("cannot make the files of the container: {source}");
         return Outcome::NotCreated { container, error: PodmanError::Failed { code: 0, message } };
     }
     match ctx.podman.create_container(&wanted).await {
@@ -215,12 +235,23 @@ async fn create(scene: Scene<'_>, new: New, image: Option<Image>) -> Outcome {
     }
 }
 
-/// An empty file that any user in the container may write.
-fn make_message_file(path: &str) -> std::io::Result<()> {
+/// The files that every container has: for its termination message, which any user in it may write, and for hosts.
+fn make_own_files(scene: Scene<'_>, wanted: &mut ContainerSpec, container: &str) -> std::io::Result<()> {
+    make_file(Path::new(&wanted.binds[0].source), true, 0o666)?;
+    if hosts::wanted(scene.pod, container) {
+        let hosts = build::hosts_file(&scene.ctx.data_dir, scene.pod);
+        // Other containers may be reading it: it is written when this one starts.
+        make_file(&hosts, false, 0o644)?;
+        wanted.binds.push(build::own_file(&hosts, hosts::PATH));
+    }
+    Ok(())
+}
+
+fn make_file(path: &Path, truncate: bool, mode: u32) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    let path = Path::new(path);
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }
-    std::fs::File::create(path)?.set_permissions(std::fs::Permissions::from_mode(0o666))
+    let file = std::fs::File::options().write(true).create(true).truncate(truncate).open(path)?;
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
 }

@@ -40,9 +40,20 @@ pub fn termination_log(data_dir: &Path, pod: &Pod, container: &str, attempt: u32
     pod_dir(data_dir, pod.uid.as_str()).join(container).join(attempt.to_string())
 }
 
+/// The hosts file of a pod's containers, in the agent's data directory.
+pub fn hosts_file(data_dir: &Path, pod: &Pod) -> PathBuf {
+    pod_dir(data_dir, pod.uid.as_str()).join("etc-hosts")
+}
+
 /// The directory of a pod's own files.
 pub fn pod_dir(data_dir: &Path, uid: &str) -> PathBuf {
     data_dir.join("pods").join(uid)
+}
+
+/// A file of the agent's that a container sees and may write.
+pub fn own_file(source: &Path, target: &str) -> Bind {
+    let source = source.to_string_lossy().into_owned();
+    Bind { source, target: target.to_owned(), read_only: false, propagation: "rprivate" }
 }
 
 fn labels(node: &str, pod: &Pod) -> Labels {
@@ -79,6 +90,7 @@ pub fn sandbox(node: &str, pod: &Pod) -> PodSpec {
         // On the host's network a host port is the port itself.
         ports: if pod.host_network { Vec::new() } else { ports.collect() },
         share_pids: pod.pids() == Namespace::Pod,
+        sysctls: pod.sysctls().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         labels: labels(node, pod),
     }
 }
@@ -119,12 +131,8 @@ pub fn container(
         pid_ns: (pod.pids() == Namespace::Host).then_some(Join::Host),
         ipc_ns: pod.host_ipc().then_some(Join::Host),
         limits: limits(&spec.resources),
-        binds: vec![Bind {
-            source: log.to_string_lossy().into_owned(),
-            target: "/dev/termination-log".to_owned(),
-            read_only: false,
-            propagation: "rprivate",
-        }],
+        binds: vec![own_file(&log, pod.message_path(&spec.name))],
+        host_uts: pod.host_network,
         labels: Labels {
             container: spec.name.clone(),
             attempt,

@@ -4,16 +4,20 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use skiff_shared::pod::Pod;
-use skiff_shared::report::{EventReport, Subject};
+use skiff_shared::ids::PodUid;
+use skiff_shared::pod::{Item, Pod};
+use skiff_shared::report::{EventReport, Phase, Subject};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use super::allocation::{self, Room};
 use super::followers::Followers;
 use super::network::PodNetwork;
+use super::view::Progress;
 use crate::desired::{Desired, Reported};
 use crate::ledger::Ledger;
 use crate::ledger::events::EventQueue;
+use crate::ledger::facts::PodFacts;
 use crate::podman::Podman;
 use crate::volumes::tokens::Tokens;
 
@@ -49,9 +53,9 @@ pub struct Context {
     pub node: String,
     /// The node's address.
     pub host_ip: String,
-    /// Capacity that stands in for limits that are not set: thousandths of a CPU.
+    /// What pods may have of the node, which stands in for limits that are not set: thousandths of a CPU.
     pub cpu_milli: u64,
-    /// Capacity that stands in for limits that are not set: bytes of memory.
+    /// The same in bytes of memory.
     pub memory_bytes: u64,
     /// The agent's data directory.
     pub data_dir: PathBuf,
@@ -67,6 +71,8 @@ pub struct Context {
     pub events: EventLog,
     /// Images are pulled one at a time, as a kubelet does: a small link is not shared to death.
     pub pulls: Semaphore,
+    /// So many probes are carried out at a time.
+    pub checks: Semaphore,
     /// Who follows pods' logs.
     pub followers: Followers,
     /// Disk work in progress; see [`Context::on_disk`].
@@ -78,6 +84,9 @@ pub struct Context {
     /// The clock.
     pub clock: Clock,
 }
+
+/// So many probes of all pods are carried out at a time at most.
+pub const PROBES_AT_ONCE: usize = 16;
 
 /// So many threads write to the disk at most.
 pub const DISK_WRITERS: u32 = 2;
@@ -107,6 +116,43 @@ impl Context {
     pub async fn disk_idle(&self) {
         // Nobody closes the semaphore.
         let _ = self.disk.acquire_many(DISK_WRITERS).await;
+    }
+
+    /// Gives a pod what it asks for if the node has room for it, and else leaves it what it has; the pod with that.
+    pub fn allocate(&self, pod: &Arc<Pod>, facts: &mut PodFacts, progress: &mut Progress) -> Arc<Pod> {
+        let (wanted, ends) = (allocation::asked(pod), pod.deletion.is_some() || facts.failed.is_some());
+        let first = facts.allocated.is_empty();
+        progress.resize = None;
+        if wanted != facts.allocated && !first && !ends {
+            let room = Room { cpu_milli: self.cpu_milli, memory_bytes: self.memory_bytes };
+            progress.resize = allocation::judge(pod, self.used_by_others(&pod.uid), room, self.clock.now_ms());
+        }
+        if first || (progress.resize.is_none() && !ends) {
+            facts.allocated = wanted;
+        }
+        allocation::given(pod, &facts.allocated)
+    }
+
+    /// What the other pods of this node were given of it.
+    pub fn used_by_others(&self, uid: &PodUid) -> Room {
+        let (desired, reported) = (self.desired.borrow().clone(), self.reported.borrow().clone());
+        let others = desired.items.values().filter_map(|(_, item)| match &**item {
+            Item::Pod(pod) if pod.uid != *uid => Some(pod),
+            Item::Pod(_) | Item::ConfigMap(_) | Item::Secret(_) => None,
+        });
+        Room::sum(others.map(|pod| match reported.pods.get(&pod.uid) {
+            Some(report) if report.gone || matches!(report.phase, Phase::Succeeded | Phase::Failed) => Room::default(),
+            Some(report) => {
+                let given = report.resources.iter().map(|r| (r.container.clone(), r.allocated)).collect();
+                allocation::needs(pod, &given)
+            }
+            None => allocation::needs(pod, &allocation::asked(pod)),
+        }))
+    }
+
+    /// Capacity of local storage that stands in for limits that are not set, bytes; 0 before it was measured.
+    pub fn storage_bytes(&self) -> u64 {
+        self.reported.borrow().node.as_ref().map_or(0, |node| node.storage_bytes)
     }
 
     /// Records an event about a pod or one of its containers.

@@ -3,14 +3,19 @@
 //! Kept by the property tests: deciding twice gives the same; acting on decisions comes to rest; a container that
 //! ended or runs is never started; of a pod that is being deleted nothing is made or started.
 
-use skiff_shared::pod::{Container, Namespace, Pod, RestartOnResize};
+mod action;
+
+use skiff_shared::pod::{Container, Namespace, Pod, Probe, RestartOnResize};
+
+pub use action::Action;
 
 use super::build;
 use super::env::needs_pod_ip;
 use super::history::{deadline_ms, finished, init_done, initialized, next_attempt, restart_wait, restarts};
+use super::probes::{self, Why};
 use super::view::{ImageState, ObservedPod, Progress, Role, Sandbox, Seen, roles};
 use crate::ledger::facts::{ContainerFacts, PodFacts};
-use crate::podman::{Limits, RunState};
+use crate::podman::RunState;
 
 /// A kill that did not help is repeated after this long, milliseconds.
 const KILL_AGAIN_MS: i64 = 10_000;
@@ -22,7 +27,7 @@ const SANDBOX_TRIES: u32 = 3;
 /// Everything a decision depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// What is wanted.
+    /// What is wanted, with the resources that it was given.
     pub pod: &'a Pod,
     /// What happened, observations included (see `history::absorb`).
     pub facts: &'a PodFacts,
@@ -47,90 +52,6 @@ pub struct Decision {
     pub gone: bool,
 }
 
-/// One thing to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Set up the volumes, or bring them up to date.
-    MountVolumes,
-    /// Make the sandbox.
-    CreateSandbox,
-    /// Start the sandbox's infra container.
-    StartSandbox {
-        /// Its id or name.
-        infra: String,
-    },
-    /// Ask for the running sandbox's address.
-    FindAddress {
-        /// The infra container's id or name.
-        infra: String,
-    },
-    /// Stop the infra container of a pod that came to its end.
-    StopSandbox {
-        /// Its id or name.
-        infra: String,
-    },
-    /// Remove the sandbox and every container in it.
-    RemoveSandbox {
-        /// Id of Podman's pod.
-        pod_id: String,
-    },
-    /// Look for a container's image and pull it where needed; goes on in the background.
-    EnsureImage {
-        /// The container.
-        container: String,
-    },
-    /// Make a new attempt of a container.
-    Create {
-        /// The container.
-        container: String,
-        /// Number of the attempt.
-        attempt: u32,
-        /// Number of the sandbox it is for.
-        sandbox: u32,
-        /// Id of the container whose process namespace it joins.
-        joins: Option<String>,
-    },
-    /// Start a container that was made and never started.
-    Start {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-    },
-    /// Give a running container other limits.
-    Resize {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-        /// The limits.
-        limits: Limits,
-    },
-    /// Tell a container to stop.
-    Signal {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-        /// The signal.
-        signal: String,
-        /// Why, where the spec changed rather than the pod's end came.
-        changed: bool,
-    },
-    /// End a container that did not stop in its time.
-    Kill {
-        /// The container.
-        container: String,
-        /// Its id.
-        id: String,
-    },
-    /// Remove a dead container.
-    Remove {
-        /// Its id.
-        id: String,
-    },
-}
-
 impl Decision {
     fn wake(&mut self, at_ms: i64) {
         self.wake_ms = Some(self.wake_ms.map_or(at_ms, |have| have.min(at_ms)));
@@ -147,7 +68,20 @@ pub fn decide(input: &Input<'_>) -> Decision {
     } else {
         run(input, &mut decision);
     }
+    probe(input, &mut decision);
     decision
+}
+
+/// Asks the containers whose probes are due.
+fn probe(input: &Input<'_>, decision: &mut Decision) {
+    let ending = input.pod.deletion.is_some() || input.facts.failed.is_some();
+    let (now, next) = probes::due(input.pod, &input.progress.checks, input.observed, ending, input.now_ms);
+    let ask =
+        |(probe, id): (&Probe, String)| Action::Probe { container: probe.container.clone(), id, kind: probe.kind };
+    decision.actions.extend(now.into_iter().map(ask));
+    if let Some(at) = next {
+        decision.wake(at);
+    }
 }
 
 /// The pod is being deleted: stop everything, remove everything, then it is gone.
@@ -180,6 +114,9 @@ fn wind_down(input: &Input<'_>, decision: &mut Decision) {
 /// The pod is to run.
 fn run(input: &Input<'_>, decision: &mut Decision) {
     if let Some(at) = deadline_ms(input.pod, input.facts) {
+        decision.wake(at);
+    }
+    if let Some(at) = input.progress.resize.as_ref().and_then(|pending| pending.retry_ms) {
         decision.wake(at);
     }
     mount_volumes(input, decision);
@@ -242,7 +179,8 @@ fn candidates<'a>(input: &Input<'a>) -> Vec<(&'a Container, Role)> {
             Role::Init => init_done(facts, &container.name, sandbox),
             Role::Sidecar => {
                 turn.push((container, role));
-                input.observed.newest(&container.name).is_some_and(|c| c.state == RunState::Running)
+                let running = input.observed.newest(&container.name).filter(|c| c.state == RunState::Running);
+                running.is_some_and(|c| probes::started(pod, &input.progress.checks, c))
             }
             Role::Main | Role::Ephemeral => true,
         };
@@ -298,16 +236,17 @@ fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut 
     let attempt = facts.and_then(|f| f.attempt);
     let newest = input.observed.newest(&container.name).filter(|c| Some(c.attempt) == attempt);
     match newest.map(|c| (c, c.state)) {
-        Some((seen, RunState::Running)) if seen.image != container.image => {
-            stop(input, seen, input.pod.termination_grace_seconds, true, decision);
-        }
-        Some((seen, RunState::Running)) => resize(input, container, seen, decision),
+        Some((seen, RunState::Running)) => match fault(input, container, seen) {
+            Some((why, grace_seconds)) => stop(input, seen, grace_seconds, why, decision),
+            None => resize(input, container, seen, decision),
+        },
         Some((_, RunState::Stopping)) => {}
         Some((seen, RunState::Created)) if facts.is_some_and(|f| f.ended.is_none()) => {
             if !seen.joins.is_empty() && !runs(input, &seen.joins) {
                 // Starting it would make Podman start what it joins, which has ended.
                 decision.actions.push(Action::Remove { id: seen.id.clone() });
-            } else if input.observed.sandbox_runs() {
+            } else if input.observed.sandbox_runs() && !lacks_address(input) {
+                // Its hosts file names the pod's address.
                 decision.actions.push(Action::Start { container: container.name.clone(), id: seen.id.clone() });
             }
         }
@@ -317,6 +256,20 @@ fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut 
             }
         }
     }
+}
+
+/// Why a running container is to make way for its next attempt, and with how much grace, seconds.
+fn fault(input: &Input<'_>, container: &Container, seen: &Seen) -> Option<(Why, u32)> {
+    let (pod, checks) = (input.pod, &input.progress.checks);
+    let grace_seconds = pod.termination_grace_seconds;
+    if seen.image != container.image {
+        return Some((Why::Changed, grace_seconds));
+    }
+    if checks.post_start(&seen.id) == Some(true) {
+        return Some((Why::PostStart, grace_seconds));
+    }
+    let probe = probes::failed(pod, checks, seen)?;
+    Some((Why::Probe(probe.kind), probe.grace_seconds.unwrap_or(grace_seconds)))
 }
 
 /// Brings what a running container may use up to date, by a restart where its policy says so.
@@ -330,7 +283,7 @@ fn resize(input: &Input<'_>, container: &Container, seen: &Seen, decision: &mut 
     let memory = had.memory_bytes != limits.memory_bytes;
     let restarts = |policy: &RestartOnResize| (policy.cpu && cpu) || (policy.memory && memory);
     if input.pod.restart_on_resize(&container.name).is_some_and(restarts) {
-        return stop(input, seen, input.pod.termination_grace_seconds, true, decision);
+        return stop(input, seen, input.pod.termination_grace_seconds, Why::Changed, decision);
     }
     match input.progress.problems.get(&container.name) {
         Some(problem) if problem.retry_ms > input.now_ms => decision.wake(problem.retry_ms),
@@ -414,7 +367,7 @@ fn stop_alive(input: &Input<'_>, grace_seconds: u32, decision: &mut Decision) ->
     let alive: Vec<&Seen> = input.observed.alive().collect();
     for seen in &alive {
         if grace_seconds == 0 || stops_now(input.pod, seen, &alive) {
-            stop(input, seen, grace_seconds, false, decision);
+            stop(input, seen, grace_seconds, Why::End, decision);
         }
     }
     !alive.is_empty()
@@ -426,22 +379,32 @@ fn stops_now(pod: &Pod, seen: &Seen, alive: &[&Seen]) -> bool {
     rank(&seen.name).is_none_or(|own| alive.iter().all(|other| rank(&other.name).is_some_and(|rank| rank <= own)))
 }
 
-/// One step of stopping: the signal, the grace, the kill.
-fn stop(input: &Input<'_>, seen: &Seen, grace_seconds: u32, changed: bool, decision: &mut Decision) {
+/// One step of stopping: the hook, the signal, the grace, the kill.
+fn stop(input: &Input<'_>, seen: &Seen, grace_seconds: u32, why: Why, decision: &mut Decision) {
+    if grace_seconds == 0 {
+        return kill(input, seen, input.now_ms, decision);
+    }
     let (container, id) = (seen.name.clone(), seen.id.clone());
-    let signalled = input.progress.signalled.get(&seen.id);
-    let Some(told) = signalled.filter(|_| grace_seconds > 0).copied() else {
-        if grace_seconds > 0 {
-            let signal = if seen.stop_signal.is_empty() { "SIGTERM" } else { &seen.stop_signal };
-            decision.actions.push(Action::Signal { container, id, signal: signal.to_owned(), changed });
-        } else {
-            kill(input, seen, input.now_ms, decision);
-        }
-        return;
-    };
-    // A deletion that began before the agent's last restart goes on from there.
-    let began = if changed { told } else { input.facts.stop_began_ms.map_or(told, |first| first.min(told)) };
     let grace_ms = i64::from(grace_seconds) * 1000;
+    let hook = input.progress.checks.pre_stop(&seen.id);
+    let Some(told) = input.progress.signalled.get(&seen.id).copied() else {
+        match hook {
+            None if probes::has_pre_stop(input.pod, &seen.name) => {
+                return decision.actions.push(Action::PreStop { container, id, grace_seconds, why });
+            }
+            // It has the time of the whole stop.
+            Some(hook) if !hook.done && hook.began_ms.saturating_add(grace_ms) > input.now_ms => {
+                return decision.wake(hook.began_ms.saturating_add(grace_ms));
+            }
+            Some(_) | None => {}
+        }
+        let signal = if seen.stop_signal.is_empty() { "SIGTERM" } else { &seen.stop_signal };
+        return decision.actions.push(Action::Signal { container, id, signal: signal.to_owned(), why });
+    };
+    let began = hook.map_or(told, |hook| hook.began_ms.min(told));
+    // A deletion that began before the agent's last restart goes on from there.
+    let first = input.facts.stop_began_ms.filter(|_| why == Why::End);
+    let began = first.map_or(began, |first| first.min(began));
     let due_ms = began.saturating_add(grace_ms).max(told.saturating_add(grace_ms.min(LEAST_GRACE_MS)));
     kill(input, seen, due_ms, decision);
 }

@@ -20,6 +20,8 @@ pub struct Sources<'a> {
     pub node_cpu_milli: u64,
     /// What stands in for limits that are not set: bytes of memory.
     pub node_memory_bytes: u64,
+    /// What stands in for limits that are not set: bytes of local storage.
+    pub node_storage_bytes: u64,
 }
 
 impl Sources<'_> {
@@ -31,6 +33,7 @@ impl Sources<'_> {
             pod_ip: self.pod_ip,
             cpu_milli: self.node_cpu_milli,
             memory_bytes: self.node_memory_bytes,
+            storage_bytes: self.node_storage_bytes,
         }
     }
 }
@@ -133,7 +136,7 @@ fn resolve(
             let mut every = pod.containers.iter().chain(&pod.init_containers);
             let of = if name.is_empty() { Some(container) } else { every.find(|c| c.name == *name) };
             let of = of.ok_or_else(|| EnvError::Resource(resource.clone()))?;
-            downward::resource(&of.resources, resource, &sources.machine())
+            downward::resource(pod, of, resource, &sources.machine())
                 .map(|amount| Some(amount.div_ceil((*divisor).max(1)).to_string()))
                 .ok_or_else(|| EnvError::Resource(resource.clone()))
         }

@@ -3,6 +3,7 @@
 use skiff_shared::pod::{Pod, RestartPolicy};
 use skiff_shared::report::Terminated;
 
+use super::sysctls;
 use super::view::{ObservedPod, Role, Seen, roles};
 use crate::ledger::facts::{ContainerFacts, Failure, PodFacts};
 
@@ -27,6 +28,9 @@ pub fn absorb(pod: &Pod, facts: &mut PodFacts, observed: &ObservedPod, now_ms: i
             absorb_container(entry, newest, sandbox, now_ms);
             adopt_previous(entry, observed, &container.name);
         }
+    }
+    if facts.failed.is_none() && pod.deletion.is_none() {
+        facts.failed = sysctls::refusal(pod);
     }
     if facts.failed.is_none() && deadline_ms(pod, facts).is_some_and(|at| at <= now_ms) && !finished(pod, facts) {
         facts.failed = Some(Failure {

@@ -7,8 +7,9 @@ use skiff_shared::pod::{Container, Pod, PullPolicy};
 use tokio::time::Instant;
 
 use super::context::Context;
+use super::logins;
 use super::view::ImageFailure;
-use crate::podman::Image;
+use crate::podman::{self, Image, Login};
 
 /// Delays between tries (kubelet: 10 s doubling to 5 min).
 const BACKOFF: Backoff = Backoff { first: Duration::from_secs(10), max: Duration::from_secs(300) };
@@ -58,7 +59,7 @@ pub(super) async fn ensure(
         }
     }
     event(false, "Pulling", format!("Pulling image \"{image}\""));
-    match pull(ctx, &reference).await {
+    match pull(ctx, pod, &reference).await {
         Ok((found, alone, waiting)) => {
             let (alone, waiting) = (go_duration(alone), go_duration(waiting));
             let size = found.size_bytes;
@@ -80,14 +81,26 @@ pub(super) async fn ensure(
 }
 
 /// Pulls in turn; gives the image, the time of the pull and the time with the wait for the turn.
-async fn pull(ctx: &Context, reference: &str) -> Result<(Image, Duration, Duration), String> {
+async fn pull(ctx: &Context, pod: &Pod, reference: &str) -> Result<(Image, Duration, Duration), String> {
     let asked = Instant::now();
     let _turn = ctx.pulls.acquire().await.map_err(|e| e.to_string())?;
     let began = Instant::now();
-    ctx.podman.pull(reference).await.map_err(|e| e.chain())?;
+    let logins = logins::logins(pod, &ctx.desired.borrow().clone(), reference);
+    pull_as(ctx, reference, &logins).await.map_err(|e| e.chain())?;
     let found = ctx.podman.image(reference).await.map_err(|e| e.chain())?;
     let found = found.ok_or_else(|| "the image was removed while it was pulled".to_owned())?;
     Ok((found, began.elapsed(), asked.elapsed()))
+}
+
+/// Pulls as the first of the registry's users that may, or as nobody where there are none.
+async fn pull_as(ctx: &Context, reference: &str, logins: &[Login]) -> podman::Result<()> {
+    let [others @ .., last] = logins else { return ctx.podman.pull(reference, None).await };
+    for login in others {
+        if ctx.podman.pull(reference, Some(login)).await.is_ok() {
+            return Ok(());
+        }
+    }
+    ctx.podman.pull(reference, Some(last)).await
 }
 
 /// The reference with the tag `latest` where it has neither tag nor digest.

@@ -1,17 +1,23 @@
 //! The node's pods: a worker for each, woken by changes of what is wanted, by Podman's events and by a slow resync.
 
 mod act;
+pub mod allocation;
 pub mod build;
+mod calling;
 pub mod context;
 pub mod decide;
 pub mod env;
 pub mod followers;
 pub mod history;
+pub mod hosts;
 mod images;
+pub mod logins;
 mod mounting;
 pub mod network;
 mod observe;
+pub mod probes;
 pub mod status;
+pub mod sysctls;
 pub mod view;
 mod worker;
 

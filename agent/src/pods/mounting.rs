@@ -43,6 +43,7 @@ pub(super) async fn set_up(ctx: &Context, pod: &Pod) -> Mounted {
             pod_ip: "",
             cpu_milli: ctx.cpu_milli,
             memory_bytes: ctx.memory_bytes,
+            storage_bytes: ctx.storage_bytes(),
         };
         for volume in pod.volumes() {
             let files = match &volume.source {

@@ -16,7 +16,7 @@ use crate::podman::{Inspected, Listed, LogOptions, Result, RunState};
 const MESSAGE_MAX: u64 = 4096;
 /// From the log, a message takes at most so many bytes and lines (kubelet: 2048 and 80).
 const MESSAGE_LOG_MAX: usize = 2048;
-const MESSAGE_LOG_LINES: u64 = 80;
+const MESSAGE_LOG_LINES: usize = 80;
 /// Two times of a start that are no further apart mean the same start, milliseconds.
 const SAME_START_MS: u64 = 2_000;
 
@@ -122,9 +122,9 @@ fn read_start(path: &std::path::Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The end of a log. All of it is read: asked for its last lines, Podman leaves out one that has no end.
 async fn log_end(ctx: &Context, id: &str) -> Option<String> {
-    let options = LogOptions { tail: Some(MESSAGE_LOG_LINES), ..LogOptions::default() };
-    let mut chunks = ctx.podman.logs(id, options).await.ok()?;
+    let mut chunks = ctx.podman.logs(id, LogOptions::default()).await.ok()?;
     let (mut frames, mut text) = (Frames::default(), Vec::new());
     while let Some(Ok(chunk)) = chunks.next().await {
         frames.push(&chunk);
@@ -134,7 +134,13 @@ async fn log_end(ctx: &Context, id: &str) -> Option<String> {
             text.drain(..excess);
         }
     }
-    Some(String::from_utf8_lossy(&text).into_owned())
+    Some(last_lines(&String::from_utf8_lossy(&text)).to_owned())
+}
+
+fn last_lines(text: &str) -> &str {
+    let ends = text.rmatch_indices('\n').filter(|(at, _)| at + 1 < text.len());
+    let start = ends.map(|(at, _)| at + 1).nth(MESSAGE_LOG_LINES - 1);
+    &text[start.unwrap_or(0)..]
 }
 
 #[cfg(test)]
@@ -159,5 +165,13 @@ mod tests {
                 "{inspected:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_last_lines_are_kept() {
+        let lines = |from: usize| (from..100).map(|n| format!("{n}\n")).collect::<String>();
+        assert_eq!(last_lines(&lines(0)), lines(20));
+        assert_eq!(last_lines(&format!("{}x", lines(0))), format!("{}x", lines(21)));
+        assert_eq!((last_lines("a\nb"), last_lines("")), ("a\nb", ""));
     }
 }

@@ -1,20 +1,26 @@
 //! A pod's status as a kubelet would report it: pure.
 
-use skiff_shared::pod::{Container, Pod, RestartPolicy};
-use skiff_shared::report::{ContainerReport, ContainerState, Phase, PodCondition, PodReport, Terminated};
+use skiff_shared::pod::{Container, Pod, Resources, RestartPolicy};
+use skiff_shared::report::{
+    ContainerReport, ContainerResources, ContainerState, Phase, PodCondition, PodReport, Terminated,
+};
 
-use super::history::{initialized, restart_wait, restarts};
-use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Role, roles};
+use super::allocation;
+use super::history::{restart_wait, restarts};
+use super::probes;
+use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Role, Seen, roles};
 use crate::ledger::facts::PodFacts;
 use crate::podman::RunState;
 
+/// The reason of a [`Problem`] of a container that could not be given other limits.
+pub const RESIZE_ERROR: &str = "ResizeError";
 /// How long a failed pull is shown as what it was before it is shown as waiting, milliseconds.
 pub const PULL_ERROR_SHOWN_MS: i64 = 5_000;
 
 /// Everything a status depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
-    /// What is wanted.
+    /// What is wanted, with the resources that it was given.
     pub pod: &'a Pod,
     /// What happened.
     pub facts: &'a PodFacts,
@@ -59,13 +65,49 @@ pub fn report(input: &Input<'_>) -> PodReport {
         init_containers,
         containers,
         gone: input.gone,
+        resources: resources(input),
     }
+}
+
+/// What containers have of the node, of those that ask for anything.
+fn resources(input: &Input<'_>) -> Vec<ContainerResources> {
+    let all = input.pod.init_containers.iter().chain(&input.pod.containers);
+    all.filter(|c| c.resources != Resources::default())
+        .map(|c| ContainerResources {
+            container: c.name.clone(),
+            allocated: c.resources,
+            actual: allocation::actual(&c.resources, running(input, c).and_then(|seen| seen.limits)),
+        })
+        .collect()
+}
+
+/// A container's newest attempt, while it runs.
+fn running<'a>(input: &Input<'a>, spec: &Container) -> Option<&'a Seen> {
+    input.observed.newest(&spec.name).filter(|seen| seen.state == RunState::Running)
+}
+
+/// The conditions of a resize that is not done: type, reason, message.
+fn resize(input: &Input<'_>, phase: Phase) -> Vec<(&'static str, &'static str, String)> {
+    if matches!(phase, Phase::Succeeded | Phase::Failed) {
+        return Vec::new();
+    }
+    let pending = input.progress.resize.as_ref().map(|p| ("PodResizePending", p.reason, p.message.clone()));
+    let mut changing = input.pod.init_containers.iter().filter(|c| c.sidecar).chain(&input.pod.containers);
+    let differs = |c: &&Container| running(input, c).is_some_and(|seen| allocation::differs(&c.resources, seen.limits));
+    let changing = changing.find(differs).map(|c| {
+        let problem = input.progress.problems.get(&c.name).filter(|p| p.reason == RESIZE_ERROR);
+        let (reason, message) = problem.map_or(("", String::new()), |p| ("Error", p.message.clone()));
+        ("PodResizeInProgress", reason, message)
+    });
+    pending.into_iter().chain(changing).collect()
 }
 
 fn container(input: &Input<'_>, spec: &Container, role: Role) -> ContainerReport {
     let facts = input.facts.containers.get(&spec.name);
     let (state, last) = state(input, spec, role);
     let running = matches!(state, ContainerState::Running { .. });
+    let seen = input.observed.newest(&spec.name).filter(|_| running);
+    let started = seen.is_some_and(|seen| probes::started(input.pod, &input.progress.checks, seen));
     let completed = matches!(&state, ContainerState::Terminated(t) if t.exit_code == 0);
     let container_id = facts.map(|f| f.container_id.as_str()).filter(|id| !id.is_empty());
     ContainerReport {
@@ -75,10 +117,12 @@ fn container(input: &Input<'_>, spec: &Container, role: Role) -> ContainerReport
         container_id: container_id.map(|id| format!("podman://{id}")).unwrap_or_default(),
         ready: match role {
             Role::Init => completed,
-            Role::Sidecar | Role::Main => running,
+            Role::Sidecar | Role::Main => {
+                seen.is_some_and(|seen| probes::ready(input.pod, &input.progress.checks, seen))
+            }
             Role::Ephemeral => false,
         },
-        started: running,
+        started,
         restarts: facts.and_then(|f| f.attempt).unwrap_or(0),
         state,
         last,
@@ -94,6 +138,15 @@ fn state(input: &Input<'_>, spec: &Container, role: Role) -> (ContainerState, Op
     if let Some(seen) = newest
         && matches!(seen.state, RunState::Running | RunState::Stopping)
     {
+        // As long as its hook is not through, it is being started.
+        match input.progress.checks.post_start(&seen.id) {
+            Some(true) => {
+                let reason = "PostStartHookError".to_owned();
+                return (ContainerState::Waiting { reason, message: "PostStartHook failed".to_owned() }, last);
+            }
+            Some(false) => return (waiting(input.pod), last),
+            None => {}
+        }
         return (ContainerState::Running { started_ms: seen.started_ms }, last);
     }
     if input.pod.deletion.is_none()
@@ -103,7 +156,7 @@ fn state(input: &Input<'_>, spec: &Container, role: Role) -> (ContainerState, Op
     }
     match ended {
         Some(ended) => (ContainerState::Terminated(ended), last),
-        None => (waiting(input, spec, role), last),
+        None => (waiting(input.pod), last),
     }
 }
 
@@ -148,18 +201,10 @@ fn image_wait(failure: &ImageFailure, image: &str, now_ms: i64) -> ContainerStat
     ContainerState::Waiting { reason: reason.clone(), message: message.clone() }
 }
 
-fn waiting(input: &Input<'_>, spec: &Container, role: Role) -> ContainerState {
-    let pod = input.pod;
-    let begun = initialized(pod, input.facts, input.facts.sandbox);
-    let initializing = !begun && (matches!(role, Role::Main | Role::Ephemeral) || !is_next_init(input, spec));
-    let reason = if initializing { "PodInitializing" } else { "ContainerCreating" };
+/// A container of which nothing is known yet.
+fn waiting(pod: &Pod) -> ContainerState {
+    let reason = if pod.init_containers.is_empty() { "ContainerCreating" } else { "PodInitializing" };
     ContainerState::Waiting { reason: reason.to_owned(), message: String::new() }
-}
-
-/// Whether every init container before this one has passed.
-fn is_next_init(input: &Input<'_>, spec: &Container) -> bool {
-    let before = input.pod.init_containers.iter().take_while(|c| c.name != spec.name);
-    before.into_iter().all(|c| input.facts.containers.get(&c.name).is_some_and(|f| c.sidecar || f.ended.is_some()))
 }
 
 /// Go's way to print whole seconds: `10s`, `2m40s`, `5m0s`.
@@ -181,7 +226,8 @@ fn phase(input: &Input<'_>, init: &[ContainerReport], containers: &[ContainerRep
 
 /// Whether one of the pod's own containers ever ran.
 fn has_begun(containers: &[ContainerReport]) -> bool {
-    containers.iter().any(|c| c.restarts > 0 || end_of(c).is_some() || c.started)
+    let running = |c: &ContainerReport| matches!(c.state, ContainerState::Running { .. });
+    containers.iter().any(|c| c.restarts > 0 || end_of(c).is_some() || running(c))
 }
 
 /// A pod's phase from its containers' statuses, by the kubelet's rules. `stopped`: nothing of it runs.
@@ -236,7 +282,7 @@ fn conditions(
     let pod = input.pod;
     let sandbox_ready = input.observed.sandbox_runs();
     let names = |list: Vec<&str>| format!("[{}]", list.join(" "));
-    let begun = containers.iter().any(|c| c.started || end_of(c).is_some());
+    let begun = has_begun(containers);
     let incomplete: Vec<&str> = pod
         .init_containers
         .iter()
@@ -276,6 +322,11 @@ fn conditions(
         message,
         since_ms: since(input, kind, status),
     })
+    .chain(resize(input, phase).into_iter().map(|(kind, reason, message)| {
+        let before = input.facts.conditions.iter().find(|c| c.kind == kind && c.reason == reason);
+        let since_ms = before.map_or(input.now_ms, |c| c.since_ms);
+        PodCondition { kind: kind.to_owned(), status: true, reason: reason.to_owned(), message, since_ms }
+    }))
     .collect()
 }
 

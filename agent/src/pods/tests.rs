@@ -1,7 +1,8 @@
 //! The pure parts, by tables and by random lives of a pod.
 
+mod checks;
 mod resize;
-mod world;
+pub(super) mod world;
 
 use proptest::prelude::*;
 use skiff_shared::pod::{Container, Data, EnvFrom, EnvValue, EnvVar, Item, ObjectRef, RestartPolicy};
@@ -14,27 +15,6 @@ use crate::desired::Desired;
 use crate::ledger::facts::PodFacts;
 use crate::podman::RunState;
 use world::{World, container, pod};
-
-#[test]
-fn a_pod_starts_with_sandbox_image_and_container_at_once() {
-    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a", "b"]));
-    world.settle();
-    assert_eq!(
-        world.log,
-        [
-            "create sandbox",
-            "image a",
-            "image b",
-            "start sandbox",
-            "create a 0",
-            "create b 0",
-            "find address",
-            "start a",
-            "start b"
-        ]
-    );
-    assert_eq!(world.report().phase, Phase::Running);
-}
 
 #[test]
 fn restart_delays_double_and_start_over_after_a_long_run() {
@@ -438,6 +418,7 @@ fn sources(desired: &Desired) -> Sources<'_> {
         pod_ip: "10.42.0.5",
         node_cpu_milli: 2000,
         node_memory_bytes: 1 << 30,
+        node_storage_bytes: 1 << 40,
     }
 }
 

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use skiff_shared::pod::{Container, Pod};
 use skiff_shared::report::Terminated;
 
+use super::allocation::Pending;
+use super::probes::Checks;
 use crate::podman::{Limits, RunState};
 
 /// What Podman has of one pod.
@@ -88,12 +90,16 @@ pub struct Progress {
     pub awaits_network: bool,
     /// How far its volumes are.
     pub volumes: VolumeProgress,
+    /// A resize that the node has no room for.
+    pub resize: Option<Pending>,
     /// The sandbox could not be made or started.
     pub sandbox_problem: Option<Problem>,
     /// When a container was told to stop, by id, Unix milliseconds.
     pub signalled: BTreeMap<String, i64>,
     /// When a container was killed, by id, Unix milliseconds.
     pub killed: BTreeMap<String, i64>,
+    /// Its probes and hooks.
+    pub checks: Checks,
 }
 
 /// How far a pod's volumes are.

@@ -1,5 +1,7 @@
 //! One worker a pod: observe, decide, act, report, wait; level-triggered and single-flight.
 
+mod announce;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +14,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::act::{Outcome, Scene, act};
+use super::calling::{self, Calls};
 use super::context::Context;
 use super::decide::{Action, Decision, Input, decide};
+use super::probes::Why;
 use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Sandbox, Seen, roles};
 use super::{build, history, images, mounting, observe, status};
 use crate::ledger::facts::PodFacts;
@@ -50,6 +54,7 @@ pub(super) struct Worker {
     progress: Progress,
     images: BTreeMap<String, Image>,
     tasks: JoinSet<ImageTask>,
+    calls: Calls,
     reported: Option<PodReport>,
     /// Restart delays and image delays that an event was recorded for.
     announced: BTreeMap<String, i64>,
@@ -71,6 +76,7 @@ impl Worker {
             progress: Progress::default(),
             images: BTreeMap::new(),
             tasks: JoinSet::new(),
+            calls: Calls::default(),
             reported: None,
             announced: BTreeMap::new(),
             looked: None,
@@ -94,6 +100,8 @@ impl Worker {
                 }
                 continue;
             }
+            // From here to the report no other worker has a turn: no two are given the same room.
+            let pod = self.ctx.allocate(&pod, &mut self.facts, &mut self.progress);
             let decision = self.decide(&pod);
             self.publish(&pod, decision.gone);
             if decision.gone && wanted.leaving {
@@ -125,6 +133,9 @@ impl Worker {
         while let Some(done) = self.tasks.try_join_next() {
             self.image_done(done.ok());
         }
+        while let Some(done) = self.calls.try_next() {
+            calling::note(&self.ctx, &wanted.pod, &mut self.progress.checks, done);
+        }
         if self.data != wanted.data {
             self.data = wanted.data;
             self.volumes_changed();
@@ -150,12 +161,21 @@ impl Worker {
 
     async fn look(&mut self, pod: &Pod, look: u64) -> Result<(), PodmanError> {
         self.observed = observe::observe(&self.ctx, pod, &self.observed).await?;
+        if self.looked.is_none() && self.reported.is_none() && self.was_ready() {
+            self.progress.checks.adopt(&self.observed);
+        }
         self.looked = Some(look);
         self.podman_failures = 0;
         let alive = |id: &String| self.observed.containers.iter().any(|c| c.id == *id);
         self.progress.signalled.retain(|id, _| alive(id));
         self.progress.killed.retain(|id, _| alive(id));
+        self.progress.checks.retain(alive);
         Ok(())
+    }
+
+    /// Whether the pod was ready when it was last reported.
+    fn was_ready(&self) -> bool {
+        self.facts.conditions.iter().any(|c| c.kind == "ContainersReady" && c.status)
     }
 
     fn decide(&mut self, pod: &Pod) -> Decision {
@@ -189,57 +209,19 @@ impl Worker {
         });
     }
 
-    /// Records an event for each delay that begins.
-    fn announce(&mut self, pod: &Pod, decision: &Decision) {
-        // No container has an empty name.
-        if self.progress.awaits_network && self.observed.is_empty() && self.announced.insert(String::new(), 0).is_none()
-        {
-            let message = "network is not ready: container runtime network not ready: NetworkReady=false \
-                           reason:NetworkPluginNotReady message:the hub has not told this node its pod subnet yet";
-            self.ctx.pod_event(pod, "", true, "NetworkNotReady", message.to_owned());
-        }
-        for name in &decision.backing_off {
-            let end = self.facts.containers.get(name).and_then(|f| f.ended.as_ref()).map_or(0, |e| e.finished_ms);
-            if self.announced.insert(name.clone(), end) != Some(end) {
-                let message = format!(
-                    "Back-off restarting failed container {name} in pod {}_{}({})",
-                    pod.name, pod.namespace, pod.uid
-                );
-                self.ctx.pod_event(pod, name, true, "BackOff", message);
-            }
-        }
-        let now_ms = self.ctx.clock.now_ms();
-        for (container, _) in roles(pod) {
-            if let Some(ImageState::Failed(failure)) = self.progress.images.get(&container.name)
-                && failure.reason == "ErrImagePull"
-                && now_ms >= failure.at_ms.saturating_add(status::PULL_ERROR_SHOWN_MS)
-                && self.announced.insert(container.name.clone(), failure.at_ms) != Some(failure.at_ms)
-            {
-                let event =
-                    |warning, reason, message| self.ctx.pod_event(pod, &container.name, warning, reason, message);
-                event(false, "BackOff", format!("Back-off pulling image \"{}\"", container.image));
-                event(true, "Failed", "Error: ImagePullBackOff".to_owned());
-            }
-        }
-    }
-
     /// Carries out what was decided, all at once; gives the error after which to pause.
     async fn act(&mut self, pod: &Arc<Pod>, actions: Vec<Action>) -> Option<PodmanError> {
+        let address = self.address(pod);
         let mut now = Vec::new();
         for action in actions {
             if let Action::EnsureImage { container } = &action {
                 self.fetch_image(pod, container);
             } else {
-                now.push(action);
+                now.extend(self.calls.begin(&self.ctx, pod, &address, &mut self.progress.checks, action));
             }
         }
-        let sandbox = self.observed.sandbox.clone();
-        let scene = Scene {
-            ctx: &self.ctx,
-            pod,
-            pod_ip: sandbox.as_ref().map_or("", |s| &s.ip),
-            sandbox_id: sandbox.as_ref().map(|s| s.pod_id.as_str()),
-        };
+        let sandbox = self.observed.sandbox.as_ref().map(|s| s.pod_id.clone());
+        let scene = Scene { ctx: &self.ctx, pod, pod_ip: &address, sandbox_id: sandbox.as_deref() };
         let calls = now.into_iter().map(|action| {
             let image =
                 if let Action::Create { container, .. } = &action { self.images.get(container).cloned() } else { None };
@@ -253,6 +235,14 @@ impl Worker {
             }
         }
         pause
+    }
+
+    /// The pod's address; empty where it is not known yet.
+    fn address(&self, pod: &Pod) -> String {
+        if pod.host_network {
+            return self.ctx.host_ip.clone();
+        }
+        self.observed.sandbox.as_ref().map_or(String::new(), |s| s.ip.clone())
     }
 
     fn fetch_image(&mut self, pod: &Arc<Pod>, name: &str) {
@@ -328,6 +318,8 @@ impl Worker {
                 if let Some(seen) = self.observed.containers.iter_mut().find(|c| c.id == id) {
                     (seen.state, seen.started_ms) = (RunState::Running, now_ms);
                 }
+                let address = self.address(pod);
+                self.calls.started(&ctx, pod, &address, &mut self.progress.checks, &container, &id);
             }
             Outcome::NotStarted { container, id, error } => {
                 self.not_started(pod, &container, &id, &error, now_ms).await;
@@ -340,9 +332,9 @@ impl Worker {
             }
             Outcome::NotResized { container, error } => {
                 self.looked = None;
-                self.problem(pod, container, "ResizeError", &error.chain(), now_ms);
+                self.problem(pod, container, status::RESIZE_ERROR, &error.chain(), now_ms);
             }
-            Outcome::Signalled { container, id, changed } => self.signalled(pod, &container, id, changed, now_ms),
+            Outcome::Signalled { container, id, why } => self.signalled(pod, &container, id, why, now_ms),
             Outcome::Killed { id } => {
                 self.progress.killed.insert(id, now_ms);
                 self.looked = None;
@@ -377,13 +369,11 @@ impl Worker {
         self.observed.containers.push(seen);
     }
 
-    fn signalled(&mut self, pod: &Pod, container: &str, id: String, changed: bool, now_ms: i64) {
-        let message = if changed {
-            format!("Container {container} definition changed, will be restarted")
-        } else {
-            format!("Stopping container {container}")
-        };
-        self.ctx.pod_event(pod, container, false, "Killing", message);
+    fn signalled(&mut self, pod: &Pod, container: &str, id: String, why: Why, now_ms: i64) {
+        // One whose hook was called before has its event.
+        if self.progress.checks.pre_stop(&id).is_none() {
+            self.ctx.pod_event(pod, container, false, "Killing", why.message(pod, container));
+        }
         self.progress.signalled.insert(id, now_ms);
         if pod.deletion.is_some() && self.facts.stop_began_ms.is_none() {
             self.facts.stop_began_ms = Some(now_ms);
@@ -479,6 +469,13 @@ impl Worker {
             biased;
             changed = self.wanted.changed() => return changed.is_ok(),
             Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => done,
+            done = self.calls.next() => {
+                let pod = Arc::clone(&self.wanted.borrow().pod);
+                if let Some(done) = done {
+                    calling::note(&self.ctx, &pod, &mut self.progress.checks, done);
+                }
+                return true;
+            }
             () = tokio::time::sleep(sleep.unwrap_or_default()), if sleep.is_some() => return true,
         };
         self.image_done(done.ok());

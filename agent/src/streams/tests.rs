@@ -31,6 +31,7 @@ async fn running_pod() -> Arc<FakePodman> {
     let labels = |container: &str| Labels { pod_uid: "u-1".into(), container: container.into(), ..Labels::default() };
     let pod = PodSpec {
         share_pids: false,
+        sysctls: Vec::new(),
         name: "p".into(),
         infra_name: "infra".into(),
         hostname: String::new(),

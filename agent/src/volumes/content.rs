@@ -59,7 +59,7 @@ pub fn files(
             Projection::Resource { container, resource, divisor, path, mode } => {
                 let of = containers(pod).find(|c| c.name == *container);
                 let of = of.ok_or_else(|| format!("container {container} not found"))?;
-                let amount = downward::resource(&of.resources, resource, machine)
+                let amount = downward::resource(pod, of, resource, machine)
                     .ok_or_else(|| format!("unsupported container resource : {resource}"))?;
                 put(path, amount.div_ceil((*divisor).max(1)).to_string().into_bytes(), *mode, None);
             }

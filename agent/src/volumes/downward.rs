@@ -1,6 +1,6 @@
 //! What containers and volumes may be told of their pod: its fields, and the resources of its containers. Pure.
 
-use skiff_shared::pod::{Pod, Resources};
+use skiff_shared::pod::{Container, Pod};
 
 /// What a pod's fields need beside the pod itself.
 #[derive(Debug, Clone, Copy, Default)]
@@ -15,6 +15,8 @@ pub struct Machine<'a> {
     pub cpu_milli: u64,
     /// What stands in for limits that are not set: bytes of memory.
     pub memory_bytes: u64,
+    /// What stands in for limits that are not set: bytes of local storage.
+    pub storage_bytes: u64,
 }
 
 /// The text of a field (`metadata.labels['app']`); `None` for one that is not supported.
@@ -70,12 +72,16 @@ fn quoted(text: &str) -> String {
 }
 
 /// An amount of a container's resources: thousandths of a CPU, bytes for the rest; `None` for an unknown name.
-pub fn resource(resources: &Resources, name: &str, machine: &Machine<'_>) -> Option<u64> {
+pub fn resource(pod: &Pod, container: &Container, name: &str, machine: &Machine<'_>) -> Option<u64> {
+    let resources = &container.resources;
+    let storage = || pod.local_storage(&container.name);
     match name {
         "limits.cpu" => Some(resources.cpu_limit_milli.unwrap_or(machine.cpu_milli)),
         "limits.memory" => Some(resources.memory_limit_bytes.unwrap_or(machine.memory_bytes)),
         "requests.cpu" => Some(resources.cpu_request_milli.unwrap_or(0)),
         "requests.memory" => Some(resources.memory_request_bytes.unwrap_or(0)),
+        "limits.ephemeral-storage" => Some(storage().and_then(|s| s.limit_bytes).unwrap_or(machine.storage_bytes)),
+        "requests.ephemeral-storage" => Some(storage().and_then(|s| s.request_bytes).unwrap_or(0)),
         _ => None,
     }
 }

@@ -9,11 +9,14 @@ use http_body_util::{BodyExt, Limited};
 use hyper::HeaderMap;
 use hyper::body::{Frame, SizeHint};
 use hyper::header::CONTENT_TYPE;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use skiff_shared::limits::MAX_REQUEST_BODY;
 
 use super::status::Status;
-use crate::registry::schema::{ContentType, DecodeError, Schema, decode_protobuf, parse_body, unrecognized};
+use crate::objects::Source;
+use crate::registry::schema::{
+    ContentType, DecodeError, Schema, decode_protobuf, duplicate_keys, no_object, parse_body, unrecognized,
+};
 
 const JSON: &str = "application/json";
 const YAML: &str = "application/yaml";
@@ -90,33 +93,74 @@ where
     }
 }
 
-/// The media type of a body, without parameters; empty when there is none.
+/// The media type of a body, without parameters; empty when there is none. One with broken parameters is none that
+/// anybody knows.
 pub(crate) fn media_type(headers: &HeaderMap) -> &str {
     let text = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim()
+    let (media, parameters) = text.split_once(';').unwrap_or((text, ""));
+    let sound = |parameter: &str| parameter.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty());
+    let parameters = parameters.trim().trim_end_matches(';');
+    let known = !media.trim().is_empty() && (parameters.is_empty() || parameters.split(';').all(sound));
+    if known { media.trim() } else { text }
 }
 
-/// Parses an object of a kind, and lists the fields that it names more than once.
-pub(crate) fn object(headers: &HeaderMap, body: &[u8], kind: &str) -> Result<(Value, Vec<String>), Status> {
-    parse(headers, body).map_err(|e| e.status(|cause| unrecognized(kind, cause, body)))
+/// Parses an object of a kind. Beside it comes what the strict check goes by.
+pub(crate) fn object(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<(Value, Source), Status> {
+    let refuse = |cause: &str| unrecognized(kind, cause, body);
+    let (mut value, duplicates) = parse(headers, body).map_err(|e| e.status(refuse))?;
+    if let Some(cause) = no_object(&value) {
+        return Err(Status::bad_request(refuse(&cause)));
+    }
+    if value.is_null() {
+        value = Value::Object(Map::new());
+    }
+    let source = match media_type(headers) {
+        YAML => Source::Yaml(duplicates),
+        PROTOBUF => Source::default(),
+        _ => Source::Json(body.clone(), !duplicates.is_empty()),
+    };
+    Ok((value, source))
 }
 
-/// Parses a configuration to apply, which is YAML or, as clients send it, JSON; and lists the fields that it names
-/// more than once.
+/// Parses a configuration to apply, which is YAML or, as clients send it, JSON; either has the lines of keys that it has
+/// twice.
 pub(crate) fn configuration(body: &[u8]) -> Result<(Value, Vec<String>), Status> {
-    let parsed = parse_body(body, ContentType::Json).or_else(|_| parse_body(body, ContentType::Yaml));
+    let parsed = parse_body(body, ContentType::Json)
+        .map(|(value, duplicates)| (value, if duplicates.is_empty() { duplicates } else { duplicate_keys(body) }))
+        .or_else(|_| parse_body(body, ContentType::Yaml));
     parsed.map_err(|e| Refusal::Decode(e).status(|cause| format!("error decoding YAML: {cause}")))
 }
 
 /// The `DeleteOptions` in a body; `None` for an empty body.
 pub(crate) fn delete_options(headers: &HeaderMap, body: &[u8]) -> Result<Option<Value>, Status> {
-    if body.iter().all(u8::is_ascii_whitespace) {
+    if body.is_empty() {
         return Ok(None);
     }
-    parse(headers, body)
-        .map(|(value, _)| Some(value))
-        .map_err(|e| e.status(|cause| format!("unable to decode DeleteOptions: {cause}")))
+    let (mut value, _) = parse(headers, body).map_err(|e| e.status(str::to_owned))?;
+    if let Some(cause) = no_object(&value) {
+        return Err(Status::bad_request(cause));
+    }
+    if value.is_null() {
+        value = Value::Object(Map::new());
+    }
+    let text = |field: &str| value[field].as_str().unwrap_or_default();
+    // Options have no version of their own: clients send those of the group that they delete from.
+    if !matches!(text("kind"), "" | "DeleteOptions") {
+        let version = if text("apiVersion").is_empty() { "v1" } else { text("apiVersion") };
+        let kind = text("kind");
+        return Err(Status::bad_request(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme {OPTIONS_SCHEME:?}"
+        )));
+    }
+    match Schema::builtin().decode(DELETE_OPTIONS, &mut value).errors.into_iter().next() {
+        Some(error) => Err(Status::bad_request(error)),
+        None => Ok(Some(value)),
+    }
 }
+
+const DELETE_OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
+/// What Kubernetes calls the table of the types that options have.
+const OPTIONS_SCHEME: &str = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27";
 
 /// Why a body is no object.
 enum Refusal {

@@ -1,9 +1,9 @@
 //! Paths that are about no resource: health, version, metrics, documents and the list of paths.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -12,7 +12,7 @@ use hyper::{HeaderMap, Response};
 use serde_json::json;
 use skiff_shared::version::{GIT_VERSION, KUBERNETES};
 
-use super::fairness::Class;
+use super::metrics;
 use super::query::Query;
 use super::respond::{self, Body};
 use super::status::Status;
@@ -38,6 +38,8 @@ impl fmt::Debug for Check {
 pub(crate) fn open(state: &ApiState, path: &str, query: &Query) -> Option<Response<Body>> {
     let (endpoint, check) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
     match endpoint {
+        // `/healthz/` is no path.
+        "livez" | "readyz" | "healthz" if check.is_empty() && path.ends_with('/') => None,
         "version" if check.is_empty() => Some(respond::bytes(200, respond::JSON, version())),
         "livez" | "readyz" | "healthz" => Some(health(state, endpoint, check, query)),
         _ => None,
@@ -50,22 +52,25 @@ fn health(state: &ApiState, endpoint: &str, only: &str, query: &Query) -> Respon
     checks.insert(0, &ping);
     if !only.is_empty() {
         checks.retain(|c| c.name == only);
-        if checks.is_empty() {
-            return not_found();
-        }
+        return checks.first().map_or_else(not_found, |check| single(check));
     }
-    checks.retain(|c| !query.all("exclude").any(|name| name == c.name));
+    let mut excluded: BTreeSet<&str> = query.all("exclude").collect();
     let mut report = String::new();
     let mut failed = false;
     for check in checks {
-        match (check.run)() {
-            Ok(()) => report.push_str(&format!("[+]{} ok\n", check.name)),
-            Err(why) => {
-                failed = true;
-                tracing::warn!(check = check.name, why, "a health check failed");
-                report.push_str(&format!("[-]{} failed: reason withheld\n", check.name));
-            }
-        }
+        report.push_str(&if excluded.remove(check.name) {
+            format!("[+]{} excluded: ok\n", check.name)
+        } else if passes(check) {
+            format!("[+]{} ok\n", check.name)
+        } else {
+            failed = true;
+            format!("[-]{} failed: reason withheld\n", check.name)
+        });
+    }
+    if !excluded.is_empty() {
+        let names: Vec<_> = excluded.iter().map(|name| format!("{name:?}")).collect();
+        let names = names.join(",");
+        report.push_str(&format!("warn: some health checks cannot be excluded: no matches for {names}\n"));
     }
     let outcome = if failed { "failed" } else { "passed" };
     match (failed, query.optional_flag("verbose").is_some()) {
@@ -76,6 +81,17 @@ fn health(state: &ApiState, endpoint: &str, only: &str, query: &Query) -> Respon
             format!("{report}{endpoint} check {outcome}\n"),
         ),
     }
+}
+
+/// Whether a check passes; the log is told why not.
+fn passes(check: &Check) -> bool {
+    (check.run)().inspect_err(|why| tracing::warn!(check = check.name, why, "a health check failed")).is_ok()
+}
+
+/// The answer of one check's own path.
+fn single(check: &Check) -> Response<Body> {
+    let (code, text) = if passes(check) { (200, "ok") } else { (500, "internal server error: reason withheld\n") };
+    respond::bytes(code, respond::TEXT, text)
 }
 
 fn version() -> Vec<u8> {
@@ -103,11 +119,11 @@ fn version() -> Vec<u8> {
 pub(crate) async fn path(state: &Arc<ApiState>, path: &str, headers: &HeaderMap) -> Response<Body> {
     match path {
         "/" => index(state),
-        "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics(state)),
-        "/.well-known/openid-configuration" => {
+        "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics::document(state)),
+        "/.well-known/openid-configuration" | "/.well-known/openid-configuration/" => {
             respond::bytes(200, respond::JSON, crate::auth::jwt::Signer::configuration().to_string())
         }
-        "/openid/v1/jwks" => keys(state),
+        "/openid/v1/jwks" | "/openid/v1/jwks/" => keys(state),
         _ => find_document(state, path, headers).await.map_or_else(not_found, |d| document(d, headers)),
     }
 }
@@ -145,6 +161,11 @@ fn index(state: &ApiState) -> Response<Body> {
         ]
         .map(str::to_owned),
     );
+    let ping = ("ping", false);
+    for (name, ready_only) in state.checks.iter().map(|c| (c.name, c.ready_only)).chain([ping]) {
+        let endpoints = ["/healthz", "/livez", "/readyz"].into_iter().filter(|e| !ready_only || *e == "/readyz");
+        paths.extend(endpoints.map(|endpoint| format!("{endpoint}/{name}")));
+    }
     paths.sort();
     paths.dedup();
     respond::bytes(200, respond::JSON, json!({"paths": paths}).to_string())
@@ -183,40 +204,4 @@ fn unpack(body: &[u8]) -> Bytes {
             Bytes::new()
         }
     }
-}
-
-fn metrics(state: &ApiState) -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let resident_kb =
-        status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    let resident = resident_kb.unwrap_or(0) * 1024;
-    // Fields 14 and 15 of stat, counted after the parenthesised name; 100 ticks a second on every Linux platform.
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let after_name = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
-    let ticks: u64 = after_name.split(' ').skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
-    let cpu = format!("{}.{:02}", ticks / 100, ticks % 100);
-    let files = std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
-    let [reading, mutating, long] =
-        [Class::Reading, Class::Mutating, Class::LongRunning].map(|class| state.fairness.taken(class));
-    let in_flight = reading + mutating;
-    let total = state.requests.load(Ordering::Relaxed);
-    let revision = state.objects.snapshot().revision();
-    let metric = |name: &str, kind: &str, help: &str, value: &str| {
-        format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n")
-    };
-    [
-        metric("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", &resident.to_string()),
-        metric("process_cpu_seconds_total", "counter", "Total user and system CPU time spent in seconds.", &cpu),
-        metric("process_open_fds", "gauge", "Number of open file descriptors.", &files.to_string()),
-        metric("apiserver_request_total", "counter", "Number of requests answered.", &total.to_string()),
-        metric(
-            "apiserver_current_inflight_requests",
-            "gauge",
-            "Number of requests being answered.",
-            &in_flight.to_string(),
-        ),
-        metric("apiserver_longrunning_requests", "gauge", "Number of open watches and logs.", &long.to_string()),
-        metric("skiff_store_revision", "gauge", "Newest revision of the store.", &revision.to_string()),
-    ]
-    .concat()
 }

@@ -6,6 +6,7 @@
 
 mod audit;
 mod auth;
+mod begin;
 mod body;
 mod components;
 mod connect;
@@ -15,12 +16,12 @@ mod fairness;
 mod frames;
 #[cfg(fuzzing)]
 pub mod fuzz;
-mod hasty;
 mod health;
 mod identity;
 mod impersonate;
 mod listing;
 mod logs;
+mod metrics;
 mod negotiate;
 mod options;
 mod pages;
@@ -64,6 +65,7 @@ pub use server::{Peer, serve, serve_connection};
 use crate::objects::Objects;
 use fairness::Fairness;
 use frames::Frames;
+use metrics::Metrics;
 use pages::Pages;
 
 /// The discovery and OpenAPI documents, which are made from the registry.
@@ -100,7 +102,9 @@ pub struct ApiState {
     pages: Pages,
     fairness: Arc<Fairness>,
     frames: Frames,
-    requests: AtomicU64,
+    metrics: Metrics,
+    /// Counts the requests to Services, whose endpoints take turns.
+    turns: AtomicU64,
     audit: Option<AuditLog>,
 }
 
@@ -129,7 +133,8 @@ impl ApiState {
             pages: Pages::default(),
             fairness: Fairness::new(InFlight::default()),
             frames: Frames::default(),
-            requests: AtomicU64::new(0),
+            metrics: Metrics::default(),
+            turns: AtomicU64::new(0),
             audit: None,
         }
     }

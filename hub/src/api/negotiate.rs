@@ -7,6 +7,7 @@ use hyper::header::{ACCEPT, ACCEPT_ENCODING, HeaderName, USER_AGENT};
 use super::query::Query;
 use super::respond::{JSON, PROTOBUF, PROTOBUF_WATCH, YAML};
 use super::status::Status;
+use crate::registry::Kind;
 
 /// The form of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +20,37 @@ pub(crate) struct Negotiated {
     pub(crate) pretty: bool,
     /// Whether the client takes gzip.
     pub(crate) gzip: bool,
+    /// Where only metadata is wanted: whether that of a list.
+    pub(crate) of_list: Option<bool>,
+}
+
+impl Negotiated {
+    /// Whether the form fits an answer of a kind that is, or is not, a list.
+    ///
+    /// # Errors
+    /// 406 where the client wants the metadata of the other.
+    pub(crate) fn fits(&self, kind: &Kind, list: bool) -> Result<(), Status> {
+        let package = kind.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+        match self.of_list {
+            Some(false) if list => Err(Status::new(
+                406,
+                "NotAcceptable",
+                format!(
+                    "you requested PartialObjectMetadata, but the requested object is a list (*{package}.{})",
+                    kind.list_kind
+                ),
+            )),
+            Some(true) if !list => Err(Status::new(
+                406,
+                "NotAcceptable",
+                format!(
+                    "you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{})",
+                    kind.kind
+                ),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// Encoding of an answer.
@@ -99,13 +131,13 @@ pub(crate) enum Include {
 /// 406 when nothing acceptable can be served, 400 for a wrong `includeObject`.
 pub(crate) fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Result<Negotiated, Status> {
     let refused = || Status::not_acceptable(offer.media_types());
-    let (format, view) = accept(&header(headers, ACCEPT), offer).ok_or_else(refused)?;
+    let (format, view, of_list) = accept(&header(headers, ACCEPT), offer).ok_or_else(refused)?;
     let view = match view {
         View::Table { version, .. } => View::Table { version, include: include(query)? },
         View::Object | View::Metadata => view,
     };
     let gzip = clauses(&header(headers, ACCEPT_ENCODING)).iter().any(|c| c.media == "gzip" || c.media == "*");
-    Ok(Negotiated { format, view, pretty: pretty(headers, query), gzip })
+    Ok(Negotiated { format, view, pretty: pretty(headers, query), gzip, of_list })
 }
 
 /// Whether a person reads the answer: as `pretty` says, else by the client, as apiserver guesses it.
@@ -163,6 +195,14 @@ impl<'a> Clause<'a> {
         }
     }
 
+    fn of_list(&self) -> Option<bool> {
+        match self.parameter("as") {
+            Some("PartialObjectMetadata") => Some(false),
+            Some("PartialObjectMetadataList") => Some(true),
+            Some(_) | None => None,
+        }
+    }
+
     fn view(&self) -> Option<View> {
         let group = self.parameter("g").is_none_or(|g| g == "meta.k8s.io");
         let version = match self.parameter("v") {
@@ -192,15 +232,15 @@ fn clauses(header: &str) -> Vec<Clause<'_>> {
     all
 }
 
-fn accept(header: &str, offer: Offer) -> Option<(Format, View)> {
+fn accept(header: &str, offer: Offer) -> Option<(Format, View, Option<bool>)> {
     if header.trim().is_empty() {
-        return Some((Format::Json, View::Object));
+        return Some((Format::Json, View::Object, None));
     }
-    let served = |(format, view): &(Format, View)| {
+    let served = |(format, view, _): &(Format, View, Option<bool>)| {
         // Rows of a Table have cells of any type, which protobuf cannot say.
         offer.formats().contains(format) && !(*format == Format::Protobuf && matches!(view, View::Table { .. }))
     };
-    clauses(header).iter().filter_map(|c| Some((c.format()?, c.view()?))).find(served)
+    clauses(header).iter().filter_map(|c| Some((c.format()?, c.view()?, c.of_list()))).find(served)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use skiff_shared::selector::{FieldSelector, FieldTerm, LabelSelector};
 
 use super::pages::Continue;
-use super::query::Query;
+use super::query::{Query, number_error};
 use super::status::Status;
 use crate::objects::{DeleteOptions, FieldValidation, Propagation, User, WriteOptions};
 use crate::registry::{FieldError, FieldErrorKind, Kind};
@@ -75,7 +75,9 @@ impl ListOptions {
 pub(crate) fn freshness(query: &Query, limited: bool) -> Result<Freshness, Status> {
     let Some(text) = query.get("resourceVersion") else { return Ok(Freshness::Newest) };
     let revision = text.parse().map_err(|_| {
-        Status::bad_request(format!("invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
+        // A signed number is none at all here.
+        let why = if text.starts_with(['+', '-']) { "invalid syntax" } else { number_error(text) };
+        Status::bad_request(format!("invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: {why}"))
     })?;
     Ok(match (revision, query.get("resourceVersionMatch")) {
         (0, _) => Freshness::Any,
@@ -193,6 +195,13 @@ pub(crate) fn write_options(query: &Query, user: &User, kind: &str) -> Result<Wr
             detail: "may not be more than 128 bytes".into(),
         });
     }
+    if let Some((position, c)) = field_manager.char_indices().find(|(_, c)| c.is_control()) {
+        errors.push(FieldError {
+            field: "fieldManager".into(),
+            kind: FieldErrorKind::Invalid(go_quoted(&field_manager)),
+            detail: format!("invalid character U+{:04X} (at position {position})", u32::from(c)),
+        });
+    }
     match kind {
         "PatchOptions" if query.get("force").is_some() => {
             errors.push(forbidden("force", "may not be specified for non-apply patch"));
@@ -235,9 +244,22 @@ pub(crate) fn user_agent_manager(headers: &HeaderMap) -> String {
     manager
 }
 
+/// A text in quotes, with control characters as Go writes them.
+fn go_quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' | '"' | '\\' => quoted.extend(c.escape_default()),
+            '\0'..='\x1f' | '\x7f' => quoted.push_str(&format!("\\x{:02x}", u32::from(c))),
+            _ => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
 /// `dryRun`: nothing, or `All`.
 fn dry_run<'a>(values: impl Iterator<Item = &'a str>, errors: &mut Vec<FieldError>) -> bool {
-    let values: Vec<_> = values.filter(|v| !v.is_empty()).collect();
+    let values: Vec<_> = values.collect();
     if values.iter().any(|v| *v != "All") {
         let quoted: Vec<_> = values.iter().map(|v| format!("{v:?}")).collect();
         errors.push(unsupported("dryRun", format!("[]string{{{}}}", quoted.join(", ")), r#""All""#));
@@ -275,7 +297,7 @@ pub(crate) fn delete_options(
             grace_period_seconds: query.integer("gracePeriodSeconds")?,
             preconditions: None,
             orphan_dependents: query.optional_flag("orphanDependents"),
-            propagation_policy: query.get("propagationPolicy").map(str::to_owned),
+            propagation_policy: query.given("propagationPolicy").map(str::to_owned),
             dry_run: query.all("dryRun").map(str::to_owned).collect(),
         },
     };
@@ -298,7 +320,7 @@ pub(crate) fn delete_options(
 
 fn propagation(given: &DeleteBody, errors: &mut Vec<FieldError>) -> Option<Propagation> {
     const FIELD: &str = "propagationPolicy";
-    let policy = given.propagation_policy.as_deref().filter(|p| !p.is_empty());
+    let policy = given.propagation_policy.as_deref();
     if let (Some(_), Some(policy)) = (given.orphan_dependents, policy) {
         let kind = FieldErrorKind::Invalid(format!("{policy:?}"));
         errors.push(FieldError {
@@ -387,8 +409,12 @@ mod tests {
         assert_eq!(outcome(""), Ok((false, FieldValidation::Warn)));
         assert_eq!(outcome("dryRun=All&fieldValidation=Strict"), Ok((true, FieldValidation::Strict)));
         assert_eq!(
-            outcome("dryRun=Some").unwrap_err(),
-            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: []string{"Some"}: supported values: "All""#
+            outcome("dryRun=Some&dryRun=").unwrap_err(),
+            r#"CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: []string{"Some", ""}: supported values: "All""#
+        );
+        assert_eq!(
+            outcome("fieldManager=%00x%7F").unwrap_err(),
+            r#"CreateOptions.meta.k8s.io "" is invalid: fieldManager: Invalid value: "\x00x\x7f": invalid character U+0000 (at position 0)"#
         );
         assert_eq!(
             outcome("fieldValidation=Hard").unwrap_err(),

@@ -21,6 +21,11 @@ impl Query {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
+    /// The first value of a parameter that is there, also an empty one.
+    pub fn given(&self, key: &str) -> Option<&str> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
     /// All values of a parameter.
     pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
@@ -41,9 +46,16 @@ impl Query {
     /// # Errors
     /// 400 in the words of Go's `strconv`.
     pub fn integer(&self, key: &str) -> Result<Option<i64>, Status> {
-        let wrong = |v: &str| Status::bad_request(format!("strconv.ParseInt: parsing {v:?}: invalid syntax"));
-        self.get(key).map(|v| v.parse().map_err(|_| wrong(v))).transpose()
+        let wrong = |v: &str| Status::bad_request(format!("strconv.ParseInt: parsing {v:?}: {}", number_error(v)));
+        self.given(key).map(|v| v.parse().map_err(|_| wrong(v))).transpose()
     }
+}
+
+/// Why Go's `strconv` takes a text for no number that it can hold.
+pub(crate) fn number_error(text: &str) -> &'static str {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    if is_number { "value out of range" } else { "invalid syntax" }
 }
 
 /// Decodes `%XX`, and `+` as a space in queries. Bytes that are no UTF-8 become replacement characters.
@@ -88,7 +100,12 @@ mod tests {
 
     #[test]
     fn a_word_is_no_integer() {
-        let error = Query::parse("limit=many").integer("limit").unwrap_err();
-        assert_eq!((error.code, error.message.as_str()), (400, r#"strconv.ParseInt: parsing "many": invalid syntax"#));
+        for (text, why) in
+            [("many", "invalid syntax"), ("", "invalid syntax"), ("99999999999999999999", "value out of range")]
+        {
+            let error = Query::parse(&format!("limit={text}")).integer("limit").unwrap_err();
+            let expected = format!("strconv.ParseInt: parsing {text:?}: {why}");
+            assert_eq!((error.code, error.message), (400, expected));
+        }
     }
 }

@@ -54,6 +54,7 @@ impl Call {
 /// Answers with one object, or its Scale.
 pub(crate) async fn get(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
     let form = call.form()?;
+    form.fits(kind, false)?;
     match freshness(&call.query, false)? {
         Freshness::NotOlderThan(revision) | Freshness::Exact(revision) => call.wait_for(revision).await?,
         Freshness::Newest | Freshness::Any => {}
@@ -79,6 +80,7 @@ pub(crate) fn one(
 /// Answers with a list.
 pub(crate) async fn list(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
     let form = call.form()?;
+    form.fits(kind, true)?;
     let options = ListOptions::parse(&call.query, kind, false)?;
     let snapshot = snapshot(call, &options).await?;
     let page = page(call.state.objects.registry(), &snapshot, &scope(kind, path, &options), &options);

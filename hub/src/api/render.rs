@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::negotiate::{Include, View};
 use crate::objects::subresource::scale_of;
+use crate::registry::excerpt::{Excerpt, Field, fields};
 use crate::registry::{Column, Kind};
 use crate::store::{Object, Revision};
 
@@ -59,14 +60,11 @@ const DEFAULT_COLUMNS: &[Column] = &[
     },
 ];
 
+/// The fields that those need.
+const DEFAULT_FIELDS: &[Field] = fields! { metadata { name creationTimestamp } };
+
 /// What closes a list that [`Renderer::list_head`] opened.
 pub(crate) const LIST_TAIL: &[u8] = b"]}";
-
-#[derive(Deserialize)]
-struct MetadataOnly {
-    #[serde(default)]
-    metadata: Value,
-}
 
 impl Renderer {
     /// The object in this kind's form: the stored bytes, unless the kind converts them.
@@ -81,8 +79,8 @@ impl Renderer {
     pub(crate) fn item(&self, object: &Object) -> Bytes {
         match self.view {
             View::Object => self.object(object),
-            View::Metadata => encode(&partial(object)),
-            View::Table { include, .. } => encode(&self.row(object, include)),
+            View::Metadata => partial(excerpt(&object.json, fields! { metadata { name } }).metadata).into(),
+            View::Table { include, .. } => self.row(&self.object(object), include).into(),
         }
     }
 
@@ -92,15 +90,15 @@ impl Renderer {
             View::Object | View::Metadata => self.item(object),
             View::Table { version, include } => {
                 let columns = if with_columns { self.columns() } else { Value::Null };
-                encode(&json!({
-                    "kind": "Table",
-                    "apiVersion": format!("meta.k8s.io/{version}"),
-                    "metadata": {"resourceVersion": object.revision.to_string()},
-                    "columnDefinitions": columns,
-                    "rows": [self.row(object, include)],
-                }))
+                self.table(version, object.revision, &columns, &self.row(&self.object(object), include))
             }
         }
+    }
+
+    fn table(&self, version: &str, revision: Revision, columns: &Value, row: &str) -> Bytes {
+        let head = r#"{"kind":"Table","apiVersion":"meta.k8s.io/"#;
+        let metadata = format!(r#"{{"resourceVersion":"{revision}"}}"#);
+        format!(r#"{head}{version}","metadata":{metadata},"columnDefinitions":{columns},"rows":[{row}]}}"#).into()
     }
 
     /// The beginning of a list, up to its first element.
@@ -152,16 +150,10 @@ impl Renderer {
         let version = self.kind.api_version();
         encode(&match self.view {
             View::Object => json!({"kind": self.kind.kind, "apiVersion": version, "metadata": metadata}),
-            View::Metadata => partial_of(metadata),
+            View::Metadata => return partial(&metadata.to_string()).into(),
             View::Table { version: table, include } => {
-                let value = json!({"kind": self.kind.kind, "apiVersion": version, "metadata": metadata.clone()});
-                json!({
-                    "kind": "Table",
-                    "apiVersion": format!("meta.k8s.io/{table}"),
-                    "metadata": {"resourceVersion": revision.to_string()},
-                    "columnDefinitions": null,
-                    "rows": [self.row_of(value, || partial_of(metadata), include)],
-                })
+                let object = json!({"kind": self.kind.kind, "apiVersion": version, "metadata": metadata});
+                return self.table(table, revision, &Value::Null, &self.row(&encode(&object), include));
             }
         })
     }
@@ -175,20 +167,16 @@ impl Renderer {
         self.definitions().iter().map(column).collect()
     }
 
-    fn row(&self, object: &Object, include: Include) -> Value {
-        self.row_of(parse(&self.object(object)), || partial(object), include)
-    }
-
-    fn row_of(&self, value: Value, metadata: impl FnOnce() -> Value, include: Include) -> Value {
-        let cells = if self.kind.hooks.columns.is_empty() {
-            default_cells(&value)
-        } else {
-            (self.kind.hooks.row)(&value, self.now)
-        };
+    /// A row, from an object in this kind's form. Only what the cells need is parsed: lists have thousands of rows.
+    fn row(&self, json: &Bytes, include: Include) -> String {
+        let own = !self.kind.hooks.columns.is_empty();
+        let Excerpt { value, metadata } = excerpt(json, if own { self.kind.hooks.row_fields } else { DEFAULT_FIELDS });
+        let cells = if own { (self.kind.hooks.row)(&value, self.now) } else { default_cells(&value) };
+        let cells = serde_json::to_string(&cells).unwrap_or_default();
         match include {
-            Include::None => json!({"cells": cells, "object": null}),
-            Include::Metadata => json!({"cells": cells, "object": metadata()}),
-            Include::Object => json!({"cells": cells, "object": value}),
+            Include::None => format!(r#"{{"cells":{cells},"object":null}}"#),
+            Include::Metadata => format!(r#"{{"cells":{cells},"object":{}}}"#, partial(metadata)),
+            Include::Object => format!(r#"{{"cells":{cells},"object":{}}}"#, String::from_utf8_lossy(json)),
         }
     }
 }
@@ -197,12 +185,14 @@ fn default_cells(object: &Value) -> Vec<Value> {
     ["name", "creationTimestamp"].iter().map(|f| object["metadata"][*f].clone()).collect()
 }
 
-fn partial(object: &Object) -> Value {
-    partial_of(object.parse::<MetadataOnly>().map_or(Value::Null, |m| m.metadata))
+fn partial(metadata: &str) -> String {
+    let metadata = if metadata.is_empty() { "null" } else { metadata };
+    format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{metadata}}}"#)
 }
 
-fn partial_of(metadata: Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+fn excerpt<'a>(json: &'a [u8], fields: &'static [Field]) -> Excerpt<'a> {
+    // The store holds only what it encoded itself.
+    Excerpt::parse(json, fields).unwrap_or(Excerpt { value: Value::Null, metadata: "" })
 }
 
 /// The Scale of an object that has `spec.replicas`.

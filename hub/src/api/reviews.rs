@@ -7,13 +7,16 @@ use super::router::Call;
 use super::status::Status;
 use crate::auth::{Attributes, Rule, node_name};
 use crate::objects::User;
-use crate::registry::{FieldError, FieldErrorKind};
+use crate::registry::{FieldError, FieldErrorKind, shown_map};
 
 const GROUP: &str = "authorization.k8s.io";
 
 /// SelfSubjectAccessReview.
 pub(super) fn self_access(call: &Call, _path: &ResourcePath, review: &mut Value) -> Result<(), Status> {
-    refuse("SelfSubjectAccessReview", attribute_errors(&review["spec"]))?;
+    let mut errors = attribute_errors(&review["spec"]);
+    errors.extend(selector_errors(&review["spec"]));
+    errors.extend(metadata_errors(review, "must be empty"));
+    refuse(&errors)?;
     judge(call, &call.user, review);
     Ok(())
 }
@@ -22,7 +25,9 @@ pub(super) fn self_access(call: &Call, _path: &ResourcePath, review: &mut Value)
 pub(super) fn access(call: &Call, _path: &ResourcePath, review: &mut Value) -> Result<(), Status> {
     let mut errors = attribute_errors(&review["spec"]);
     errors.extend(user_errors(&review["spec"]));
-    refuse("SubjectAccessReview", errors)?;
+    errors.extend(selector_errors(&review["spec"]));
+    errors.extend(metadata_errors(review, "must be empty"));
+    refuse(&errors)?;
     judge(call, &subject(&review["spec"]), review);
     Ok(())
 }
@@ -32,13 +37,17 @@ pub(super) fn local_access(call: &Call, path: &ResourcePath, review: &mut Value)
     let spec = &review["spec"];
     let mut errors = attribute_errors(spec);
     errors.extend(user_errors(spec));
+    errors.extend(selector_errors(spec));
+    errors.extend(metadata_errors(review, "must be empty except for namespace"));
     let namespace = text(&spec["resourceAttributes"], "namespace");
-    if !spec["nonResourceAttributes"].is_null() {
-        errors.push(wrong("spec.nonResourceAttributes", "", "disallowed on this kind of request"));
-    } else if namespace != path.namespace {
-        errors.push(wrong("spec.resourceAttributes.namespace", namespace, "must match metadata.namespace"));
+    if !spec["resourceAttributes"].is_null() && namespace != path.namespace {
+        let shown = format!("{namespace:?}");
+        errors.push(wrong("spec.resourceAttributes.namespace", shown, "must match metadata.namespace"));
     }
-    refuse("LocalSubjectAccessReview", errors)?;
+    if !spec["nonResourceAttributes"].is_null() {
+        errors.push(wrong("spec.nonResourceAttributes", shown_path(spec), "disallowed on this kind of request"));
+    }
+    refuse(&errors)?;
     judge(call, &subject(&review["spec"]), review);
     Ok(())
 }
@@ -112,29 +121,89 @@ fn subject(spec: &Value) -> User {
 
 fn attribute_errors(spec: &Value) -> Vec<FieldError> {
     match (spec["resourceAttributes"].is_null(), spec["nonResourceAttributes"].is_null()) {
-        (false, false) => {
-            vec![wrong("spec.nonResourceAttributes", "", "cannot be specified in combination with resourceAttributes")]
-        }
+        (false, false) => vec![wrong(
+            "spec.nonResourceAttributes",
+            shown_path(spec),
+            "cannot be specified in combination with resourceAttributes",
+        )],
         (true, true) => vec![wrong(
             "spec.resourceAttributes",
-            "",
+            shown_path(spec),
             "exactly one of nonResourceAttributes or resourceAttributes must be specified",
         )],
         (true, false) | (false, true) => Vec::new(),
     }
 }
 
+/// `nonResourceAttributes` as Go prints them.
+fn shown_path(spec: &Value) -> String {
+    let attributes = &spec["nonResourceAttributes"];
+    if attributes.is_null() {
+        return "\"null\"".into();
+    }
+    let [path, verb] = ["path", "verb"].map(|field| text(attributes, field));
+    format!("authorization.NonResourceAttributes{{Path:{path:?}, Verb:{verb:?}}}")
+}
+
 fn user_errors(spec: &Value) -> Vec<FieldError> {
     let nobody = text(spec, "user").is_empty() && spec["groups"].as_array().is_none_or(Vec::is_empty);
-    if nobody { vec![wrong("spec.user", "", "at least one of user or group must be specified")] } else { Vec::new() }
+    let detail = "at least one of user or group must be specified";
+    if nobody { vec![wrong("spec.user", "\"\"".into(), detail)] } else { Vec::new() }
 }
 
-fn wrong(field: &str, value: &str, detail: &str) -> FieldError {
-    FieldError { field: field.into(), kind: FieldErrorKind::Invalid(format!("{value:?}")), detail: detail.into() }
+/// Selectors are given in one of two forms.
+fn selector_errors(spec: &Value) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    for selector in ["fieldSelector", "labelSelector"] {
+        let value = &spec["resourceAttributes"][selector];
+        let (raw, path) = (text(value, "rawSelector"), format!("spec.resourceAttributes.{selector}"));
+        let listed = value["requirements"].as_array().is_some_and(|r| !r.is_empty());
+        if !raw.is_empty() && listed {
+            let detail = "may not specified at the same time as requirements";
+            errors.push(wrong(&format!("{path}.rawSelector"), format!("{raw:?}"), detail));
+        }
+        if !value.is_null() && raw.is_empty() && !listed {
+            let detail = format!("when {path} is specified, requirements or rawSelector is required");
+            errors.push(FieldError { field: format!("{path}.requirements"), kind: FieldErrorKind::Required, detail });
+        }
+    }
+    errors
 }
 
-fn refuse(kind: &str, errors: Vec<FieldError>) -> Result<(), Status> {
-    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(GROUP, kind, "", &errors)) }
+/// What is never stored has no metadata, but for the namespace it is about.
+fn metadata_errors(review: &Value, detail: &str) -> Vec<FieldError> {
+    let given = |(field, value): (&String, &Value)| {
+        let set = match value {
+            Value::Null => false,
+            Value::String(text) => !text.is_empty(),
+            Value::Array(items) => !items.is_empty(),
+            Value::Object(map) => !map.is_empty(),
+            Value::Bool(_) | Value::Number(_) => true,
+        };
+        set && !["namespace", "managedFields"].contains(&field.as_str())
+    };
+    let any = review["metadata"].as_object().is_some_and(|metadata| metadata.iter().any(given));
+    if any { vec![wrong("metadata", shown_metadata(&review["metadata"]), detail)] } else { Vec::new() }
+}
+
+/// Metadata as Go prints them, but for the lists, which are cut short.
+fn shown_metadata(metadata: &Value) -> String {
+    let [name, generate, namespace, uid, version] =
+        ["name", "generateName", "namespace", "uid", "resourceVersion"].map(|field| text(metadata, field));
+    let pairs = |field: &str| shown_map(Some(&metadata[field]).filter(|map| map.is_object()));
+    let (labels, annotations) = (pairs("labels"), pairs("annotations"));
+    format!(
+        "v1.ObjectMeta{{Name:{name:?}, GenerateName:{generate:?}, Namespace:{namespace:?}, SelfLink:\"\", UID:{uid:?}, ResourceVersion:{version:?}, Generation:0, CreationTimestamp:time.Date(1, time.January, 1, 0, 0, 0, 0, time.UTC), DeletionTimestamp:<nil>, DeletionGracePeriodSeconds:(*int64)(nil), Labels:{labels}, Annotations:{annotations}, OwnerReferences:[]v1.OwnerReference(nil), Finalizers:[]string(nil), ManagedFields:[]v1.ManagedFieldsEntry(nil)}}"
+    )
+}
+
+fn wrong(field: &str, shown: String, detail: &str) -> FieldError {
+    FieldError { field: field.into(), kind: FieldErrorKind::Invalid(shown), detail: detail.into() }
+}
+
+/// A refusal. Kubernetes has forgotten the kind by then.
+fn refuse(errors: &[FieldError]) -> Result<(), Status> {
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid(GROUP, "", "", errors)) }
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {

@@ -13,7 +13,6 @@ use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, Uri};
 use jiff::Timestamp;
-use ring::rand::SecureRandom;
 use tokio::sync::watch;
 use tokio::time::Instant as Deadline;
 
@@ -24,6 +23,7 @@ use super::components::COMPONENTS;
 use super::deadline::deadline;
 use super::fairness::{Class, Holder, Place};
 use super::impersonate::impersonated;
+use super::metrics::Labels;
 use super::negotiate::{Format, Negotiated, Offer, negotiate, of_refusal};
 use super::proxy::{is_proxy, proxy};
 use super::query::Query;
@@ -32,7 +32,7 @@ use super::respond::{self, Body};
 use super::server::Peer;
 use super::status::Status;
 use super::{ApiState, body, components, connect, health, logs, read, stream, websocket_token, write};
-use crate::objects::User;
+use crate::objects::{User, new_uid};
 use crate::registry::schema::Schema;
 use crate::registry::{Kind, discovery};
 
@@ -89,15 +89,19 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let started = Instant::now();
-    state.requests.fetch_add(1, Ordering::Relaxed);
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_id, str::to_owned);
+    let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_uid, str::to_owned);
     let (log, fairness) = (state.audit.clone(), state.fairness.clone());
     let record = Record::begin(log.as_ref(), &audit_id, &mut request, Timestamp::now());
     let (parts, body) = request.into_parts();
     let mut body = Slot::new(body);
     let format = of_refusal(&parts.headers);
-    let mut response = limited(state, &peer, shutdown, parts, &mut body)
+    let query = Query::parse(parts.uri.query().unwrap_or_default());
+    let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    let dry_run = query.all("dryRun").any(|v| v == "All");
+    let labels = Labels::of(&info, dry_run, state.objects.registry());
+    let served = state.clone();
+    let mut response = limited(state, &peer, shutdown, parts, (query, info), &mut body)
         .await
         // Whoever takes nothing that is served gets JSON.
         .unwrap_or_else(|status| respond::refusal_as(if status.code == 406 { Format::Json } else { format }, &status));
@@ -114,6 +118,7 @@ where
         response = record.end(log, response).await;
     }
     respond::set(&mut response, HeaderName::from_static(AUDIT_ID), &audit_id);
+    served.metrics.answered(labels, response.status().as_u16(), started.elapsed());
     tracing::debug!(%method, path = uri.path(), code = response.status().as_u16(), elapsed = ?started.elapsed(), audit_id, "answered a request");
     response
 }
@@ -121,25 +126,13 @@ where
 /// Names a request in the log and in its answer; a client may bring its own.
 const AUDIT_ID: &str = "audit-id";
 
-/// A random (version 4) UUID.
-fn new_id() -> String {
-    let mut bytes = [0_u8; 16];
-    if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
-        // The id only helps to find log lines; zeros do no harm.
-        bytes = [0; 16];
-    }
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    [hex(&bytes[..4]), hex(&bytes[4..6]), hex(&bytes[6..8]), hex(&bytes[8..10]), hex(&bytes[10..])].join("-")
-}
-
 /// Admits a request, and bounds the time it takes.
 async fn limited<B>(
     state: Arc<ApiState>,
     peer: &Peer,
     shutdown: watch::Receiver<bool>,
     mut parts: Parts,
+    (query, info): (Query, RequestInfo),
     body: &mut Slot<B>,
 ) -> Result<Response<Body>, Status>
 where
@@ -147,8 +140,6 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     check_head(&parts)?;
-    let query = Query::parse(parts.uri.query().unwrap_or_default());
-    let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
     let time = deadline(&query)?;
     let about_no_resource = info.verb == Verb::Get && info.resource.is_none();
     if let Some(response) = about_no_resource.then(|| health::open(&state, &info.path, &query)).flatten() {
@@ -232,9 +223,8 @@ where
         if info.verb == Verb::Get {
             return Ok(health::path(&call.state, &info.path, &call.headers).await);
         }
-        let known = call.state.documents.paths().contains(&info.path);
-        let refused = || Status::method_not_allowed(&info.verb.to_string(), &info.path);
-        return Err(if known { refused() } else { Status::no_such_resource() });
+        let known = info.path == "/version" || call.state.documents.paths().contains(&info.path);
+        return Err(if known { Status::method_not_allowed() } else { Status::no_such_resource() });
     };
     let kinds = call.state.objects.registry();
     if !kinds.kinds().iter().any(|k| k.group == path.group && k.version == path.version) {
@@ -273,7 +263,7 @@ where
 {
     match info.verb {
         Verb::Create if connect::is_connect(path) => connect::connect(call, kind, path).await,
-        Verb::Get if path.subresource == "log" => logs::logs(call, kind, path).await,
+        Verb::Get if path.subresource == "log" => connect::bytes(call, logs::logs(call, kind, path).await?),
         Verb::Get if &*kind.storage == COMPONENTS => components::get(call, kind, path),
         Verb::List if &*kind.storage == COMPONENTS => components::list(call, kind, path).await,
         Verb::Get => read::get(call, kind, path).await,
@@ -286,7 +276,7 @@ where
             }
             change(call, kind, path, info.verb, &bytes).await
         }
-        Verb::Unknown => Err(not_allowed(kind, path, info.verb)),
+        Verb::Unknown => Err(Status::method_not_allowed()),
     }
 }
 
@@ -303,13 +293,8 @@ async fn change(
         Verb::Patch => write::patch(call, kind, path, bytes).await,
         Verb::Delete => write::delete(call, kind, path, bytes).await,
         Verb::DeleteCollection => write::delete_collection(call, kind, path, bytes).await,
-        Verb::Get | Verb::List | Verb::Watch | Verb::Unknown => Err(not_allowed(kind, path, verb)),
+        Verb::Get | Verb::List | Verb::Watch | Verb::Unknown => Err(Status::method_not_allowed()),
     }
-}
-
-fn not_allowed(kind: &Kind, path: &ResourcePath, verb: Verb) -> Status {
-    let sub = if path.subresource.is_empty() { String::new() } else { format!("/{}", path.subresource) };
-    Status::method_not_allowed(&verb.to_string(), &format!("{}{sub}", kind.group_resource()))
 }
 
 /// Whether the kind has such a path, and the path such a verb.
@@ -322,7 +307,17 @@ fn check_path(kind: &Kind, path: &ResourcePath, verb: Verb) -> Result<(), Status
     if misplaced || unknown_subresource || homeless {
         return Err(Status::no_such_resource());
     }
-    if verb_allowed(kind, path, verb) { Ok(()) } else { Err(not_allowed(kind, path, verb)) }
+    if !verb_allowed(kind, path, verb) {
+        return Err(Status::method_not_allowed());
+    }
+    let invalid = |why: &str| Status::bad_request(format!("Name parameter invalid: {:?}: {why}", path.name));
+    match path.name.as_str() {
+        "." => Err(invalid("may not be '.'")),
+        ".." => Err(invalid("may not be '..'")),
+        name if name.contains('/') => Err(invalid("may not contain '/'")),
+        name if name.contains('%') => Err(invalid("may not contain '%'")),
+        _ => Ok(()),
+    }
 }
 
 /// Whether discovery promises the verb, and the path has what the verb needs.
@@ -342,18 +337,4 @@ fn verb_allowed(kind: &Kind, path: &ResourcePath, verb: Verb) -> bool {
         Verb::Unknown => false,
     };
     complete && promised.contains(&verb.as_str())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_version_4_uuids() {
-        let id = new_id();
-        let lengths: Vec<_> = id.split('-').map(str::len).collect();
-        assert_eq!(lengths, [8, 4, 4, 4, 12]);
-        assert_eq!(&id[14..15], "4");
-        assert_ne!(id, new_id());
-    }
 }

@@ -2,13 +2,14 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -17,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::ApiState;
 use super::auth::certificate_user;
-use super::hasty::Hasty;
+use super::begin::Begun;
 use super::router::handle;
 use crate::objects::User;
 
@@ -147,6 +148,17 @@ pub async fn serve_connection<S>(stream: S, peer: Peer, state: Arc<ApiState>, mu
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // In a box, as it is of no more use once it is done.
+    let begun = Box::pin(tokio::time::timeout(HANDSHAKE_TIMEOUT, Begun::read(stream)));
+    let begun = tokio::select! {
+        begun = begun => begun,
+        () = ended(&mut shutdown) => return,
+    };
+    let stream = match begun {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(e)) => return tracing::debug!(error = %e, "a connection ended early"),
+        Err(_) => return tracing::debug!("the client did not begin in time"),
+    };
     let known = peer.known.clone();
     let (peer, requests_shutdown) = (Arc::new(peer), shutdown.clone());
     let service = service_fn(move |request| {
@@ -154,18 +166,32 @@ where
         let answer = Box::pin(handle(state.clone(), peer.clone(), requests_shutdown.clone(), request));
         async move { Ok::<_, Infallible>(answer.await) }
     });
-    let builder = builder();
-    let connection =
-        builder.serve_connection_with_upgrades(TokioIo::new(Hasty::new(stream, HANDSHAKE_TIMEOUT)), service);
+    let is_http2 = stream.is_http2();
+    let stream = TokioIo::new(stream);
+    // Each in a box of its own: the other one is much larger.
+    if is_http2 {
+        let connection = http2_builder().serve_connection(stream, service);
+        Box::pin(drive(connection, http2::Connection::graceful_shutdown, &known, shutdown)).await;
+    } else {
+        let connection = http1_builder().serve_connection(stream, service).with_upgrades();
+        Box::pin(drive(connection, http1::UpgradeableConnection::graceful_shutdown, &known, shutdown)).await;
+    }
+}
+
+/// Drives a connection to its end; `wind_down` lets it finish the requests that it has and take no more.
+async fn drive<C>(connection: C, wind_down: fn(Pin<&mut C>), known: &AtomicBool, mut shutdown: watch::Receiver<bool>)
+where
+    C: Future<Output = hyper::Result<()>>,
+{
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = ended(&mut shutdown) => {
-            connection.as_mut().graceful_shutdown();
+            wind_down(connection.as_mut());
             connection.await
         }
-        () = unknown_for_long(&known) => {
-            connection.as_mut().graceful_shutdown();
+        () = unknown_for_long(known) => {
+            wind_down(connection.as_mut());
             tokio::time::timeout(DRAIN, connection).await.unwrap_or(Ok(()))
         }
     };
@@ -188,16 +214,19 @@ pub(crate) async fn ended(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|down| *down).await;
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn http1_builder() -> http1::Builder {
+    let mut builder = http1::Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD);
     builder
-        .http2()
+}
+
+fn http2_builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD as u32)

@@ -108,10 +108,10 @@ impl Status {
         Self::new(404, "NotFound", format!("{resource} {name:?} not found")).with(about(resource, name))
     }
 
-    /// 405.
-    pub fn method_not_allowed(action: &str, resource: &str) -> Self {
-        Self::new(405, "MethodNotAllowed", format!("{action} is not supported on resources of kind {resource:?}"))
-            .with(about(resource, ""))
+    /// 405: the path is served, but not with this method.
+    pub fn method_not_allowed() -> Self {
+        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+            .with(Details::default())
     }
 
     /// 406: none of the accepted media types is one of `served`.
@@ -296,11 +296,28 @@ impl From<Error> for Status {
                 Self::new(403, "Forbidden", format!("{resource}{quoted} is forbidden: {detail}"))
                     .with(about(&resource, &name))
             }
-            Error::UnprocessablePatch(detail) => {
-                let message = format!("the server rejected our request due to an error in our request: {detail}");
-                Self::new(422, "Invalid", message)
+            Error::NamespaceTerminating { resource, name, namespace } => {
+                let detail =
+                    format!("unable to create new content in namespace {namespace} because it is being terminated");
+                let mut status = Self::from(Error::Forbidden { resource, name, detail });
+                if let Some(details) = &mut status.details {
+                    details.causes.push(Cause {
+                        reason: "NamespaceTerminating",
+                        message: format!("namespace {namespace} is being terminated"),
+                        field: "metadata.namespace".into(),
+                    });
+                }
+                status
             }
-            Error::TooLarge(message) => Self::new(413, "RequestEntityTooLarge", message),
+            Error::UnprocessablePatch(detail) => {
+                // Kubernetes tells clients no more.
+                tracing::debug!(detail, "a patch does not apply");
+                Self::new(422, "Invalid", "the server rejected our request due to an error in our request")
+                    .with(Details::default())
+            }
+            Error::TooLarge(message) => {
+                Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: {message}"))
+            }
             Error::MethodNotAllowed(message) => Self::new(405, "MethodNotAllowed", message),
             Error::Expired(message) => Self::new(410, "Expired", message),
             Error::TooManyRequests { detail, cause, retry_after_seconds } => {

@@ -10,6 +10,7 @@ mod proxy;
 mod reads;
 mod refusals;
 mod semantics;
+mod strategies;
 mod streams;
 mod tls;
 mod writes;
@@ -190,8 +191,11 @@ fn hooks() -> Hooks {
         validate: |_, _| Vec::new(),
         field: |_, _| None,
         has_generation: false,
+        validate_status: None,
+        next_generation: |_, _| false,
         columns: &[],
         row: |_, _| Vec::new(),
+        row_fields: &[],
         from_stored: None,
         to_stored: None,
     }

@@ -17,9 +17,13 @@ use super::respond::{self, Body};
 use super::router::Call;
 use super::status::{Status, about, success};
 use super::virtuals;
-use super::{body, eviction};
+use super::{auth, body, eviction};
+use crate::auth::Attributes;
 use crate::objects::eviction::EVICTION;
-use crate::objects::{Applied, Configuration, Error, FieldValidation, Patch, Target, WriteOptions, Written};
+use crate::objects::{
+    Applied, Configuration, Error, FieldValidation, Patch, Source, Target, WriteOptions, Written, created_by_update,
+    yaml_errors,
+};
 use crate::registry::schema::{ContentType, DecodeError, parse_body};
 use crate::registry::{Kind, discovery};
 use crate::store::Object;
@@ -71,8 +75,8 @@ pub(crate) async fn create(
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = options(call, "CreateOptions")?;
-    let (mut object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
-    options.duplicate_fields = duplicates;
+    let (mut object, source) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
+    options.source = source;
     let target = target(kind, path);
     if target.subresource == EVICTION {
         return eviction::evict(call, &target, object, &options, &form).await;
@@ -99,10 +103,32 @@ pub(crate) async fn update(
 ) -> Result<Response<Body>, Status> {
     let form = call.form()?;
     let mut options = options(call, "UpdateOptions")?;
-    let (object, duplicates) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
-    options.duplicate_fields = duplicates;
-    let written = call.state.objects.update(&target(kind, path), object, &options).await?;
+    let (object, source) = body::object(&call.headers, bytes, sent_kind(kind, path))?;
+    options.source = source;
+    let (objects, target) = (&call.state.objects, target(kind, path));
+    if target.subresource.is_empty() && created_by_update(kind) && objects.get(&target).is_none() {
+        may_create(call, &target)?;
+        let written = objects.create(&target, object, &options).await?;
+        return Ok(done(call, kind, path, &form, 201, written));
+    }
+    let written = objects.update(&target, object, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))
+}
+
+/// Whether the user may create what an update would create.
+fn may_create(call: &Call, target: &Target) -> Result<(), Status> {
+    if call.user.is_master() {
+        return Ok(());
+    }
+    let wanted = Attributes {
+        verb: "create",
+        group: target.kind.group,
+        resource: target.kind.plural,
+        namespace: &target.namespace,
+        name: &target.name,
+        ..Attributes::default()
+    };
+    auth::check(&call.user, &wanted, &call.state.objects)
 }
 
 /// Patches an object, or what a subresource is about.
@@ -119,7 +145,7 @@ pub(crate) async fn patch(
     }
     let (patch, strict) = parse_patch(media_type, bytes)?;
     let mut options = options(call, "PatchOptions")?;
-    options.duplicate_fields = strict;
+    options.source = Source::Value(strict);
     let written = call.state.objects.patch(&target(kind, path), &patch, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))
 }
@@ -129,10 +155,11 @@ async fn apply(call: &Call, kind: &Arc<Kind>, path: &ResourcePath, bytes: &Bytes
     let form = call.form()?;
     let mut options = options(call, APPLY)?;
     let (object, duplicates) = body::configuration(bytes)?;
-    if options.field_validation == FieldValidation::Strict && !duplicates.is_empty() {
-        return Err(Status::bad_request(format!("error strict decoding YAML: {}", duplicates.join(", "))));
+    if let Some(errors) = yaml_errors(&duplicates).filter(|_| options.field_validation == FieldValidation::Strict) {
+        let message = format!("error strict decoding YAML: error converting YAML to JSON: {errors}");
+        return Err(Status::bad_request(message));
     }
-    options.duplicate_fields = duplicates;
+    options.source = Source::Yaml(duplicates);
     let configuration = Configuration { object, force: call.query.flag("force") };
     let Applied { written, created } = call.state.objects.apply(&target(kind, path), configuration, &options).await?;
     Ok(done(call, kind, path, &form, if created { 201 } else { 200 }, written))
@@ -156,18 +183,52 @@ fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<(Patch, Vec<String>), S
     if ![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH].contains(&media_type) {
         return Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH]));
     }
-    let wrong = |e: &dyn std::fmt::Display| Status::bad_request(format!("error decoding patch: {e}"));
-    let (value, duplicates) = parse_body(bytes, ContentType::Json).map_err(|e| {
-        if matches!(e, DecodeError::TooLarge) { Status::too_large(MAX_REQUEST_BODY) } else { wrong(&e) }
+    let prefix = if media_type == STRATEGIC_PATCH { "" } else { "error decoding patch: " };
+    let wrong = |cause: &str| Status::bad_request(format!("{prefix}{cause}"));
+    let (value, duplicates) = parse_body(bytes, ContentType::Json).map_err(|e| match e {
+        DecodeError::TooLarge => Status::too_large(MAX_REQUEST_BODY),
+        DecodeError::Json { message, .. } => wrong(&message),
+        other @ (DecodeError::Yaml { .. }
+        | DecodeError::NoMagic
+        | DecodeError::Protobuf(_)
+        | DecodeError::UnknownKind { .. }) => wrong(&other.to_string()),
     })?;
+    let unfit =
+        |wanted: &str| wrong(&format!("json: cannot unmarshal {} into Go value of type {wanted}", go_name(&value)));
     if media_type == JSON_PATCH {
+        let Some(operations) = value.as_array() else { return Err(unfit("[]interface {}")) };
+        if let Some(other) = operations.iter().find(|o| !o.is_object()) {
+            let found = go_name(other);
+            return Err(Status::bad_request(format!(
+                "json: cannot unmarshal {found} into Go value of type jsonpatch.Operation"
+            )));
+        }
         let strict = operation_fields(&value, &duplicates);
-        return Ok((Patch::Json(serde_json::from_value(value).map_err(|e| wrong(&e))?), strict));
+        // What makes no operation is refused as one that does not apply.
+        let patch = serde_json::from_value(value).map_err(|e| Error::UnprocessablePatch(e.to_string()))?;
+        return Ok((Patch::Json(patch), strict));
     }
-    if !value.is_object() {
-        return Err(wrong(&"json: cannot unmarshal it into Go value of type map[string]interface {}"));
-    }
+    let value = match value {
+        Value::Null if media_type == STRATEGIC_PATCH => Value::Object(serde_json::Map::new()),
+        Value::Null => return Err(Status::bad_request("Invalid JSON Patch")),
+        Value::Object(_) => value,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            return Err(unfit("map[string]interface {}"));
+        }
+    };
     Ok((if media_type == MERGE_PATCH { Patch::Merge(value) } else { Patch::Strategic(value) }, duplicates))
+}
+
+/// What Go calls the type of a JSON value.
+fn go_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 /// What is wrong with the fields of a JSON patch's operations, as the strict check tells it.

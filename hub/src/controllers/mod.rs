@@ -16,6 +16,7 @@ pub mod quota;
 pub mod replicaset;
 pub mod serviceaccount;
 pub mod signing;
+pub mod stale_disruption;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 
 use crate::auth::jwt::Signer;
-use crate::reconcile::{Controller, Liveness, Memo};
+use crate::reconcile::{Controller, Liveness, Memo, memo};
 use crate::registry::Registry;
 
 /// What the controllers need to know beside the state of the world.
@@ -55,7 +56,7 @@ pub struct Settings {
 pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
     let Settings { registry, liveness, node_grace, ca_pem, signer, authority, pod_network, max_ended_pods } = settings;
     // Pods are what there is most of, so their parsed form is shared.
-    let pods = Arc::new(Memo::new(11_000));
+    let pods = Arc::new(Memo::new(memo::PODS));
     let mut controllers: Vec<Arc<dyn Controller>> = vec![
         Arc::new(replicaset::ReplicaSets::new(Arc::clone(&pods))),
         Arc::new(deployment::Deployments::new(Arc::clone(&pods))),
@@ -70,6 +71,7 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
         Arc::new(node::NodeLifecycle::new(liveness, node_grace, Arc::clone(&pods))),
         Arc::new(node::NodeIpam::new(pod_network)),
         Arc::new(disruption::Disruption::new(Arc::clone(&pods), Arc::clone(&registry))),
+        Arc::new(stale_disruption::StaleDisruption),
         Arc::new(pod_gc::PodGc::new(pods, max_ended_pods)),
         Arc::new(garbage::Garbage::new(registry)),
         Arc::new(event_ttl::EventTtl::default()),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1 as core;
 use serde::Deserialize;
 use skiff_shared::ids::{NodeName, PodUid};
-use skiff_shared::pod::{Item, ItemKey};
+use skiff_shared::pod::{Extra, Item, ItemKey};
 use skiff_shared::wire::Digest;
 use skiff_shared::wire::frame::{digest, inventory_digest};
 
@@ -23,7 +23,7 @@ pub(super) const CONFIG_MAPS: &str = "configmaps";
 /// The resource of Secrets.
 pub(super) const SECRETS: &str = "secrets";
 /// The resource of Services.
-const SERVICES: &str = "services";
+pub(super) const SERVICES: &str = "services";
 /// The resource of nodes.
 pub(super) const NODES: &str = "nodes";
 
@@ -58,7 +58,8 @@ pub struct Assignment {
 #[derive(Debug, PartialEq, Eq)]
 struct Bound {
     uid: PodUid,
-    references: BTreeSet<ItemKey>,
+    /// Sorted. A set would take its first item for eleven.
+    references: Box<[ItemKey]>,
 }
 
 impl Assignment {
@@ -90,10 +91,14 @@ impl Assignment {
         self.pods.values().flat_map(|p| &p.references)
     }
 
-    /// Looks again at these objects (pods, ConfigMaps, Secrets; others are passed over).
+    /// Looks again at these objects (pods, ConfigMaps, Secrets, Services; others are passed over).
     pub fn update(&mut self, touched: &BTreeSet<Key>, snapshot: &Snapshot) {
         let mut data: BTreeSet<ItemKey> = touched.iter().filter_map(item_key).collect();
-        for key in touched.iter().filter(|k| &*k.resource == PODS) {
+        // Pods have variables of the Services of their namespace.
+        let served: BTreeSet<&str> =
+            touched.iter().filter(|k| &*k.resource == SERVICES).map(|k| &*k.namespace).collect();
+        let beside: Vec<Key> = self.pods.keys().filter(|k| served.contains(&*k.namespace)).cloned().collect();
+        for key in touched.iter().filter(|k| &*k.resource == PODS).chain(&beside) {
             data.extend(self.update_pod(key, snapshot));
         }
         for item in data {
@@ -108,8 +113,9 @@ impl Assignment {
     /// Looks again at one pod; returns what it refers or referred to where that changed.
     fn update_pod(&mut self, key: &Key, snapshot: &Snapshot) -> BTreeSet<ItemKey> {
         let built = snapshot.get(key).and_then(|o| self.build_pod(o, snapshot));
-        let bound =
-            built.as_ref().map(|((uid, _), references)| Bound { uid: uid.clone(), references: references.clone() });
+        let bound = built
+            .as_ref()
+            .map(|((uid, _), references)| Bound { uid: uid.clone(), references: references.iter().cloned().collect() });
         let old = self.pods.remove(key);
         let same = old == bound;
         if let Some(old) = &old {
@@ -133,10 +139,10 @@ impl Assignment {
         if bound_to(object) != self.node.as_str() {
             return None;
         }
-        let mut pod = convert::pod(&object.parse::<core::Pod>().ok()?).ok()?;
-        // The API's own Service is made with the cluster and keeps its address, so pods are not told anew of it.
-        let service = snapshot.get(&key(SERVICES, "default", "kubernetes"));
-        pod.extras.extend(service.and_then(|s| convert::service_env(&s.parse().ok()?)));
+        let stored = object.parse::<core::Pod>().ok()?;
+        let mut pod = convert::pod(&stored).ok()?;
+        let links = stored.spec.and_then(|spec| spec.enable_service_links).unwrap_or(true);
+        pod.extras.extend(service_env(&pod.namespace, links, snapshot));
         let references = convert::references(&pod);
         Some(((pod.uid.clone(), Item::Pod(pod)), references))
     }
@@ -154,6 +160,14 @@ impl Assignment {
         let removals = has.keys().filter(|k| !self.items.contains_key(k)).cloned().collect();
         (data.chain(pods).collect(), removals)
     }
+}
+
+/// The variables of the API's own Service and, by `links`, of those of the pod's namespace.
+fn service_env(namespace: &str, links: bool, snapshot: &Snapshot) -> Option<Extra> {
+    // The API's Service is made with the cluster and keeps its address: pods elsewhere are not told anew of it.
+    let api = snapshot.get(&key(SERVICES, "default", "kubernetes"));
+    let own = snapshot.list(&Resource::from(SERVICES), Some(namespace)).filter(|_| links);
+    convert::service_env::extra(api.into_iter().chain(own).filter_map(|service| service.parse().ok()))
 }
 
 fn item_key(key: &Key) -> Option<ItemKey> {

@@ -1,6 +1,8 @@
 //! From Kubernetes objects to what a node is told. Pure.
 
+mod checks;
 mod extras;
+pub(super) mod service_env;
 mod volumes;
 
 use std::collections::BTreeSet;
@@ -9,7 +11,7 @@ use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as K8sQuantity;
 use skiff_shared::ids::{InvalidId, PodUid};
 use skiff_shared::pod::{
-    Container, Data, Deletion, EnvFrom, EnvValue, EnvVar, Extra, ItemKey, ObjectRef, Pod, Port, Projection, Protocol,
+    Container, Data, Deletion, EnvFrom, EnvValue, EnvVar, ItemKey, ObjectRef, Pod, Port, Projection, Protocol,
     PullPolicy, Qos, Resources, RestartPolicy, Security, VolumeSource,
 };
 use skiff_shared::quantity::Quantity;
@@ -44,7 +46,7 @@ pub(super) fn pod(pod: &core::Pod) -> Result<Pod, InvalidId> {
             deadline_unix_ms: at.0.as_millisecond(),
         }),
         created_unix_ms: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
-        extras: [extras::extras(&spec, &security), volumes::extras(&spec)].concat(),
+        extras: [extras::extras(&spec, &security), volumes::extras(&spec), checks::extras(&spec)].concat(),
         name,
     })
 }
@@ -81,12 +83,8 @@ pub(super) fn references(pod: &Pod) -> BTreeSet<ItemKey> {
         Projection::Object { source, .. } => Some(key(source)),
         Projection::Field { .. } | Projection::Resource { .. } | Projection::Token { .. } => None,
     });
-    whole.chain(single).chain(files).collect()
-}
-
-/// The variables by which a container finds the API, from its Service (`default/kubernetes`).
-pub(super) fn service_env(service: &serde_json::Value) -> Option<Extra> {
-    volumes::service_env(service)
+    let pulls = pod.pull_secrets().map(|name| key(&ObjectRef::Secret(name.to_owned())));
+    whole.chain(single).chain(files).chain(pulls).collect()
 }
 
 fn data(

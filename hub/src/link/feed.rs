@@ -3,7 +3,7 @@
 use skiff_shared::ids::NodeName;
 
 use super::Shared;
-use super::assign::{CONFIG_MAPS, NODES, PODS, SECRETS, bound_to};
+use super::assign::{CONFIG_MAPS, NODES, PODS, SECRETS, SERVICES, bound_to};
 use crate::store::{Event, EventKind, Revision};
 
 /// Changes read at a time.
@@ -56,7 +56,7 @@ fn tell(shared: &Shared, event: &Event) {
             shared.sessions.route(key, &nodes);
         }
         NODES => shared.sessions.route(key, &[key.name.to_string()]),
-        CONFIG_MAPS | SECRETS => shared.sessions.route(key, &[]),
+        CONFIG_MAPS | SECRETS | SERVICES => shared.sessions.route(key, &[]),
         _ => {}
     }
 }

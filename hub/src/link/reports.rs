@@ -29,7 +29,8 @@ pub(super) struct Reports {
     /// Whose word it is: another agent of the same name starts afresh.
     agent_key: String,
     pub(super) node: Option<Arc<NodeReport>>,
-    pub(super) pods: BTreeMap<PodUid, Arc<PodReport>>,
+    /// Encoded, which takes a quarter of the memory: there are thousands, and they are looked at when an agent returns.
+    pods: BTreeMap<PodUid, Box<[u8]>>,
     /// Number of the newest event that is recorded.
     pub(super) events: u64,
 }
@@ -37,16 +38,34 @@ pub(super) struct Reports {
 impl Reports {
     /// The digest to compare with the agent's.
     pub(super) fn digest(&self) -> Digest {
-        reported_digest(self.node.as_deref(), self.pods.iter().map(|(uid, report)| (uid, &**report)))
+        reported_digest(self.node.as_deref(), self.pods().iter().map(|report| (&report.uid, report)))
+    }
+
+    /// What is reported of pods, sorted by uid.
+    pub(super) fn pods(&self) -> Vec<PodReport> {
+        // Encoded by `keep`.
+        self.pods.values().filter_map(|report| postcard::from_bytes(report).ok()).collect()
     }
 
     /// Keeps a pod's report.
-    pub(super) fn keep(&mut self, report: Arc<PodReport>) -> Result<(), PeerError> {
+    pub(super) fn keep(&mut self, report: &PodReport) -> Result<(), PeerError> {
         if self.pods.len() >= MAX_REPORTS && !self.pods.contains_key(&report.uid) {
             return Err(PeerError::Protocol(format!("a node may report at most {MAX_REPORTS} pods")));
         }
-        self.pods.insert(report.uid.clone(), report);
+        let encoded =
+            postcard::to_stdvec(report).map_err(|e| PeerError::Protocol(format!("a report of a pod: {e}")))?;
+        self.pods.insert(report.uid.clone(), encoded.into_boxed_slice());
         Ok(())
+    }
+
+    /// Forgets a pod, which its node has forgotten.
+    pub(super) fn forget(&mut self, uid: &PodUid) {
+        self.pods.remove(uid);
+    }
+
+    /// Forgets all pods: the agent tells anew.
+    pub(super) fn forget_all(&mut self) {
+        self.pods.clear();
     }
 }
 

@@ -15,7 +15,7 @@ use skiff_shared::report::{EventReport, NodeReport, PodReport};
 use skiff_shared::tls::io::{FrameReader, write};
 use skiff_shared::wire::frame::digest;
 use skiff_shared::wire::token::fingerprint;
-use skiff_shared::wire::{Change, Digest, Hello, ToAgent, ToHub, TokenAnswer, TokenRequest, Welcome};
+use skiff_shared::wire::{Change, Digest, Hello, PodResources, ToAgent, ToHub, TokenAnswer, TokenRequest, Welcome};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::assign::{Assignment, CONFIG_MAPS, NODES, SECRETS, key};
@@ -81,6 +81,8 @@ struct Session<'a> {
     registered: bool,
     /// Some report could not be written.
     unwritten: bool,
+    /// What comes with the next report of a pod.
+    resources: Option<PodResources>,
 }
 
 impl<'a> Session<'a> {
@@ -99,6 +101,7 @@ impl<'a> Session<'a> {
             seq: 0,
             registered: false,
             unwritten: false,
+            resources: None,
         }
     }
 
@@ -126,7 +129,7 @@ impl<'a> Session<'a> {
         if known == hello.reported {
             self.write_all().await?;
         } else {
-            self.reports().pods.clear();
+            self.reports().forget_all();
             self.tell(ToAgent::SendReports).await?;
         }
         if hello.desired == self.assignment.digest() {
@@ -144,9 +147,17 @@ impl<'a> Session<'a> {
                 self.send_missing().await
             }
             ToHub::Node(report) => self.node_report(Arc::new(*report)).await,
-            ToHub::Pod(report) => self.pod_report(Arc::new(*report)).await,
+            ToHub::Pod(mut report) => {
+                let resources = self.resources.take().filter(|r| r.pod == report.uid);
+                report.resources = resources.map(|r| r.containers).unwrap_or_default();
+                self.pod_report(&report).await
+            }
+            ToHub::PodResources(resources) => {
+                self.resources = Some(resources);
+                Ok(())
+            }
             ToHub::PodForgotten(uid) => {
-                self.reports().pods.remove(&uid);
+                self.reports().forget(&uid);
                 Ok(())
             }
             ToHub::Events(events) => self.events(&events).await,
@@ -262,9 +273,9 @@ impl<'a> Session<'a> {
         self.welcome().await
     }
 
-    async fn pod_report(&mut self, report: Arc<PodReport>) -> Result<(), PeerError> {
-        self.reports().keep(report.clone())?;
-        if self.write_pod(&report).await == Outcome::Stale {
+    async fn pod_report(&mut self, report: &PodReport) -> Result<(), PeerError> {
+        self.reports().keep(report)?;
+        if self.write_pod(report).await == Outcome::Stale {
             // The agent runs a pod that the hub does not know. One that it was told of is named by `send_missing`.
             let orphan = ItemKey::Pod(report.uid.clone());
             let known = self.has.as_ref().is_none_or(|has| has.contains_key(&orphan));
@@ -309,7 +320,7 @@ impl<'a> Session<'a> {
         self.unwritten = false;
         let (node, pods) = {
             let reports = self.reports();
-            (reports.node.clone(), reports.pods.values().cloned().collect::<Vec<_>>())
+            (reports.node.clone(), reports.pods())
         };
         if let Some(node) = node {
             self.write_node(&node).await?;

@@ -9,7 +9,7 @@ use skiff_shared::ids::NodeName;
 use skiff_shared::tls::close;
 use tokio::sync::Notify;
 
-use super::assign::{NODES, PODS};
+use super::assign::{NODES, PODS, SERVICES};
 use crate::store::Key;
 
 /// Most single keys remembered as touched; past that the session looks at everything again.
@@ -18,7 +18,7 @@ const MAX_TOUCHED: usize = 1024;
 /// What has changed since a session last looked.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    /// Pods, ConfigMaps and Secrets.
+    /// Pods, ConfigMaps, Secrets and Services.
     pub(super) keys: BTreeSet<Key>,
     /// Too much: look at everything.
     pub(super) all: bool,
@@ -127,6 +127,8 @@ impl Sessions {
                 let names = nodes.iter().filter_map(|n| NodeName::parse(n).ok());
                 names.filter_map(|n| live.get(&n)).for_each(|handle| handle.touch(key));
             }
+            // Which namespaces a node has pods of, its session finds out.
+            SERVICES => live.values().for_each(|handle| handle.touch(key)),
             _ => live.values().filter(|handle| handle.refers_to(key)).for_each(|handle| handle.touch(key)),
         }
     }

@@ -1,10 +1,15 @@
 //! From an agent's reports to `v1.PodStatus` and `v1.Node`. Pure: JSON in, JSON out, so that fields which belong to
 //! others stay as they are.
 
+mod resources;
+
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 use skiff_shared::quantity::{Format, Quantity};
 use skiff_shared::report::{ContainerReport, ContainerState, NodeReport, Phase, PodReport, Terminated};
+
+/// Conditions of a pod that are there only while a resize is not done.
+const RESIZES: [&str; 2] = ["PodResizePending", "PodResizeInProgress"];
 
 /// The annotation that ties a node's name to its agent's key: SHA-256 of the public key, in hex.
 pub const AGENT_KEY: &str = "skiff.dev/agent-key";
@@ -61,6 +66,7 @@ pub fn apply_pod(stored: &Value, report: &PodReport) -> Option<Value> {
         condition
     });
     merge_conditions(status, conditions.collect());
+    drop_ended_resizes(status, report);
     // Agents report ephemeral containers among the pod's own.
     let ephemeral: Vec<&str> = stored["spec"]["ephemeralContainers"]
         .as_array()
@@ -69,9 +75,11 @@ pub fn apply_pod(stored: &Value, report: &PodReport) -> Option<Value> {
         .filter_map(|c| c["name"].as_str())
         .collect();
     let (added, own): (Vec<_>, Vec<_>) = report.containers.iter().partition(|c| ephemeral.contains(&c.name.as_str()));
+    let spec = &stored["spec"];
+    let with_resources = |c: &ContainerReport| resources::with(container(c), spec, report);
     for (list, containers) in [
-        ("initContainerStatuses", report.init_containers.iter().map(container).collect::<Vec<_>>()),
-        ("containerStatuses", own.into_iter().map(container).collect()),
+        ("initContainerStatuses", report.init_containers.iter().map(with_resources).collect::<Vec<_>>()),
+        ("containerStatuses", own.into_iter().map(with_resources).collect()),
         ("ephemeralContainerStatuses", added.into_iter().map(ephemeral_container).collect()),
     ] {
         if containers.is_empty() {
@@ -81,6 +89,15 @@ pub fn apply_pod(stored: &Value, report: &PodReport) -> Option<Value> {
         }
     }
     (pod != *stored).then_some(pod)
+}
+
+/// A resize that is done has no condition.
+fn drop_ended_resizes(status: &mut Map<String, Value>, report: &PodReport) {
+    let Some(conditions) = status.get_mut("conditions").and_then(Value::as_array_mut) else { return };
+    conditions.retain(|c| {
+        let kind = c["type"].as_str().unwrap_or_default();
+        !RESIZES.contains(&kind) || report.conditions.iter().any(|reported| reported.kind == kind)
+    });
 }
 
 fn phase(phase: Phase) -> &'static str {

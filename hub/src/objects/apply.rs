@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::error::MODIFIED;
 use super::ownership::{self, Claim};
 use super::write::{CONFLICT_ATTEMPTS, preconditions};
-use super::{Error, Objects, Target, WriteOptions, Written, decode, meta, subresource};
+use super::{Error, FieldValidation, Objects, Source, Target, WriteOptions, Written, decode, meta, subresource};
 use crate::registry::apply::{self, ApplyError, Managers};
 use crate::registry::schema::Schema;
 
@@ -114,7 +114,7 @@ fn check(target: &Target, config: &mut Value, options: &WriteOptions) -> Result<
     if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(Error::BadRequest("metadata.managedFields must be nil".into()));
     }
-    decode::names(target, config)?;
+    decode::names(target, config, decode::Purpose::Replace)?;
     typed(target, config, schema)?;
     if target.subresource == subresource::SCALE {
         let replicas = config["spec"]["replicas"].take();
@@ -122,7 +122,11 @@ fn check(target: &Target, config: &mut Value, options: &WriteOptions) -> Result<
         return Ok(Vec::new());
     }
     leave_others_alone(target, config);
-    Ok(options.duplicate_fields.clone())
+    Ok(match (&options.source, options.field_validation) {
+        (_, FieldValidation::Ignore) => Vec::new(),
+        (Source::Yaml(lines) | Source::Value(lines), FieldValidation::Warn | FieldValidation::Strict) => lines.clone(),
+        (Source::Json(..), FieldValidation::Warn | FieldValidation::Strict) => Vec::new(),
+    })
 }
 
 /// Decodes a configuration by its schema. Unlike other bodies it may not have fields that are not known.

@@ -61,6 +61,18 @@ pub enum Error {
         /// Why.
         detail: String,
     },
+    /// 403 `Forbidden`, with the cause that clients know it by: nothing is created in a namespace that is being deleted.
+    #[error(
+        "{resource} {name:?} is forbidden: unable to create new content in namespace {namespace} because it is being terminated"
+    )]
+    NamespaceTerminating {
+        /// `pods`.
+        resource: String,
+        /// Name, may be empty.
+        name: String,
+        /// The namespace.
+        namespace: String,
+    },
     /// 422 `Invalid`, without causes: a patch that cannot be applied.
     #[error("the server rejected our request due to an error in our request: {0}")]
     UnprocessablePatch(String),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::subresource::{STATUS, label_selector};
 use super::write::CONFLICT_ATTEMPTS;
-use super::{DeleteOptions, Error, Objects, Target, User, WriteOptions, Written, meta};
+use super::{DeleteOptions, Error, Objects, Target, User, WriteOptions, Written, admission, meta};
 use crate::auth::node_name;
 use crate::registry::Kind;
 use crate::store::{Object, Snapshot};
@@ -46,6 +46,8 @@ impl Objects {
     pub async fn evict(&self, target: &Target, options: &DeleteOptions) -> Result<Written, Error> {
         for _ in 0..CONFLICT_ATTEMPTS {
             let stored = self.current(target)?;
+            // An eviction is something new in its namespace.
+            admission::namespace_goes_on(target, &target.name, &self.snapshot())?;
             let pod = target.view(&stored)?;
             check_node(target, &options.user, &pod)?;
             if !ignores_budgets(&pod) {

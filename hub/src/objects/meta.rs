@@ -94,17 +94,10 @@ pub(super) fn on_update(new: &mut Value, old: &Value) {
 
 /// Whether anything but `metadata` and `status` differs: what counts up the generation.
 pub(super) fn spec_changed(new: &Value, old: &Value) -> bool {
-    let rest = |v: &Value| -> Vec<(String, Value)> {
-        v.as_object()
-            .map(|m| {
-                m.iter()
-                    .filter(|(k, _)| *k != "metadata" && *k != "status")
-                    .map(|(k, v)| (k.clone(), v.clone()))
-                    .collect()
-            })
-            .unwrap_or_default()
-    };
-    rest(new) != rest(old)
+    fn rest(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+        object.as_object().into_iter().flatten().filter(|(field, _)| *field != "metadata" && *field != "status")
+    }
+    !rest(new).eq(rest(old))
 }
 
 /// Counts up `metadata.generation`.

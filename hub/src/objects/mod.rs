@@ -15,6 +15,7 @@ mod ownership;
 pub mod pod_security;
 mod pod_standards;
 pub mod quota;
+mod strategies;
 pub mod subresource;
 #[cfg(test)]
 mod tests;
@@ -23,14 +24,17 @@ mod write;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use serde_json::Value;
 
 pub use crate::auth::User;
 pub use apply::{Applied, Configuration};
+pub use decode::yaml_errors;
 pub use error::Error;
 pub use meta::new_uid;
 pub use networks::Networks;
 pub use pod_security::PodSecurity;
+pub use strategies::created_by_update;
 
 use crate::auth::Authorizer;
 use crate::registry::{Kind, Registry};
@@ -60,10 +64,27 @@ pub struct WriteOptions {
     pub field_manager: String,
     /// `fieldValidation`.
     pub field_validation: FieldValidation,
-    /// Fields that the body named more than once, as the parser tells them (`duplicate field "spec.replicas"`).
-    pub duplicate_fields: Vec<String>,
+    /// What the body's parser found beside its value.
+    pub source: Source,
     /// Takes what the audit log is to know of the write.
     pub audit: AuditAnnotations,
+}
+
+/// What a body was made from, for the strict check of its fields.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A value: the parser found nothing, or these complaints, which come before those about the value.
+    Value(Vec<String>),
+    /// A JSON document, and whether it has fields twice. The order in which fields are told is that of the document.
+    Json(Bytes, bool),
+    /// A YAML document with these keys twice (`line 5: key "x" already set in map`).
+    Yaml(Vec<String>),
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Value(Vec::new())
+    }
 }
 
 /// Annotations of a request's audit event, by key. Clones share them.
@@ -215,7 +236,7 @@ impl Objects {
     /// # Errors
     /// [`Error::BadRequest`].
     pub fn decode(&self, target: &Target, body: &mut Value, options: &WriteOptions) -> Result<Vec<String>, Error> {
-        decode::decode(target, body, options)
+        decode::decode(target, body, decode::Purpose::Create, options)
     }
 
     /// The newest committed state.

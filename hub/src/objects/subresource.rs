@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use skiff_shared::selector::{LabelSelector, Operator, Requirement};
 
 use super::{Error, Target, meta};
-use crate::registry::Kind;
+use crate::registry::{Kind, printers};
 
 /// The `scale` subresource.
 pub const SCALE: &str = "scale";
@@ -47,7 +47,9 @@ pub fn scale_of(_kind: &Kind, object: &Value) -> Value {
 
 /// A `LabelSelector` object (or a plain map of labels) in its query form.
 fn selector_text(selector: &Value) -> String {
-    label_selector(selector).to_string()
+    let structured = ["matchLabels", "matchExpressions"].iter().any(|field| selector.get(field).is_some());
+    let text = if structured { printers::selector(Some(selector)) } else { printers::labels(Some(selector)) };
+    if text.starts_with('<') { String::new() } else { text }
 }
 
 /// A `LabelSelector` object (or a plain map of labels); one that is no object selects everything.
@@ -77,6 +79,7 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
         "" => Ok(body),
         STATUS => {
             let mut new = with_status(target, old, body);
+            keep_decisions(target, &mut new, old);
             stamp(target, &mut new, old);
             Ok(new)
         }
@@ -105,6 +108,25 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
     }
 }
 
+/// A status write leaves the decisions on a certificate signing request as they are.
+fn keep_decisions(target: &Target, new: &mut Value, old: &Value) {
+    if target.kind.plural != "certificatesigningrequests" {
+        return;
+    }
+    let conditions = |object: &Value| object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    for kind in ["Approved", "Denied"] {
+        let of_kind = |condition: &&mut Value| condition["type"] == kind;
+        let kept: Vec<Value> = conditions(old).into_iter().filter(|c| c["type"] == kind).collect();
+        let mut written: Vec<&mut Value> =
+            new["status"]["conditions"].as_array_mut().into_iter().flatten().filter(of_kind).collect();
+        if written.len() == kept.len() {
+            for (condition, kept) in written.iter_mut().zip(kept) {
+                **condition = kept;
+            }
+        }
+    }
+}
+
 /// Says when the conditions of a certificate signing request came, where their writer does not.
 fn stamp(target: &Target, new: &mut Value, old: &Value) {
     if target.kind.plural != "certificatesigningrequests" {
@@ -123,25 +145,39 @@ fn stamp(target: &Target, new: &mut Value, old: &Value) {
     }
 }
 
-/// A status write takes the status, and the labels and annotations where the kind's strategy lets it (apps does not).
+/// What a status write takes of the metadata, for the kinds whose strategy keeps some of it.
+const STATUS_METADATA: [(&str, &str, &[&str]); 3] = [
+    ("", "pods", &["annotations", "finalizers", "labels"]),
+    ("apps", "deployments", &["annotations", "finalizers", "ownerReferences"]),
+    ("storage.k8s.io", "volumeattachments", &[]),
+];
+
+/// A status write takes the status, and what the kind's strategy does not keep of the metadata.
 fn with_status(target: &Target, old: &Value, mut body: Value) -> Value {
     let mut new = old.clone();
     match body.get_mut("status").map(Value::take) {
         Some(status) if !status.is_null() => new["status"] = status,
-        _ => {
-            if let Some(map) = new.as_object_mut() {
-                map.remove("status");
-            }
-        }
+        _ => new["status"] = first_status(target, old),
     }
-    let taken: &[&str] = if target.kind.group == "apps" { &["annotations"] } else { &["annotations", "labels"] };
-    for field in taken {
+    let (group, plural) = (target.kind.group, target.kind.plural);
+    let own = STATUS_METADATA.iter().find(|(g, p, _)| (*g, *p) == (group, plural)).map(|(.., fields)| *fields);
+    for field in own.unwrap_or(&["annotations", "finalizers", "labels", "ownerReferences"]) {
         match body["metadata"].get(*field) {
             Some(value) => meta::metadata(&mut new).insert((*field).to_owned(), value.clone()),
             None => meta::metadata(&mut new).remove(*field),
         };
     }
     new
+}
+
+/// The status of a new object, which one without any has.
+fn first_status(target: &Target, object: &Value) -> Value {
+    let mut fresh = object.clone();
+    if let Some(map) = fresh.as_object_mut() {
+        map.remove("status");
+    }
+    (target.kind.hooks.prepare_create)(&mut fresh);
+    fresh.get_mut("status").map_or_else(|| json!({}), Value::take)
 }
 
 fn with_replicas(target: &Target, old: &Value, scale: &Value) -> Result<Value, Error> {

@@ -317,7 +317,7 @@ async fn nothing_is_created_in_a_namespace_that_is_being_deleted() {
     pods.namespace = "work".into();
     let refused = create(&objects, &pods, pod()).await;
     assert!(
-        matches!(&refused, Err(Error::Forbidden { detail, .. }) if detail.contains("being terminated")),
+        matches!(&refused, Err(Error::NamespaceTerminating { namespace, .. }) if namespace == "work"),
         "{refused:?}"
     );
     let finalized =

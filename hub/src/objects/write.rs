@@ -7,9 +7,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::decode::Purpose;
 use super::error::{MODIFIED, not_found};
 use super::ownership::{self, Claim};
-use super::{Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, quota, subresource};
+use super::{
+    Error, Objects, Patch, Target, WriteOptions, Written, admission, decode, meta, quota, strategies, subresource,
+};
 use crate::registry::apply::Managers;
 use crate::registry::patch::{self, PatchError};
 use crate::registry::schema::Schema;
@@ -70,10 +73,10 @@ impl Objects {
             if !target.subresource.is_empty() && name != target.name {
                 return Err(Error::BadRequest("name in URL does not match name in Binding object".into()));
             }
-            let warnings = decode::decode(target, &mut body, options)?;
+            let warnings = decode::decode(target, &mut body, Purpose::Create, options)?;
             return self.bind(target, &body, options).await.map(|w| w.with_warnings(warnings));
         }
-        let warnings = decode::decode(target, &mut body, options)?;
+        let warnings = decode::decode(target, &mut body, Purpose::Create, options)?;
         let claim = Claim::Written(ownership::take_sent(&mut body));
         let written = self.create_decoded(target, body, options, claim).await?;
         Ok(written.with_warnings(warnings))
@@ -83,7 +86,7 @@ impl Objects {
     pub(super) async fn create_decoded(
         &self,
         target: &Target,
-        body: Value,
+        mut body: Value,
         options: &WriteOptions,
         claim: Claim,
     ) -> Result<Written, Error> {
@@ -95,7 +98,8 @@ impl Objects {
         let generated = meta::text(&body, "name").is_empty() && !prefix.is_empty();
         let now = Timestamp::now();
         for attempt in 1.. {
-            let mut object = body.clone();
+            // Only a generated name can be taken and be drawn again.
+            let mut object = if generated { body.clone() } else { std::mem::take(&mut body) };
             if generated {
                 // Before the defaults, some of which come from the name.
                 meta::metadata(&mut object).insert("name".into(), meta::generate_name(&prefix).into());
@@ -147,10 +151,13 @@ impl Objects {
     /// # Errors
     /// [`Error`].
     pub async fn update(&self, target: &Target, mut body: Value, options: &WriteOptions) -> Result<Written, Error> {
-        let warnings = decode::decode(target, &mut body, options)?;
-        let pinned = !meta::text(&body, "resourceVersion").is_empty();
+        let warnings = decode::decode(target, &mut body, Purpose::Replace, options)?;
+        let pinned = !matches!(meta::text(&body, "resourceVersion"), "" | "0");
         for _ in 0..CONFLICT_ATTEMPTS {
             let current = self.current(target)?;
+            if !pinned && strategies::is_pinned(&target.kind) {
+                return Err(unpinned(target));
+            }
             match self.replace(target, &current, body.clone(), options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| w.with_warnings(warnings)),
@@ -166,19 +173,17 @@ impl Objects {
     pub async fn patch(&self, target: &Target, patch: &Patch, options: &WriteOptions) -> Result<Written, Error> {
         for _ in 0..CONFLICT_ATTEMPTS {
             let current = self.current(target)?;
-            let view = target.view(&current)?;
-            let mut body = if target.subresource == subresource::SCALE {
-                subresource::scale_of(&target.kind, &view)
-            } else {
-                view
-            };
-            apply(target, patch, &mut body)?;
+            let mut body = patched(target, &current, patch)?;
             let pinned = meta::text(&body, "resourceVersion") != current.revision.to_string();
-            let shown = match patch {
+            // Decoding changes the body, so what a refusal shows is made again for the few that are refused.
+            let shown = || match patch {
                 Patch::Strategic(patch) => patch::printed(patch),
-                Patch::Json(_) | Patch::Merge(_) => body.to_string(),
+                Patch::Json(_) | Patch::Merge(_) => {
+                    patched(target, &current, patch).map_or_else(|_| String::new(), |body| body.to_string())
+                }
             };
-            let warnings = decode::decode_patched(target, &mut body, &shown, options)?;
+            let warnings = decode::decode_patched(target, &mut body, shown, patch, options)?;
+            same_uid(target, &current, &body)?;
             match self.replace(target, &current, body, options, None).await {
                 Err(Error::Conflict { .. }) if !pinned && self.moved_on(&current) => {}
                 done => return done.map(|w| w.with_warnings(warnings)),
@@ -248,15 +253,12 @@ impl Objects {
         if target.subresource == subresource::APPROVAL {
             self.admit(target, Some(&old), &snapshot, options, &mut new)?;
         }
-        let errors = match part {
-            Some(part) => (part.validate)(&new, &old),
-            None => (target.kind.hooks.validate)(&new, Some(&old)),
-        };
-        target.invalid(&new, errors)?;
+        target.invalid(&new, complaints(target, &new, &old))?;
         if let Some(counted) = &mut turn {
             quota::check(target, &snapshot, &new, Some(&old), counted)?;
         }
-        if target.kind.hooks.has_generation && meta::spec_changed(&new, &old) {
+        let hooks = &target.kind.hooks;
+        if hooks.has_generation && (meta::spec_changed(&new, &old) || is_spec && (hooks.next_generation)(&new, &old)) {
             meta::bump_generation(&mut new);
         }
         if new == old {
@@ -307,9 +309,50 @@ impl Objects {
     }
 }
 
+/// A patch may not give an object another uid: in the body of a PUT, it is a precondition.
+fn same_uid(target: &Target, current: &Object, body: &Value) -> Result<(), Error> {
+    let uid = meta::text(body, "uid");
+    if uid.is_empty() || uid == &*current.meta.uid {
+        return Ok(());
+    }
+    let kind = FieldErrorKind::Invalid(format!("{uid:?}"));
+    let error = FieldError { field: "metadata.uid".into(), kind, detail: "field is immutable".into() };
+    target.invalid(body, vec![error])
+}
+
+/// The refusal of an update that does not say which state it replaces. Kubernetes names the resource, not the kind.
+fn unpinned(target: &Target) -> Error {
+    let error = FieldError {
+        field: "metadata.resourceVersion".into(),
+        kind: FieldErrorKind::Invalid("0x0".into()),
+        detail: "must be specified for an update".into(),
+    };
+    let (kind, group) = (target.kind.group_resource(), target.kind.group.to_owned());
+    Error::Invalid { kind, group, name: target.name.clone(), errors: vec![error] }
+}
+
+/// What is wrong with a change, by the rules for what the target names of its object.
+fn complaints(target: &Target, new: &Value, old: &Value) -> Vec<FieldError> {
+    let hooks = &target.kind.hooks;
+    match (target.kind.part(&target.subresource), hooks.validate_status) {
+        (Some(part), _) => (part.validate)(new, old),
+        (None, Some(validate)) if target.subresource == subresource::STATUS => validate(new, old),
+        (None, _) => (hooks.validate)(new, Some(old)),
+    }
+}
+
 /// An object that a dry run answers with.
 pub(super) fn unsaved(key: Key, revision: u64, value: &Value) -> Arc<Object> {
     Arc::new(Object { key, revision, json: Bytes::from(value.to_string()), meta: Meta::default() })
+}
+
+/// An object, or its Scale, with a patch applied.
+fn patched(target: &Target, current: &Object, patch: &Patch) -> Result<Value, Error> {
+    let view = target.view(current)?;
+    let is_scale = target.subresource == subresource::SCALE;
+    let mut body = if is_scale { subresource::scale_of(&target.kind, &view) } else { view };
+    apply(target, patch, &mut body)?;
+    Ok(body)
 }
 
 fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> {

@@ -20,7 +20,10 @@ impl<K: Eq + Hash + Clone, V> Bounded<K, V> {
 
     /// An entry, which thereby counts as used.
     pub fn get(&mut self, key: &K) -> Option<&mut V> {
-        if let Some((key, value)) = self.old.remove_entry(key) {
+        // Asked first whether there are any, which is for nothing: hashing the key is most of the cost.
+        if !self.old.is_empty()
+            && let Some((key, value)) = self.old.remove_entry(key)
+        {
             self.insert(key, value);
         }
         self.young.get_mut(key)

@@ -1,6 +1,6 @@
 //! Turns occurrences into `v1.Event` objects: one object for the first, a higher count for each repeat. Pure.
 
-use std::collections::BTreeSet;
+use std::hash::{BuildHasher, RandomState};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -75,33 +75,29 @@ pub enum Record {
     },
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Identity {
-    component: String,
-    host: String,
-    about: About,
-    warning: bool,
-    reason: String,
-    message: String,
-}
+/// What makes two occurrences the same, as a hash under a key that nobody knows: all of it would take half a kilobyte of
+/// each of thousands, and an event counted for another explains a little less, no more.
+type Identity = u64;
 
 /// Recognises repeats. Remembers a bounded number of events.
 #[derive(Debug)]
 pub struct Correlator {
-    seen: Bounded<Identity, (String, u64)>,
+    key: RandomState,
+    seen: Bounded<Identity, (Box<str>, u64)>,
     similar: Bounded<Identity, Similar>,
 }
 
 /// Occurrences that differ in their messages only.
 #[derive(Debug)]
 struct Similar {
-    messages: BTreeSet<String>,
+    /// Hashes of these.
+    messages: Vec<u64>,
     last: Timestamp,
 }
 
 impl Default for Correlator {
     fn default() -> Self {
-        Self { seen: Bounded::new(REMEMBERED), similar: Bounded::new(REMEMBERED) }
+        Self { key: RandomState::new(), seen: Bounded::new(REMEMBERED), similar: Bounded::new(REMEMBERED) }
     }
 }
 
@@ -109,60 +105,66 @@ impl Correlator {
     /// How to write an occurrence.
     pub fn record(&mut self, occurrence: &Occurrence) -> Record {
         let combined = self.is_one_of_many(occurrence);
-        let identity = identity(occurrence, combined);
-        let occurrence = &Occurrence { message: message(occurrence, combined), ..occurrence.clone() };
+        let identity = self.identity(occurrence, combined);
+        let message = message(occurrence, combined);
         let repeat = self.seen.get(&identity).map(|(name, count)| {
             *count += u64::from(occurrence.count);
-            (name.clone(), *count)
+            (name.to_string(), *count)
         });
         match repeat {
             Some((name, count)) => Record::Count {
                 namespace: event_namespace(&occurrence.about),
                 name,
-                patch: repeated(count, occurrence, combined),
+                patch: repeated(count, occurrence, combined.then_some(&message)),
             },
             None => {
                 let name = format!("{}.{:x}", occurrence.about.name, occurrence.stamp);
-                self.seen.insert(identity, (name.clone(), u64::from(occurrence.count)));
-                Record::Create(event(&name, occurrence))
+                self.seen.insert(identity, (name.as_str().into(), u64::from(occurrence.count)));
+                Record::Create(event(&name, occurrence, &message))
             }
         }
     }
 
     /// The event of this occurrence is gone: the next one is written as new.
     pub fn forget(&mut self, occurrence: &Occurrence) {
-        self.seen.remove(&identity(occurrence, false));
-        self.seen.remove(&identity(occurrence, true));
+        for combined in [false, true] {
+            self.seen.remove(&self.identity(occurrence, combined));
+        }
     }
 
     /// Whether so many similar events were written lately that this one is to be combined with others.
     fn is_one_of_many(&mut self, occurrence: &Occurrence) -> bool {
-        let key = identity(occurrence, true);
+        let (key, message) = (self.identity(occurrence, true), self.key.hash_one(&occurrence.message));
         let Some(similar) = self.similar.get(&key) else {
-            let messages = BTreeSet::from([occurrence.message.clone()]);
-            self.similar.insert(key, Similar { messages, last: occurrence.at });
+            self.similar.insert(key, Similar { messages: vec![message], last: occurrence.at });
             return false;
         };
         if occurrence.at.as_second() - similar.last.as_second() > FORGET_SECONDS {
             similar.messages.clear();
         }
         similar.last = occurrence.at;
-        if similar.messages.contains(&occurrence.message) {
+        if similar.messages.contains(&message) {
             return false;
         }
         let many = similar.messages.len() >= DIFFERENT - 1;
         if !many {
-            similar.messages.insert(occurrence.message.clone());
+            similar.messages.push(message);
         }
         many
+    }
+
+    /// What makes occurrences the same; for combined ones, whatever their messages.
+    fn identity(&self, occurrence: &Occurrence, combined: bool) -> Identity {
+        let Occurrence { component, host, about, warning, reason, message, .. } = occurrence;
+        self.key.hash_one((component, host, about, warning, reason, (!combined).then_some(message)))
     }
 }
 
 /// What a repeat changes of an event.
-fn repeated(count: u64, occurrence: &Occurrence, combined: bool) -> Value {
+fn repeated(count: u64, occurrence: &Occurrence, combined: Option<&str>) -> Value {
     let mut patch = json!({"count": count, "lastTimestamp": seconds(occurrence.at)});
-    if combined {
-        patch["message"] = occurrence.message.as_str().into();
+    if let Some(message) = combined {
+        patch["message"] = message.into();
     }
     patch
 }
@@ -171,23 +173,11 @@ fn message(occurrence: &Occurrence, combined: bool) -> String {
     if combined { format!("{COMBINED}{}", occurrence.message) } else { occurrence.message.clone() }
 }
 
-/// What makes two occurrences the same; for combined ones, whatever their messages.
-fn identity(occurrence: &Occurrence, combined: bool) -> Identity {
-    Identity {
-        component: occurrence.component.clone(),
-        host: occurrence.host.clone(),
-        about: occurrence.about.clone(),
-        warning: occurrence.warning,
-        reason: occurrence.reason.clone(),
-        message: if combined { COMBINED.to_owned() } else { occurrence.message.clone() },
-    }
-}
-
 fn event_namespace(about: &About) -> String {
     if about.namespace.is_empty() { "default".to_owned() } else { about.namespace.clone() }
 }
 
-fn event(name: &str, occurrence: &Occurrence) -> Value {
+fn event(name: &str, occurrence: &Occurrence, message: &str) -> Value {
     let about = &occurrence.about;
     let mut involved =
         json!({"kind": about.kind, "name": about.name, "uid": about.uid, "apiVersion": about.api_version});
@@ -212,7 +202,7 @@ fn event(name: &str, occurrence: &Occurrence) -> Value {
         "metadata": {"name": name, "namespace": event_namespace(about)},
         "involvedObject": involved,
         "reason": occurrence.reason,
-        "message": occurrence.message,
+        "message": message,
         "source": source,
         "firstTimestamp": at,
         "lastTimestamp": at,

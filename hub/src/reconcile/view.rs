@@ -97,15 +97,21 @@ pub fn later(at: Timestamp, seconds: i64) -> Timestamp {
     at.checked_add(jiff::SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawPod {
-    metadata: Metadata,
+/// An object in its parts, of which a view takes what it needs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, bound = "S: Default + Deserialize<'de>, T: Default + Deserialize<'de>")]
+pub struct Parts<S, T> {
+    /// `metadata`.
+    pub metadata: Metadata,
+    /// `spec`.
     #[serde(deserialize_with = "nullable")]
-    spec: RawPodSpec,
+    pub spec: S,
+    /// `status`.
     #[serde(deserialize_with = "nullable")]
-    status: RawPodStatus,
+    pub status: T,
 }
+
+type RawPod = Parts<RawPodSpec, RawPodStatus>;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

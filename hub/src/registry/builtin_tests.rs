@@ -128,7 +128,7 @@ fn small(kind: &Kind) -> Value {
         "RuntimeClass" => json!({"handler": "runc"}),
         "ClusterRoleBinding" | "RoleBinding" => json!({"roleRef": {"kind": "ClusterRole", "name": "view"}}),
         "CertificateSigningRequest" => json!({"spec": {
-            "request": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0=", "signerName": "example.com/a", "usages": ["client auth"],
+            "request": crate::registry::kinds::testing::REQUEST, "signerName": "example.com/a", "usages": ["client auth"],
         }}),
         "ControllerRevision" => json!({"data": {}}),
         "PersistentVolume" => {

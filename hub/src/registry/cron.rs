@@ -27,6 +27,11 @@ const WORDS: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily
 /// # Errors
 /// What is wrong with it, in the words of Kubernetes' parser.
 pub(crate) fn check(schedule: &str) -> Result<(), String> {
+    let schedule = match schedule.split_once(' ') {
+        // Whether there is such a zone is left to whoever acts on the schedule.
+        Some((zone, rest)) if zone.starts_with("TZ=") || zone.starts_with("CRON_TZ=") => rest.trim(),
+        _ => schedule,
+    };
     if schedule.starts_with('@') {
         return descriptor(schedule);
     }
@@ -98,7 +103,9 @@ mod tests {
 
     #[test]
     fn schedules() {
-        for good in ["* * * * *", "*/5 0-6,12 1 JAN-mar Sun", "0 0 ? * 1/2", "@daily", "@every 1h30m"] {
+        for good in
+            ["* * * * *", "*/5 0-6,12 1 JAN-mar Sun", "0 0 ? * 1/2", "@daily", "@every 1h30m", "TZ=UTC 0 0 * * *"]
+        {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         for (bad, complaint) in [

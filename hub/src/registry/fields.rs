@@ -60,8 +60,14 @@ impl Errors {
 
     /// A value outside of a closed set.
     pub(crate) fn not_supported(&mut self, path: &Path, text: &str, supported: &[&str]) {
+        self.shown_not_supported(path, quoted(text), supported);
+    }
+
+    /// As [`Errors::not_supported`], of a value that is no text.
+    pub(crate) fn shown_not_supported(&mut self, path: &Path, shown: impl Into<String>, supported: &[&str]) {
         let list: Vec<String> = supported.iter().map(|s| quoted(s)).collect();
-        self.add(path, FieldErrorKind::NotSupported(quoted(text)), format!("supported values: {}", list.join(", ")));
+        let detail = format!("supported values: {}", list.join(", "));
+        self.add(path, FieldErrorKind::NotSupported(shown.into()), detail);
     }
 
     /// A value that occurs twice; `shown` as for [`Errors::invalid`].
@@ -84,6 +90,16 @@ impl Errors {
         self.add(path, FieldErrorKind::TooLong, format!("may not be more than {limit} bytes"));
     }
 
+    /// A list of `count` items, of which there may be `limit`.
+    pub(crate) fn too_many(&mut self, path: &Path, count: usize, limit: usize) {
+        self.add(path, FieldErrorKind::TooMany(count), format!("must have at most {limit} items"));
+    }
+
+    /// A combination of values that is wrong as a whole, and is not shown.
+    pub(crate) fn inconsistent(&mut self, path: &Path, detail: impl Into<String>) {
+        self.add(path, FieldErrorKind::Inconsistent, detail);
+    }
+
     /// A reference to something that is not there.
     pub(crate) fn not_found(&mut self, path: &Path, text: &str) {
         self.add(path, FieldErrorKind::NotFound(quoted(text)), "");
@@ -101,6 +117,16 @@ impl Errors {
         if !super::json::same(new, old) {
             self.invalid(path, shown(new.unwrap_or(&Value::Null)), IMMUTABLE);
         }
+    }
+
+    /// An error that was found elsewhere, told of this path.
+    pub(crate) fn push(&mut self, path: &Path, error: FieldError) {
+        self.0.push(FieldError { field: path.0.clone(), ..error });
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// All of them.
@@ -162,6 +188,8 @@ impl FieldError {
             FieldErrorKind::Duplicate(value) => format!("Duplicate value: {value}"),
             FieldErrorKind::Forbidden => "Forbidden".to_owned(),
             FieldErrorKind::TooLong => "Too long".to_owned(),
+            FieldErrorKind::TooMany(count) => format!("Too many: {count}"),
+            FieldErrorKind::Inconsistent => "Invalid value".to_owned(),
             FieldErrorKind::NotFound(value) => format!("Not found: {value}"),
         };
         if self.detail.is_empty() { head } else { format!("{head}: {}", self.detail) }
@@ -171,11 +199,12 @@ impl FieldError {
     pub fn reason(&self) -> &'static str {
         match self.kind {
             FieldErrorKind::Required => "FieldValueRequired",
-            FieldErrorKind::Invalid(_) => "FieldValueInvalid",
+            FieldErrorKind::Invalid(_) | FieldErrorKind::Inconsistent => "FieldValueInvalid",
             FieldErrorKind::NotSupported(_) => "FieldValueNotSupported",
             FieldErrorKind::Duplicate(_) => "FieldValueDuplicate",
             FieldErrorKind::Forbidden => "FieldValueForbidden",
             FieldErrorKind::TooLong => "FieldValueTooLong",
+            FieldErrorKind::TooMany(_) => "FieldValueTooMany",
             FieldErrorKind::NotFound(_) => "FieldValueNotFound",
         }
     }

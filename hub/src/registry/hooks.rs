@@ -10,11 +10,14 @@ pub(crate) const PLAIN: Hooks = Hooks {
     prepare_create: |_| {},
     prepare_update: |_, _| {},
     validate: |_, _| Vec::new(),
+    validate_status: None,
     field: |_, _| None,
     has_generation: false,
+    next_generation: |_, _| false,
     parts: &[],
     columns: printers::GENERIC,
     row: printers::generic_row,
+    row_fields: &[],
     from_stored: None,
     to_stored: None,
 };
@@ -22,6 +25,11 @@ pub(crate) const PLAIN: Hooks = Hooks {
 /// Keeps the status of the stored object on an update.
 pub(crate) fn keep_status(new: &mut Value, old: &Value) {
     json::copy(new, old, "status");
+}
+
+/// Gives an object a spec, for kinds of which every object has one.
+pub(crate) fn some_spec(object: &mut Value) {
+    json::ensure(object, "spec");
 }
 
 /// Starts a new object with an empty status.

@@ -72,6 +72,13 @@ pub(crate) fn set_default(object: &mut Value, field: &str, value: impl Into<Valu
     }
 }
 
+/// Sets a field that is missing or `null`: for texts that may be given empty.
+pub(crate) fn set_missing(object: &mut Value, field: &str, value: impl Into<Value>) {
+    if get(object, field).is_none() {
+        set(object, field, value);
+    }
+}
+
 /// Sets an integer that is missing or 0.
 pub(crate) fn set_default_nonzero(object: &mut Value, field: &str, value: i64) {
     if get(object, field).is_none_or(|v| v.as_i64() == Some(0)) {

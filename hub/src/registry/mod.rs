@@ -5,9 +5,12 @@
 
 pub mod apply;
 mod builtin;
+mod conditions;
 mod cron;
 pub mod discovery;
+pub(crate) mod excerpt;
 mod fields;
+mod go_values;
 mod hooks;
 mod json;
 mod kinds;
@@ -25,6 +28,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::store::{Object, Resource};
+
+pub(crate) use fields::shown_map;
 
 /// One kind of object.
 pub struct Kind {
@@ -91,16 +96,22 @@ pub struct Hooks {
     pub prepare_update: fn(&mut Value, &Value),
     /// Validates; `old` is `None` on create. Immutability is judged here too.
     pub validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
+    /// Validates a write of the `status` subresource (new, old), where that differs from [`Hooks::validate`].
+    pub validate_status: Option<fn(&Value, &Value) -> Vec<FieldError>>,
     /// Values of selectable fields beyond `metadata.name` and `metadata.namespace`; `None` for an unknown field.
     pub field: fn(&Value, &str) -> Option<String>,
     /// Whether a change of `spec` counts up `metadata.generation`.
     pub has_generation: bool,
+    /// What else counts it up (new, old).
+    pub next_generation: fn(&Value, &Value) -> bool,
     /// Parts of the object that are written by themselves, beside its status.
     pub parts: &'static [Part],
     /// Printer columns.
     pub columns: &'static [Column],
     /// The cells of a row, one a column: (object, now as Unix seconds).
     pub row: fn(&Value, i64) -> Vec<Value>,
+    /// The fields of an object that `row` looks at, which then gets no others; all where none are named.
+    pub row_fields: &'static [excerpt::Field],
     /// Converts the stored form into this row's form (identity for most).
     pub from_stored: Option<fn(Value) -> Value>,
     /// Converts this row's form into the stored form.
@@ -161,6 +172,10 @@ pub enum FieldErrorKind {
     Forbidden,
     /// `Too long`, `FieldValueTooLong`.
     TooLong,
+    /// `Too many: <count>`, `FieldValueTooMany`.
+    TooMany(usize),
+    /// `Invalid value`, `FieldValueInvalid`, for values that are wrong together and are not shown.
+    Inconsistent,
     /// `Not found: <value>`, `FieldValueNotFound`.
     NotFound(String),
 }

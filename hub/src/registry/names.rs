@@ -5,6 +5,7 @@ use skiff_shared::selector::{is_label_key, is_label_value};
 
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 const SUBDOMAIN: &str = r"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const WILDCARD: &str = r"a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\*\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
@@ -48,6 +49,12 @@ pub(crate) fn dns_label(text: &str) -> Vec<String> {
 /// A lower-case RFC 1123 subdomain.
 pub(crate) fn dns_subdomain(text: &str) -> Vec<String> {
     check(text, SUBDOMAIN_MAX, is_dns_subdomain(head(text, SUBDOMAIN_MAX)), SUBDOMAIN)
+}
+
+/// A wildcard for the names below a subdomain: `*.example.com`.
+pub(crate) fn wildcard_subdomain(text: &str) -> Vec<String> {
+    let valid = text.strip_prefix("*.").is_some_and(|rest| is_dns_subdomain(head(rest, SUBDOMAIN_MAX)));
+    check(text, SUBDOMAIN_MAX, valid, WILDCARD)
 }
 
 /// A lower-case RFC 1035 label: the name of a Service.
@@ -120,7 +127,7 @@ pub(crate) fn port_name(text: &str) -> Vec<String> {
     let mut complaints = check(
         text,
         PORT_NAME_MAX,
-        text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'),
+        !text.is_empty() && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'),
         "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
     );
     let rules = [

@@ -127,44 +127,34 @@ pub(crate) fn annotations(annotations: Option<&Value>, path: &Path, errors: &mut
 
 /// Validates a `meta/v1.LabelSelector`; `false` when it cannot be evaluated.
 pub(crate) fn label_selector(selector: &Value, path: &Path, errors: &mut Errors) -> bool {
+    let before = errors.len();
     labels(selector.get("matchLabels"), &path.child("matchLabels"), errors);
-    let mut usable = true;
     for (i, requirement) in json::list(selector, "matchExpressions").iter().enumerate() {
-        usable &= selector_requirement(requirement, &path.child("matchExpressions").index(i), errors);
+        selector_requirement(requirement, &path.child("matchExpressions").index(i), errors);
     }
-    usable
+    errors.len() == before
 }
 
-fn selector_requirement(requirement: &Value, path: &Path, errors: &mut Errors) -> bool {
+fn selector_requirement(requirement: &Value, path: &Path, errors: &mut Errors) {
     let values = json::texts(requirement, "values");
     let operator = json::text(requirement, "operator");
-    let usable = match operator {
-        "In" | "NotIn" => {
-            if values.is_empty() {
-                errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
-            }
-            !values.is_empty()
+    match operator {
+        "In" | "NotIn" if values.is_empty() => {
+            errors.required(&path.child("values"), "must be specified when `operator` is 'In' or 'NotIn'");
         }
-        "Exists" | "DoesNotExist" => {
-            if !values.is_empty() {
-                errors.forbidden(
-                    &path.child("values"),
-                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
-                );
-            }
-            values.is_empty()
+        "In" | "NotIn" => {}
+        "Exists" | "DoesNotExist" if !values.is_empty() => {
+            errors
+                .forbidden(&path.child("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
         }
-        _ => {
-            errors.invalid(&path.child("operator"), quoted(operator), "not a valid selector operator");
-            false
-        }
-    };
+        "Exists" | "DoesNotExist" => {}
+        _ => errors.invalid(&path.child("operator"), quoted(operator), "not a valid selector operator"),
+    }
     let key = json::text(requirement, "key");
     errors.invalid_text(&path.child("key"), key, names::qualified_name(key));
     for (i, value) in values.iter().enumerate() {
         errors.invalid_text(&path.child("values").index(i), value, names::label_value(value));
     }
-    usable
 }
 
 #[cfg(test)]

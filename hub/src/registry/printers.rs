@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Column;
+use super::excerpt::{Field, fields};
 use super::json;
 
 const NAME_TEXT: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
@@ -30,6 +31,13 @@ pub const fn integer(name: &'static str, description: &'static str) -> Column {
 pub const fn wide(column: Column) -> Column {
     Column { priority: 1, ..column }
 }
+
+/// The fields that rows of workloads look at: what they have in common, and the numbers of their status.
+pub const WORKLOAD: &[Field] = fields! {
+    metadata { name creationTimestamp }
+    spec { replicas selector template { spec { containers { name image } } } }
+    status { replicas readyReplicas updatedReplicas availableReplicas }
+};
 
 /// The row of kinds that have no columns of their own.
 pub fn generic_row(object: &Value, _now: i64) -> Vec<Value> {
@@ -96,23 +104,25 @@ pub fn labels(map: Option<&Value>) -> String {
 /// A `meta/v1.LabelSelector`: `a=1,b in (x,y),!c`, or `<none>`.
 pub fn selector(selector: Option<&Value>) -> String {
     let Some(selector) = selector else { return "<none>".into() };
-    let mut terms: Vec<String> = json::entries(selector.get("matchLabels"))
-        .map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()))
+    let mut terms: Vec<(&str, String)> = json::entries(selector.get("matchLabels"))
+        .map(|(k, v)| (k, format!("{k}={}", v.as_str().unwrap_or_default())))
         .collect();
     for requirement in json::list(selector, "matchExpressions") {
         let key = json::text(requirement, "key");
         let mut values = json::texts(requirement, "values");
         values.sort_unstable();
         let values = values.join(",");
-        terms.push(match json::text(requirement, "operator") {
+        let term = match json::text(requirement, "operator") {
             "In" => format!("{key} in ({values})"),
             "NotIn" => format!("{key} notin ({values})"),
             "Exists" => key.to_owned(),
             "DoesNotExist" => format!("!{key}"),
             _ => return "<error>".into(),
-        });
+        };
+        terms.push((key, term));
     }
-    terms.sort();
+    terms.sort_by_key(|(key, _)| *key);
+    let terms: Vec<String> = terms.into_iter().map(|(_, term)| term).collect();
     or_none(&terms.join(",")).to_owned()
 }
 

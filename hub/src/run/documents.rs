@@ -162,6 +162,10 @@ mod tests {
             assert_eq!((&decoded["kind"], &decoded["groups"]), (&expected["kind"], &expected["groups"]), "{path}");
             assert_eq!(decoded["resources"][0]["verbs"], expected["resources"][0]["verbs"], "{path}");
         }
+        // As a real API server writes the verbs of a resource: a message of their own.
+        let nodes = documents.get("/apis/node.k8s.io/v1", PROTOBUF).unwrap().body;
+        let verbs = b"\x22\x43\x0a\x06create\x0a\x06delete\x0a\x10deletecollection\x0a\x03get\x0a\x04list\x0a\x05patch\x0a\x06update\x0a\x05watch";
+        assert!(nodes.windows(verbs.len()).any(|w| w == verbs), "{nodes:?}");
         assert_eq!(kind_of("/apis/nope.example/v1", ""), None);
         assert_eq!(kind_of("/api", v2).map(|(_, t)| t).as_deref(), Some(v2));
     }

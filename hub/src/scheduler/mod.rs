@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::reconcile::view::{NewCondition, with_condition};
-use crate::reconcile::{Controller, EventDraft, Memo, Plan, PlannedWrite};
+use crate::reconcile::{Controller, EventDraft, Memo, Plan, PlannedWrite, memo};
 use crate::store::{Event, EventKind, Key, Object, Resource, Snapshot};
 use filter::Refusal;
 use node::{Node, Slot};
@@ -39,8 +39,8 @@ pub struct Scheduler {
 impl Default for Scheduler {
     fn default() -> Self {
         Self {
-            // Twice what 50 full nodes hold; beyond that passes parse more, nothing else.
-            pods: Memo::new(11_000),
+            // Beyond that passes parse more, nothing else.
+            pods: Memo::new(memo::PODS),
             nodes: Memo::new(2_000),
             pod_resource: "pods".into(),
             node_resource: "nodes".into(),
@@ -74,12 +74,12 @@ impl Controller for Scheduler {
     }
 
     fn reconcile(&self, _key: &Key, snapshot: &Snapshot, now: Timestamp) -> Plan {
-        let waiting = self.waiting(snapshot);
+        let (waiting, placed) = self.sort(snapshot);
         let mut plan = Plan::nothing();
         if waiting.is_empty() {
             return plan;
         }
-        let mut world = self.world(snapshot);
+        let mut world = self.world(snapshot, &placed);
         let mut unplaced = Vec::new();
         for (object, pod) in &waiting {
             if plan.writes.len() == MAX_PER_PASS {
@@ -107,25 +107,24 @@ impl Scheduler {
 
     /// A pod that waits, or one that leaves room.
     fn pod_matters(&self, event: &Event) -> bool {
-        let takes =
-            |object: &Arc<Object>| self.pods.get(object).filter(|p| !p.node.is_empty()).is_some_and(|p| p.takes_room);
         match event.kind {
             EventKind::Added => self.pods.get(&event.object).is_some_and(|p| p.waits_for_us()),
-            EventKind::Deleted => true,
+            EventKind::Deleted => {
+                self.pods.forget(&event.object.key);
+                true
+            }
             EventKind::Modified => {
-                let took = event.previous.as_ref().is_some_and(takes);
-                let now = self.pods.get(&event.object);
-                now.is_some_and(|p| (p.waits_for_us() && !self.waits_as_before(event, &p)) || (took && !p.takes_room))
+                // The earlier state first, which is known: what is asked for last is kept for the next pass.
+                let before = event.previous.as_ref().and_then(|previous| Some((previous, self.pods.get(previous)?)));
+                let Some(now) = self.pods.get(&event.object) else { return false };
+                let took = before.as_ref().is_some_and(|(_, p)| !p.node.is_empty() && p.takes_room);
+                // With thousands that wait, what each is told of its status must not start another pass.
+                let waits_as_before = before.is_some_and(|(previous, before)| {
+                    previous.meta.labels == event.object.meta.labels && now.waits_as(&before)
+                });
+                (now.waits_for_us() && !waits_as_before) || (took && !now.takes_room)
             }
         }
-    }
-
-    /// Only the pod's status has changed: with thousands that wait, what each is told must not start another pass.
-    fn waits_as_before(&self, event: &Event, now: &Pod) -> bool {
-        event.previous.as_ref().is_some_and(|previous| {
-            previous.meta.labels == event.object.meta.labels
-                && self.pods.get(previous).is_some_and(|before| now.waits_as(&before))
-        })
     }
 
     fn node_matters(&self, event: &Event) -> bool {
@@ -133,15 +132,22 @@ impl Scheduler {
         event.kind != EventKind::Modified || event.previous.as_ref().and_then(view) != view(&event.object)
     }
 
-    /// The pods to place: the most important first, then the oldest. Gated ones only get told so.
-    fn waiting<'s>(&self, snapshot: &'s Snapshot) -> Vec<(&'s Arc<Object>, Arc<Pod>)> {
-        let pods = snapshot.list(&self.pod_resource, None).filter_map(|o| Some((o, self.pods.get(o)?)));
-        let mut waiting: Vec<_> = pods.filter(|(_, p)| p.waits_for_us()).collect();
+    /// The pods to place, the most important first, then the oldest (gated ones only get told so), and those that take
+    /// room on a node. All pods are gone through, so this is done once a pass.
+    fn sort<'s>(&self, snapshot: &'s Snapshot) -> (Vec<Seen<'s>>, Vec<Seen<'s>>) {
+        let (mut waiting, mut placed) = (Vec::new(), Vec::new());
+        for object in snapshot.list(&self.pod_resource, None) {
+            match self.pods.get(object) {
+                Some(pod) if pod.waits_for_us() => waiting.push((object, pod)),
+                Some(pod) if pod.takes_room && !pod.node.is_empty() => placed.push((object, pod)),
+                Some(_) | None => {}
+            }
+        }
         waiting.sort_by_key(|(_, p)| (std::cmp::Reverse(p.priority), p.created));
-        waiting
+        (waiting, placed)
     }
 
-    fn world<'s>(&self, snapshot: &'s Snapshot) -> World<'s> {
+    fn world<'s>(&self, snapshot: &'s Snapshot, placed: &[Seen<'s>]) -> World<'s> {
         let nodes = snapshot.list(&self.node_resource, None);
         let slots: Vec<Slot> = nodes
             .filter(|n| !n.meta.deleting)
@@ -149,14 +155,15 @@ impl Scheduler {
             .collect();
         let index = slots.iter().enumerate().map(|(i, s)| (s.name.clone(), i)).collect();
         let mut world = World { slots, index, placed: Vec::new() };
-        for object in snapshot.list(&self.pod_resource, None) {
-            if let Some(pod) = self.pods.get(object).filter(|p| p.takes_room && !p.node.is_empty()) {
-                world.put(object, &pod, &pod.node);
-            }
+        for (object, pod) in placed {
+            world.put(object, pod, &pod.node);
         }
         world
     }
 }
+
+/// A stored pod and what the scheduler sees of it.
+type Seen<'s> = (&'s Arc<Object>, Arc<Pod>);
 
 /// The nodes and what is on them, while a pass fills them.
 struct World<'s> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use skiff_shared::quantity::Quantity;
 
-use crate::reconcile::view::{Condition, Expression, Metadata, Phase, Selector, Toleration, nullable};
+use crate::reconcile::view::{Condition, Expression, Parts, Phase, Selector, Toleration, nullable};
 
 /// A pod. One that is bound keeps only what it takes from its node.
 #[derive(Debug, Default, Deserialize)]
@@ -190,15 +190,7 @@ pub struct SpreadConstraint {
     pub label_selector: Option<Selector>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Raw {
-    metadata: Metadata,
-    #[serde(deserialize_with = "nullable")]
-    spec: RawSpec,
-    #[serde(deserialize_with = "nullable")]
-    status: RawStatus,
-}
+type Raw = Parts<RawSpec, RawStatus>;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -242,6 +234,8 @@ struct RawAffinity {
 #[serde(rename_all = "camelCase", default)]
 struct RawContainer {
     #[serde(deserialize_with = "nullable")]
+    name: Box<str>,
+    #[serde(deserialize_with = "nullable")]
     resources: RawResources,
     #[serde(deserialize_with = "nullable")]
     ports: Vec<RawPort>,
@@ -269,11 +263,27 @@ struct RawPort {
 }
 
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(rename_all = "camelCase", default)]
 struct RawStatus {
     phase: Option<Phase>,
     #[serde(deserialize_with = "nullable")]
     conditions: Vec<Condition>,
+    #[serde(deserialize_with = "nullable")]
+    container_statuses: Vec<RawContainerStatus>,
+    #[serde(deserialize_with = "nullable")]
+    init_container_statuses: Vec<RawContainerStatus>,
+}
+
+/// What a node has set aside for a container and what that runs with, which a resize may not have changed yet.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct RawContainerStatus {
+    #[serde(deserialize_with = "nullable")]
+    name: Box<str>,
+    #[serde(deserialize_with = "nullable")]
+    allocated_resources: BTreeMap<String, String>,
+    #[serde(deserialize_with = "nullable")]
+    resources: RawResources,
 }
 
 impl From<Raw> for Pod {
@@ -284,7 +294,7 @@ impl From<Raw> for Pod {
             created: raw.metadata.creation_timestamp,
             takes_room: !phase.is_terminal(),
             priority: raw.spec.priority,
-            requests: requests(&raw.spec),
+            requests: requests(&raw.spec, &raw.status),
             ports: ports(&raw.spec),
             node: raw.spec.node_name.clone(),
             pending: waits.then(|| Box::new(pending(raw))),
@@ -307,25 +317,37 @@ fn pending(raw: Raw) -> Pending {
 
 /// What a pod needs at its neediest moment: all containers and sidecars together, or an init container beside the
 /// sidecars started before it.
-fn requests(spec: &RawSpec) -> Requests {
+fn requests(spec: &RawSpec, status: &RawStatus) -> Requests {
+    let infeasible = status.conditions.iter().any(|c| c.kind == "PodResizePending" && c.reason == "Infeasible");
     let (mut sidecars, mut peak) = (Requests::default(), Requests::default());
     for init in &spec.init_containers {
-        let own = Requests::parse(&init.resources.requests);
         if init.restart_policy == "Always" {
-            sidecars.add(&own);
+            sidecars.add(&resized(init, &status.init_container_statuses, infeasible));
         } else {
             let mut moment = sidecars.clone();
-            moment.add(&own);
+            moment.add(&Requests::parse(&init.resources.requests));
             peak.raise(&moment);
         }
     }
     let mut total = sidecars;
     for container in &spec.containers {
-        total.add(&Requests::parse(&container.resources.requests));
+        total.add(&resized(container, &status.container_statuses, infeasible));
     }
     total.raise(&peak);
     total.add(&Requests::parse(&spec.overhead));
     total
+}
+
+/// What a container asks for, or has where that is more; what it has where the node will never have room for more.
+fn resized(container: &RawContainer, statuses: &[RawContainerStatus], infeasible: bool) -> Requests {
+    let asked = Requests::parse(&container.resources.requests);
+    let Some(status) = statuses.iter().find(|s| s.name == container.name) else { return asked };
+    let mut has = Requests::parse(&status.allocated_resources);
+    has.raise(&Requests::parse(&status.resources.requests));
+    if !infeasible || has == Requests::default() {
+        has.raise(&asked);
+    }
+    has
 }
 
 fn ports(spec: &RawSpec) -> Vec<HostPort> {
@@ -361,6 +383,29 @@ mod tests {
         let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
         assert_eq!(pod.requests.get("cpu"), 2110, "the init container beside the sidecar, and the overhead");
         assert_eq!(pod.requests.get("memory"), 128 << 20, "both containers");
+    }
+
+    #[test]
+    fn a_resize_counts_with_the_larger_of_what_is_asked_and_what_is_had() {
+        for (asked, has, reason, expected) in [
+            ("1", json!({}), "", 1000),
+            ("1", json!({"allocatedResources": {"cpu": "2"}}), "", 2000),
+            ("1", json!({"allocatedResources": {"cpu": "1"}, "resources": {"requests": {"cpu": "3"}}}), "", 3000),
+            ("4", json!({"allocatedResources": {"cpu": "1"}}), "Deferred", 4000),
+            ("4", json!({"allocatedResources": {"cpu": "1"}}), "Infeasible", 1000),
+        ] {
+            let mut status = has.clone();
+            status["name"] = json!("c");
+            let pod = json!({
+                "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": asked}}}]},
+                "status": {
+                    "containerStatuses": [status],
+                    "conditions": [{"type": "PodResizePending", "status": "True", "reason": reason}],
+                },
+            });
+            let pod: Pod = serde_json::from_value(pod).unwrap();
+            assert_eq!(pod.requests.get("cpu"), expected, "{asked} {has} {reason}");
+        }
     }
 
     #[test]

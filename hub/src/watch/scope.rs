@@ -57,8 +57,11 @@ mod tests {
             validate: |_, _| Vec::new(),
             field: |_, _| None,
             has_generation: false,
+            validate_status: None,
+            next_generation: |_, _| false,
             columns: &[],
             row: |_, _| Vec::new(),
+            row_fields: &[],
             from_stored: None,
             to_stored: None,
         };

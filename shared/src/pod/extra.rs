@@ -1,7 +1,8 @@
-//! Parts of a pod that many pods do without: volumes, ephemeral containers, shared namespaces.
+//! Parts of a pod that many pods do without: volumes, ephemeral containers, shared namespaces, probes.
 
 use serde::{Deserialize, Serialize};
 
+use super::check::{Hook, HookKind, Probe};
 use super::{Container, ObjectRef, Pod};
 
 /// One further need of a pod. Variants are only ever added at the end.
@@ -25,6 +26,40 @@ pub enum Extra {
     ServiceEnv(Vec<(String, String)>),
     /// `resizePolicy: RestartContainer` of a container.
     RestartOnResize(RestartOnResize),
+    /// A probe of a container.
+    Probe(Probe),
+    /// A lifecycle hook of a container.
+    Hook(Hook),
+    /// `spec.hostAliases[]`.
+    HostAlias(HostAlias),
+    /// `spec.securityContext.sysctls[]`: name and value.
+    Sysctl(String, String),
+    /// `terminationMessagePath` of a container, where it is not `/dev/termination-log`: container and path.
+    MessagePath(String, String),
+    /// The local storage of a container.
+    LocalStorage(LocalStorage),
+    /// `spec.imagePullSecrets[]`: the name of a Secret of the pod's namespace.
+    PullSecret(String),
+}
+
+/// `ephemeral-storage` among the resources of a container; `None` is "not set".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalStorage {
+    /// The container.
+    pub container: String,
+    /// `requests.ephemeral-storage`, bytes.
+    pub request_bytes: Option<u64>,
+    /// `limits.ephemeral-storage`, bytes.
+    pub limit_bytes: Option<u64>,
+}
+
+/// Names of an address in the containers' hosts files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAlias {
+    /// The address.
+    pub ip: String,
+    /// Its names.
+    pub hostnames: Vec<String>,
 }
 
 /// Which resources of a container change only by its restart.
@@ -172,20 +207,17 @@ pub struct Mount {
     pub propagation: String,
 }
 
+/// The content of one variant, for those that are of it.
+macro_rules! of {
+    ($variant:ident) => {
+        |extra| if let Extra::$variant(content) = extra { Some(content) } else { None }
+    };
+}
+
 impl Pod {
     /// Its ephemeral containers, in order.
     pub fn ephemeral(&self) -> impl Iterator<Item = &Ephemeral> {
-        self.extras.iter().filter_map(|extra| match extra {
-            Extra::Ephemeral(ephemeral) => Some(&**ephemeral),
-            Extra::Volume(_)
-            | Extra::Mount(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_)
-            | Extra::RestartOnResize(_) => None,
-        })
+        self.extras.iter().filter_map(of!(Ephemeral)).map(|ephemeral| &**ephemeral)
     }
 
     /// All its containers: init containers, its own, ephemeral ones.
@@ -211,77 +243,68 @@ impl Pod {
 
     /// Its volumes, in order.
     pub fn volumes(&self) -> impl Iterator<Item = &Volume> {
-        self.extras.iter().filter_map(|extra| match extra {
-            Extra::Volume(volume) => Some(volume),
-            Extra::Ephemeral(_)
-            | Extra::Mount(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_)
-            | Extra::RestartOnResize(_) => None,
-        })
+        self.extras.iter().filter_map(of!(Volume))
     }
 
     /// The mounts of one of its containers, in order.
     pub fn mounts(&self, container: &str) -> impl Iterator<Item = &Mount> {
-        self.extras.iter().filter_map(move |extra| match extra {
-            Extra::Mount(mount) => (mount.container == container).then_some(mount),
-            Extra::Ephemeral(_)
-            | Extra::Volume(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_)
-            | Extra::RestartOnResize(_) => None,
-        })
+        self.extras.iter().filter_map(of!(Mount)).filter(move |mount| mount.container == container)
     }
 
     /// `spec.securityContext.fsGroup`.
     pub fn fs_group(&self) -> Option<i64> {
-        self.extras.iter().find_map(|extra| match extra {
-            Extra::FsGroup(group) => Some(*group),
-            Extra::Ephemeral(_)
-            | Extra::Volume(_)
-            | Extra::Mount(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_)
-            | Extra::RestartOnResize(_) => None,
-        })
+        self.extras.iter().find_map(of!(FsGroup)).copied()
     }
 
     /// The variables of Services.
     pub fn service_env(&self) -> &[(String, String)] {
-        let found = self.extras.iter().find_map(|extra| match extra {
-            Extra::ServiceEnv(env) => Some(env.as_slice()),
-            Extra::Ephemeral(_)
-            | Extra::Volume(_)
-            | Extra::Mount(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::RestartOnResize(_) => None,
-        });
-        found.unwrap_or_default()
+        self.extras.iter().find_map(of!(ServiceEnv)).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// What of a container changes only by its restart, where anything does.
     pub fn restart_on_resize(&self, container: &str) -> Option<&RestartOnResize> {
-        self.extras.iter().find_map(|extra| match extra {
-            Extra::RestartOnResize(policy) => (policy.container == container).then_some(policy),
-            Extra::Ephemeral(_)
-            | Extra::Volume(_)
-            | Extra::Mount(_)
-            | Extra::FsGroup(_)
-            | Extra::SharedPids
-            | Extra::HostPids
-            | Extra::HostIpc
-            | Extra::ServiceEnv(_) => None,
+        self.extras.iter().filter_map(of!(RestartOnResize)).find(|policy| policy.container == container)
+    }
+
+    /// The probes of all its containers.
+    pub fn probes(&self) -> impl Iterator<Item = &Probe> {
+        self.extras.iter().filter_map(of!(Probe))
+    }
+
+    /// A lifecycle hook of a container.
+    pub fn hook(&self, container: &str, kind: HookKind) -> Option<&Hook> {
+        self.extras.iter().filter_map(of!(Hook)).find(|hook| hook.container == container && hook.kind == kind)
+    }
+
+    /// `spec.hostAliases`.
+    pub fn host_aliases(&self) -> impl Iterator<Item = &HostAlias> {
+        self.extras.iter().filter_map(of!(HostAlias))
+    }
+
+    /// `spec.securityContext.sysctls`: names and values.
+    pub fn sysctls(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.extras.iter().filter_map(|extra| {
+            let Extra::Sysctl(name, value) = extra else { return None };
+            Some((name.as_str(), value.as_str()))
         })
+    }
+
+    /// Where a container writes its termination message.
+    pub fn message_path(&self, container: &str) -> &str {
+        let other = self.extras.iter().find_map(|extra| {
+            let Extra::MessagePath(of, path) = extra else { return None };
+            (of == container).then_some(path.as_str())
+        });
+        other.unwrap_or("/dev/termination-log")
+    }
+
+    /// The local storage of a container, where anything of it is set.
+    pub fn local_storage(&self, container: &str) -> Option<&LocalStorage> {
+        self.extras.iter().filter_map(of!(LocalStorage)).find(|storage| storage.container == container)
+    }
+
+    /// `spec.imagePullSecrets`: names of Secrets.
+    pub fn pull_secrets(&self) -> impl Iterator<Item = &str> {
+        self.extras.iter().filter_map(of!(PullSecret)).map(String::as_str)
     }
 }

@@ -73,8 +73,19 @@ pub trait Message: Serialize + DeserializeOwned {
 
 impl Message for ToHub {
     const BASE: u16 = 0x0100;
-    const VARIANTS: &'static [&'static str] =
-        &["Join", "Hello", "Inventory", "Node", "Pod", "PodForgotten", "Events", "Applied", "Renew", "TokenRequest"];
+    const VARIANTS: &'static [&'static str] = &[
+        "Join",
+        "Hello",
+        "Inventory",
+        "Node",
+        "Pod",
+        "PodForgotten",
+        "Events",
+        "Applied",
+        "Renew",
+        "TokenRequest",
+        "PodResources",
+    ];
 }
 
 impl Message for ToAgent {
@@ -258,8 +269,13 @@ pub fn reported_digest<'a>(
     node: Option<&NodeReport>,
     pods: impl IntoIterator<Item = (&'a PodUid, &'a PodReport)>,
 ) -> Digest {
-    let pods: Vec<_> = pods.into_iter().map(|(uid, report)| (uid, digest(report))).collect();
+    let pods: Vec<_> = pods.into_iter().map(|(uid, report)| (uid, report_digest(report))).collect();
     digest(&(node.map(digest), pods))
+}
+
+/// The digest of a pod's report, with the resources that its own encoding leaves out.
+pub fn report_digest(report: &PodReport) -> Digest {
+    if report.resources.is_empty() { digest(report) } else { digest(&(report, &report.resources)) }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::PodUid;
 use crate::pod::{Item, ItemKey};
-use crate::report::{EventReport, NodeReport, PodReport};
+use crate::report::{ContainerResources, EventReport, NodeReport, PodReport};
 
 /// ALPN of this protocol's major version.
 pub const ALPN: &[u8] = b"skiff/1";
@@ -45,6 +45,8 @@ pub enum ToHub {
     Renew(Vec<u8>),
     /// A pod of this node needs a token of its service account.
     TokenRequest(TokenRequest),
+    /// What the containers of the pod have that the next [`ToHub::Pod`] is about; left out where none asks for anything.
+    PodResources(PodResources),
 }
 
 /// Hub to agent, on the control stream.
@@ -68,6 +70,15 @@ pub enum ToAgent {
     Renewed(Vec<u8>),
     /// Answer to [`ToHub::TokenRequest`].
     Token(TokenAnswer),
+}
+
+/// The part of a pod's report that its own encoding leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodResources {
+    /// The pod.
+    pub pod: PodUid,
+    /// `resources` of its [`PodReport`].
+    pub containers: Vec<ContainerResources>,
 }
 
 /// A join request.

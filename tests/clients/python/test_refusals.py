@@ -63,7 +63,7 @@ class Refusals(InNamespace):
             core.delete_namespaced_pod("gone", self.namespace)
 
     def test_405_method_not_allowed(self):
-        with self.refused(405, "MethodNotAllowed", 'create is not supported on resources of kind "deployments.apps"'):
+        with self.refused(405, "MethodNotAllowed", "the server does not allow this method on the requested resource"):
             custom.create_cluster_custom_object("apps", "v1", "deployments", {})
 
     def test_409_conflict(self):

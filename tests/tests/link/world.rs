@@ -406,5 +406,6 @@ pub(crate) fn pod_report(uid: &PodUid, name: &str, phase: Phase) -> PodReport {
         init_containers: vec![],
         containers: vec![],
         gone: false,
+        resources: vec![],
     }
 }

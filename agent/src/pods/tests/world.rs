@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use skiff_shared::ids::PodUid;
 use skiff_shared::pod::{
-    Container, Deletion, Ephemeral, Extra, Pod, PullPolicy, Qos, Resources, RestartPolicy, Security,
+    Container, Deletion, Ephemeral, Extra, Pod, ProbeKind, PullPolicy, Qos, Resources, RestartPolicy, Security,
 };
 use skiff_shared::report::{ContainerState, Terminated};
 
 use crate::ledger::facts::PodFacts;
 use crate::podman::RunState;
 use crate::pods::decide::{Action, Decision, Input, decide};
+use crate::pods::probes::name;
 use crate::pods::view::{ImageState, ObservedPod, Progress, Sandbox, Seen};
 use crate::pods::{build, history, status};
 
@@ -35,7 +36,7 @@ pub(super) fn container(name: &str) -> Container {
     }
 }
 
-pub(super) fn pod(policy: RestartPolicy, init: &[&str], main: &[&str]) -> Pod {
+pub(in crate::pods) fn pod(policy: RestartPolicy, init: &[&str], main: &[&str]) -> Pod {
     Pod {
         uid: PodUid::parse("u-1").unwrap(),
         namespace: "ns".into(),
@@ -67,6 +68,8 @@ pub(super) struct World {
     pub(super) next_id: u32,
     pub(super) starts: BTreeMap<String, u32>,
     pub(super) log: Vec<String>,
+    /// What probes find.
+    pub(super) healthy: bool,
 }
 
 impl World {
@@ -80,6 +83,7 @@ impl World {
             next_id: 0,
             starts: BTreeMap::new(),
             log: vec![],
+            healthy: true,
         }
     }
 
@@ -158,6 +162,11 @@ impl World {
                 assert!(!deleted && self.observed.alive().any(|c| c.id == id));
                 self.find(&id).limits = Some(limits);
             }
+            Action::Probe { container, id, kind } => self.probe(&container, &id, kind),
+            Action::PreStop { id, .. } => {
+                assert!(self.progress.checks.pre_stop(&id).is_none(), "called once");
+                self.progress.checks.pre_stop_called(&id, self.now_ms);
+            }
             Action::Signal { id, .. } => {
                 self.progress.signalled.insert(id, self.now_ms);
                 if deleted {
@@ -174,6 +183,13 @@ impl World {
                 self.observed.containers.retain(|c| c.id != id);
             }
         }
+    }
+
+    fn probe(&mut self, container: &str, id: &str, kind: ProbeKind) {
+        let probe = self.pod.probes().find(|p| p.container == container && p.kind == kind).unwrap();
+        assert!(self.observed.alive().any(|c| c.id == id), "only what runs is asked");
+        self.progress.checks.asked(probe, id, self.now_ms);
+        self.progress.checks.answered(probe, id, Some(self.healthy));
     }
 
     pub(super) fn create(&mut self, name: String, attempt: u32, sandbox: u32, joins: Option<String>) {
@@ -296,6 +312,8 @@ pub(super) fn describe(action: &Action) -> String {
         Action::Create { container, attempt, .. } => format!("create {container} {attempt}"),
         Action::Start { container, .. } => format!("start {container}"),
         Action::Resize { container, .. } => format!("resize {container}"),
+        Action::Probe { container, kind, .. } => format!("{} {container}", name(*kind).to_lowercase()),
+        Action::PreStop { container, .. } => format!("pre-stop {container}"),
         Action::Signal { container, signal, .. } => format!("{signal} {container}"),
         Action::Kill { container, .. } => format!("kill {container}"),
         Action::Remove { .. } => "remove".into(),

@@ -25,7 +25,7 @@ use super::respond::{self, Body};
 use super::router::Call;
 use super::status::Status;
 use crate::registry::Kind;
-pub(crate) use events::events;
+pub(crate) use events::{bytes, events};
 use forward::Forwarder;
 pub(crate) use handshake::Handshake;
 

@@ -35,7 +35,7 @@ fn renderer(view: View) -> Renderer {
 }
 
 fn form(format: Format, view: View, pretty: bool, gzip: bool) -> Negotiated {
-    Negotiated { format, view, pretty, gzip }
+    Negotiated { format, view, pretty, gzip, of_list: None }
 }
 
 /// The whole answer and its longest piece. Pieces are dropped as they come, so the longest is what was in memory.

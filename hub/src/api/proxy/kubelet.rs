@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hyper::{Method, Response};
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Value, json};
 use skiff_shared::wire::stream::stats::NodeStats;
 use skiff_shared::wire::stream::{NodeRequest, StreamRequest};
 use tokio::io::AsyncReadExt;
@@ -30,9 +30,8 @@ pub(super) async fn answer(call: &Call, path: &ResourcePath, rest: &str) -> Resu
     let reference = Reference::parse("node", &path.name)?;
     let node = reference.name;
     let key = Key { resource: "nodes".into(), namespace: "".into(), name: node.into() };
-    if call.state.objects.snapshot().get(&key).is_none() {
-        return Err(Status::not_found("nodes", node));
-    }
+    let stored = call.state.objects.snapshot().get(&key).cloned();
+    let stored = stored.ok_or_else(|| Status::not_found("nodes", node))?;
     if !matches!(reference.port, "" | PORT) {
         return Err(Status::bad_request(format!("invalid node request {:?}: only port {PORT} is served", path.name)));
     }
@@ -46,6 +45,10 @@ pub(super) async fn answer(call: &Call, path: &ResourcePath, rest: &str) -> Resu
     match segments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["healthz"] => healthy(call, node).await,
         ["pods"] => Ok(pods(call, node)),
+        ["configz"] => {
+            let config = configuration(&stored.parse().unwrap_or_default());
+            Ok(respond::bytes(200, respond::JSON, config.to_string()))
+        }
         ["containerLogs", namespace, pod, container] => container_logs(call, node, namespace, pod, container).await,
         ["stats", "summary"] => {
             let summary = usage::summary(node, &stats(call, node).await?, &names(call, node));
@@ -80,6 +83,22 @@ async fn stats(call: &Call, node: &str) -> Result<NodeStats, Status> {
     let mut bytes = Vec::new();
     stream.recv.take(MAX_STATS).read_to_end(&mut bytes).await.map_err(|e| failed(&e))?;
     postcard::from_bytes(&bytes).map_err(|e| failed(&e))
+}
+
+/// As much of a kubelet's configuration as an agent has: what it does not have is left out.
+fn configuration(node: &Value) -> Value {
+    let most_pods = node["status"]["capacity"]["pods"].as_str().and_then(|n| n.parse::<u32>().ok());
+    let mut config = json!({
+        "enableServer": true, "port": 10250, "nodeStatusReportFrequency": "5m0s", "serializeImagePulls": true,
+        "failSwapOn": false, "registerNode": true,
+    });
+    if let Some(most_pods) = most_pods {
+        config["maxPods"] = most_pods.into();
+    }
+    if let Some(subnet) = node["spec"]["podCIDR"].as_str() {
+        config["podCIDR"] = subnet.into();
+    }
+    json!({ "kubeletconfig": config })
 }
 
 /// The pods of a node, as they are stored.

@@ -45,7 +45,7 @@ where
     let backend = match path.resource.as_str() {
         "pods" => target::pod(&call.state.objects.snapshot(), path)?,
         "services" => {
-            let turn = call.state.requests.load(Ordering::Relaxed);
+            let turn = call.state.turns.fetch_add(1, Ordering::Relaxed);
             target::service(&call.state.objects.snapshot(), path, turn)?
         }
         _ => return kubelet::answer(call, path, rest).await,

@@ -120,6 +120,23 @@ async fn a_command_over_websocket() {
     assert_eq!(client.message().await, (0x88, vec![0x03, 0xe8]));
 }
 
+#[tokio::test]
+async fn a_log_over_websocket() {
+    for (protocol, messages) in [
+        ("", [(0x82, ""), (0x82, "edge-1 main Some(3)\n")]),
+        ("binary.k8s.io", [(0x82, ""), (0x82, "edge-1 main Some(3)\n")]),
+        ("base64.binary.k8s.io", [(0x81, ""), (0x81, "ZWRnZS0xIG1haW4gU29tZSgzKQo=")]),
+    ] {
+        let named = if protocol.is_empty() { String::new() } else { format!("sec-websocket-protocol: {protocol}\r\n") };
+        let mut client = Client::connect("GET", "log?tailLines=3", &format!("{WEBSOCKET}{named}")).await;
+        assert!(client.head.contains(&named), "{}", client.head);
+        for (opcode, message) in messages {
+            assert_eq!(client.message().await, (opcode, message.as_bytes().to_vec()), "{protocol}");
+        }
+        assert_eq!(client.message().await.0, 0x88, "{protocol}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_watch_over_websocket() {
     let api = Api::with(&[pod("a", "one")]).await;
@@ -229,7 +246,7 @@ async fn what_is_asked_wrongly_is_refused() {
         ("GET", "one/exec?command=ls&stdout=1&container=x", 400, "container x is not valid for pod one"),
         ("GET", "gone/attach?stdout=true", 404, "pods \"gone\" not found"),
         ("GET", "pending/attach?stdout=true", 400, "pod pending does not have a host assigned"),
-        ("DELETE", "one/exec", 405, "delete is not supported on resources of kind \"pods/exec\""),
+        ("DELETE", "one/exec", 405, "the server does not allow this method on the requested resource"),
     ] {
         let answer = api.send(method, &format!("/api/v1/namespaces/a/pods/{url}"), &[], "").await;
         assert_eq!((answer.code, answer.json()["message"].as_str().unwrap()), (code, message), "{url}");

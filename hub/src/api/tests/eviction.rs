@@ -41,7 +41,7 @@ async fn evictions_are_answered_as_kubernetes_answers() {
             "",
             core,
             400,
-            "Eviction in version \"v1\" cannot be handled as a Eviction: converting (v1.Eviction) to (policy/v1.Eviction): unknown conversion",
+            "Eviction in version \"v1\" cannot be handled as a Eviction: no kind \"Eviction\" is registered for version \"v1\" in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"",
         ),
         (
             1,

@@ -210,10 +210,14 @@ async fn documents_carry_their_tag() {
             "/.well-known/openid-configuration",
             "/api",
             "/healthz",
+            "/healthz/ping",
             "/livez",
+            "/livez/ping",
             "/metrics",
             "/openid/v1/jwks",
             "/readyz",
+            "/readyz/ping",
+            "/readyz/store",
             "/version"
         ])
     );

@@ -196,3 +196,80 @@ async fn a_binding_answers_success() {
     assert_eq!((bound.code, &bound.json()["status"]), (201, &json!("Success")), "{}", bound.text);
     assert_eq!(api.get(&format!("{pods}/p")).await.json()["spec"]["nodeName"], "edge-1");
 }
+
+/// Bodies, queries and patches, and how the refusal ends. Compared with kube-apiserver.
+#[tokio::test]
+async fn wrong_bodies_are_refused_in_kubernetes_words() {
+    let api = api().await;
+    assert_eq!(api.send("POST", MAPS, &[JSON], map("c")).await.code, 201);
+    let one = &format!("{MAPS}/c");
+    let scheme = "in scheme \"k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30\"";
+    let type_meta =
+        r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+    let nameless = "the name of the object (c based on URL) was undeterminable: name must be provided";
+    for (method, url, header, body, code, end) in [
+        ("POST", MAPS, JSON, r#"{"kind":"Foo"}"#, 400, format!("cannot be handled as a ConfigMap: no kind \"Foo\" is registered for version \"v1\" {scheme}")),
+        ("POST", MAPS, JSON, r#"{"apiVersion":"v2"}"#, 400, format!("no kind \"ConfigMap\" is registered for version \"v2\" {scheme}")),
+        ("POST", MAPS, JSON, r#"{"kind":"Secret","apiVersion":"v1"}"#, 400, "Secret in version \"v1\" cannot be handled as a ConfigMap: converting (v1.Secret) to (core.ConfigMap): unknown conversion".to_owned()),
+        ("POST", DEPLOYMENTS, JSON, r#"{"apiVersion":"apps/v1beta1","kind":"Deployment"}"#, 400, "the API version in the data (apps/v1beta1) does not match the expected API version (apps/v1)".to_owned()),
+        ("POST", DEPLOYMENTS, JSON, r#"{"apiVersion":"apps/v1","kind":"ReplicaSet"}"#, 400, "converting (v1.ReplicaSet) to (apps.Deployment): unknown conversion".to_owned()),
+        ("POST", MAPS, JSON, "[]", 400, format!("json: cannot unmarshal array into Go value of type {type_meta} (5b5d)")),
+        ("POST", MAPS, JSON, r#"{"kind":5}"#, 400, "json: cannot unmarshal number into Go struct field .kind of type string ({\"kind\":5})".to_owned()),
+        ("POST", MAPS, JSON, r#"{"metadata":{"name":"d","namespace":"other"}}"#, 400, "the namespace of the provided object does not match the namespace sent on the request".to_owned()),
+        ("PUT", one, JSON, r#"{"metadata":{"name":"c","namespace":"other"}}"#, 400, "the namespace of the object (other) does not match the namespace on the request (default)".to_owned()),
+        ("PUT", one, JSON, r#"{"metadata":{}}"#, 400, nameless.to_owned()),
+        ("PUT", one, JSON, "null", 400, nameless.to_owned()),
+        ("PATCH", one, MERGE, r#"{"metadata":null}"#, 400, nameless.to_owned()),
+        ("PATCH", one, MERGE, r#"{"kind":"Secret"}"#, 422, "converting (v1.Secret) to (core.ConfigMap): unknown conversion".to_owned()),
+        ("PATCH", one, MERGE, r#"{"metadata":{"uid":"x"}}"#, 422, "ConfigMap \"c\" is invalid: metadata.uid: Invalid value: \"x\": field is immutable".to_owned()),
+        ("PATCH", one, MERGE, "[]", 400, "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}".to_owned()),
+        ("PATCH", one, MERGE, "", 400, "error decoding patch: unexpected end of JSON input".to_owned()),
+        ("PATCH", one, STRATEGIC, "true", 400, "json: cannot unmarshal bool into Go value of type map[string]interface {}".to_owned()),
+        ("PATCH", one, JSON_PATCH, "{}", 400, "error decoding patch: json: cannot unmarshal object into Go value of type []interface {}".to_owned()),
+        ("PATCH", one, JSON_PATCH, r#"["x"]"#, 400, "json: cannot unmarshal string into Go value of type jsonpatch.Operation".to_owned()),
+        ("PATCH", one, JSON_PATCH, r#"[{"op":"foo","path":"/a"}]"#, 422, "the server rejected our request due to an error in our request".to_owned()),
+        ("DELETE", one, JSON, r#"{"kind":"ConfigMap","apiVersion":"v1"}"#, 400, "no kind \"ConfigMap\" is registered for version \"v1\" in scheme \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\"".to_owned()),
+        ("DELETE", one, JSON, r#"{"gracePeriodSeconds":"x"}"#, 400, "json: cannot unmarshal string into Go struct field DeleteOptions.gracePeriodSeconds of type int64".to_owned()),
+        ("DELETE", one, ("content-type", "application/json;x"), "{}", 415, "application/json, application/yaml, application/vnd.kubernetes.protobuf".to_owned()),
+        ("DELETE", &format!("{one}?gracePeriodSeconds="), JSON, "", 400, "strconv.ParseInt: parsing \"\": invalid syntax".to_owned()),
+        ("DELETE", &format!("{one}?propagationPolicy="), JSON, "", 422, "propagationPolicy: Unsupported value: \"\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"".to_owned()),
+        ("GET", one, ("accept", "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"), "", 406, "you requested PartialObjectMetadataList, but the requested object is not a list (*core.ConfigMap)".to_owned()),
+        ("GET", MAPS, ("accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"), "", 406, "you requested PartialObjectMetadata, but the requested object is a list (*core.ConfigMapList)".to_owned()),
+        ("GET", &format!("{MAPS}/.."), JSON, "", 400, "Name parameter invalid: \"..\": may not be '..'".to_owned()),
+    ] {
+        let refused = api.send(method, url, &[header], body).await;
+        let message = refused.json()["message"].as_str().unwrap_or_default().to_owned();
+        assert!(refused.code == code && message.ends_with(&end), "{method} {url} {body}: {} {message}", refused.code);
+    }
+}
+
+/// The manifest and the texts are those of Kubernetes' own test of field validation.
+#[tokio::test]
+async fn yaml_with_double_keys_is_told_by_line() {
+    let body = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: dupename\n  name: web\n  labels: {app: web}\n  unknownMeta: v\n\
+        spec:\n  unknown1: v\n  paused: true\n  paused: false\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n\
+        \x20   spec:\n      containers:\n      - name: web\n        image: web:1\n        unknownNested: v\n";
+    let api = api().await;
+    let yaml = ("content-type", "application/yaml");
+    let refused = api.send("POST", &format!("{DEPLOYMENTS}?fieldValidation=Strict"), &[yaml], body).await;
+    let keys = "yaml: unmarshal errors:\n  line 5: key \"name\" already set in map\n  line 11: key \"paused\" already set in map";
+    let unknown = r#"unknown field "metadata.unknownMeta", unknown field "spec.template.spec.containers[0].unknownNested", unknown field "spec.unknown1""#;
+    let message = format!(
+        "Deployment in version \"v1\" cannot be handled as a Deployment: strict decoding error: {keys}, {unknown}"
+    );
+    assert_eq!((refused.code, &refused.json()["message"]), (400, &json!(message)));
+    let warned = api.send("POST", &format!("{DEPLOYMENTS}?dryRun=All"), &[yaml], body).await;
+    let warnings: Vec<_> = warned.response.headers().get_all("warning").iter().map(|v| v.to_str().unwrap()).collect();
+    assert_eq!(
+        (warned.code, warnings.len(), warnings[0]),
+        (201, 5, r#"299 - "line 5: key \"name\" already set in map""#)
+    );
+    let apply = ("content-type", "application/apply-patch+yaml");
+    let double = "{\n\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\",\n\"data\": {\n\"a\": \"1\",\n\"a\": \"2\"}}";
+    let url = format!("{MAPS}/applied?fieldManager=m");
+    let refused = api.send("PATCH", &format!("{url}&fieldValidation=Strict"), &[apply], double).await;
+    let message = "error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:\n  line 5: key \"a\" already set in map";
+    assert_eq!((refused.code, &refused.json()["message"]), (400, &json!(message)));
+    let warned = api.send("PATCH", &url, &[apply], double).await;
+    assert_eq!((warned.code, warned.header("warning")), (201, r#"299 - "line 5: key \"a\" already set in map""#));
+}

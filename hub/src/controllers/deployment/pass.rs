@@ -213,13 +213,17 @@ impl Pass<'_> {
         }
         plan.writes.extend(self.sets.iter().filter_map(set_patch));
         plan.writes.extend(self.delete.iter().filter_map(|i| self.sets[*i].object.as_ref()).map(delete));
-        if let Some(revision) = self.revision.take()
-            && self.deployment.metadata.annotations.get(REVISION) != Some(&revision)
-        {
-            plan.writes.push(self.patch("", json!({"metadata": {"annotations": {REVISION: revision}}})));
+        // Beside the status the revision counts up no generation.
+        let mut patch = Map::new();
+        let noted = self.deployment.metadata.annotations.get(REVISION);
+        if let Some(revision) = self.revision.take().filter(|revision| noted != Some(revision)) {
+            patch.insert("metadata".into(), json!({"annotations": {REVISION: revision}}));
         }
         if self.status != self.deployment.status {
-            plan.writes.push(self.patch("status", json!({"status": self.status.to_value()})));
+            patch.insert("status".into(), self.status.to_value());
+        }
+        if !patch.is_empty() {
+            plan.writes.push(self.patch("status", patch.into()));
         }
         plan.why = self.events.iter().map(|e| e.message.as_str()).collect::<Vec<_>>().join("; ");
         plan.events = self.events;

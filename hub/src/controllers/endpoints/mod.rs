@@ -20,7 +20,7 @@ pub use slices::Slices;
 
 use super::replicaset::namespace_is_going;
 use crate::reconcile::view::label;
-use crate::reconcile::{Controller, Memo, Plan, PlannedWrite};
+use crate::reconcile::{Controller, Memo, Plan, PlannedWrite, memo};
 use crate::store::{Event, EventKind, Key, Object, Resource, Snapshot};
 use sources::Sources;
 use view::{Backend, Port, Service};
@@ -38,7 +38,7 @@ const CAPACITY: usize = 1000;
 /// The controllers that follow pods for Services.
 pub fn all() -> [Arc<dyn Controller>; 3] {
     // Both need the same of each pod.
-    let pods = Arc::new(Memo::new(11_000));
+    let pods = Arc::new(Memo::new(memo::PODS));
     [
         Arc::new(Endpoints::new(Sources::new(Arc::clone(&pods)))),
         Arc::new(Slices::new(Sources::new(pods))),

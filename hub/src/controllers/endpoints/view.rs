@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use skiff_shared::selector::LabelSelector;
 
-use crate::reconcile::view::{Condition, Metadata, Phase, nullable};
+use crate::reconcile::view::{Condition, Parts, Phase, nullable};
 
 /// A Service.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -111,15 +111,7 @@ struct NamedPort {
     number: u16,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawPod {
-    metadata: Metadata,
-    #[serde(deserialize_with = "nullable")]
-    spec: RawPodSpec,
-    #[serde(deserialize_with = "nullable")]
-    status: RawPodStatus,
-}
+type RawPod = Parts<RawPodSpec, RawPodStatus>;
 
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -1,9 +1,12 @@
-//! What many pods do without: ephemeral containers and namespaces of others.
+//! What many pods do without: ephemeral containers, namespaces of others, names of hosts, kernel parameters.
 
 use k8s_openapi::api::core::v1 as core;
-use skiff_shared::pod::{Ephemeral, Extra, RestartOnResize};
+use skiff_shared::pod::{Ephemeral, Extra, HostAlias, LocalStorage, RestartOnResize};
 
-use super::container;
+use super::{container, whole};
+
+/// `terminationMessagePath` where a container does not say.
+const MESSAGE_PATH: &str = "/dev/termination-log";
 
 /// The extras of a pod.
 pub(super) fn extras(spec: &core::PodSpec, security: &core::PodSecurityContext) -> Vec<Extra> {
@@ -21,9 +24,35 @@ pub(super) fn extras(spec: &core::PodSpec, security: &core::PodSecurityContext) 
         (spec.host_pid, Extra::HostPids),
         (spec.host_ipc, Extra::HostIpc),
     ];
-    extras.extend(spec.init_containers.iter().flatten().chain(&spec.containers).filter_map(restart_on_resize));
+    let containers = || spec.init_containers.iter().flatten().chain(&spec.containers);
+    extras.extend(containers().filter_map(restart_on_resize));
     extras.extend(flags.into_iter().filter(|(flag, _)| *flag == Some(true)).map(|(_, extra)| extra));
+    extras.extend(spec.host_aliases.iter().flatten().map(|alias| {
+        let hostnames = alias.hostnames.clone().unwrap_or_default();
+        Extra::HostAlias(HostAlias { ip: alias.ip.clone(), hostnames })
+    }));
+    extras.extend(security.sysctls.iter().flatten().map(|s| Extra::Sysctl(s.name.clone(), s.value.clone())));
+    extras.extend(containers().filter_map(|c| message_path(&c.name, c.termination_message_path.as_deref())));
+    let ephemeral = spec.ephemeral_containers.iter().flatten();
+    extras.extend(ephemeral.filter_map(|c| message_path(&c.name, c.termination_message_path.as_deref())));
+    extras.extend(containers().filter_map(local_storage));
+    extras.extend(spec.image_pull_secrets.iter().flatten().map(|secret| Extra::PullSecret(secret.name.clone())));
     extras
+}
+
+fn message_path(container: &str, path: Option<&str>) -> Option<Extra> {
+    let path = path.filter(|path| !path.is_empty() && *path != MESSAGE_PATH)?;
+    Some(Extra::MessagePath(container.to_owned(), path.to_owned()))
+}
+
+fn local_storage(c: &core::Container) -> Option<Extra> {
+    let resources = c.resources.as_ref()?;
+    let bytes = |list: &Option<std::collections::BTreeMap<String, _>>| {
+        list.as_ref().and_then(|list| list.get("ephemeral-storage")).and_then(whole)
+    };
+    let (request_bytes, limit_bytes) = (bytes(&resources.requests), bytes(&resources.limits));
+    (request_bytes.is_some() || limit_bytes.is_some())
+        .then(|| Extra::LocalStorage(LocalStorage { container: c.name.clone(), request_bytes, limit_bytes }))
 }
 
 /// The resources of a container that change only by its restart.
@@ -79,5 +108,27 @@ mod tests {
         };
         assert_eq!((d.container.name.as_str(), d.container.tty, d.target.as_deref()), ("d", true, Some("c")));
         assert_eq!(e.target, None);
+    }
+
+    #[test]
+    fn what_few_pods_need_is_carried() {
+        let spec: core::PodSpec = serde_json::from_value(json!({
+            "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["a", "b"]}],
+            "imagePullSecrets": [{"name": "s"}],
+            "securityContext": {"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]},
+            "containers": [
+                {"name": "c", "terminationMessagePath": "/tmp/end", "resources": {"limits": {"ephemeral-storage": "1Ki"}}},
+                {"name": "d", "terminationMessagePath": "/dev/termination-log"},
+            ],
+        }))
+        .unwrap();
+        let expected = [
+            Extra::HostAlias(HostAlias { ip: "192.0.2.7".into(), hostnames: vec!["a".into(), "b".into()] }),
+            Extra::Sysctl("kernel.shm_rmid_forced".into(), "1".into()),
+            Extra::MessagePath("c".into(), "/tmp/end".into()),
+            Extra::LocalStorage(LocalStorage { container: "c".into(), request_bytes: None, limit_bytes: Some(1024) }),
+            Extra::PullSecret("s".into()),
+        ];
+        assert_eq!(extras(&spec, spec.security_context.as_ref().unwrap()), expected);
     }
 }

@@ -1,7 +1,6 @@
-//! The volumes of a pod, their mounts, and the variables of the API's Service, as a node is told of them. Pure.
+//! The volumes of a pod and their mounts, as a node is told of them. Pure.
 
 use k8s_openapi::api::core::v1 as core;
-use serde_json::Value;
 use skiff_shared::pod::{Extra, KeyPath, Mount, ObjectRef, Projection, Volume, VolumeSource};
 
 use super::{divisor, whole};
@@ -172,38 +171,10 @@ fn unsupported(v: &core::Volume) -> String {
     format!("no volume plugin matched: this node does not run {}", plugin.unwrap_or("volumes of this kind"))
 }
 
-/// The variables by which containers find the API, from its Service; none where there is no such Service.
-pub(super) fn service_env(service: &Value) -> Option<Extra> {
-    let host = service["spec"]["clusterIP"].as_str().filter(|ip| !ip.is_empty() && *ip != "None")?;
-    let ports = service["spec"]["ports"].as_array()?;
-    let mut env = vec![("KUBERNETES_SERVICE_HOST".to_owned(), host.to_owned())];
-    for (i, port) in ports.iter().enumerate() {
-        let number = port["port"].as_u64()?;
-        let protocol = port["protocol"].as_str().unwrap_or("TCP");
-        let lower = protocol.to_lowercase();
-        let url = format!("{lower}://{host}:{number}");
-        let prefix = format!("KUBERNETES_PORT_{number}_{protocol}");
-        if i == 0 {
-            env.push(("KUBERNETES_SERVICE_PORT".into(), number.to_string()));
-            env.push(("KUBERNETES_PORT".into(), url.clone()));
-        }
-        if let Some(name) = port["name"].as_str().filter(|n| !n.is_empty()) {
-            let name = name.to_uppercase().replace('-', "_");
-            env.push((format!("KUBERNETES_SERVICE_PORT_{name}"), number.to_string()));
-        }
-        env.push((prefix.clone(), url));
-        env.push((format!("{prefix}_PROTO"), lower));
-        env.push((format!("{prefix}_PORT"), number.to_string()));
-        env.push((format!("{prefix}_ADDR"), host.to_owned()));
-    }
-    env.sort();
-    Some(Extra::ServiceEnv(env))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn source_of(volume: Value) -> VolumeSource {
         let mut volume = volume;
@@ -306,27 +277,5 @@ mod tests {
             })
         };
         assert_eq!(told, [expected("a"), expected("b"), expected("c"), Extra::FsGroup(7)]);
-    }
-
-    #[test]
-    fn the_api_is_found_by_its_variables() {
-        let service =
-            json!({"spec": {"clusterIP": "10.43.0.1", "ports": [{"name": "https", "port": 443, "protocol": "TCP"}]}});
-        let Some(Extra::ServiceEnv(env)) = service_env(&service) else { panic!("variables") };
-        let lines: Vec<String> = env.iter().map(|(k, v)| format!("{k}={v}")).collect();
-        assert_eq!(
-            lines,
-            [
-                "KUBERNETES_PORT=tcp://10.43.0.1:443",
-                "KUBERNETES_PORT_443_TCP=tcp://10.43.0.1:443",
-                "KUBERNETES_PORT_443_TCP_ADDR=10.43.0.1",
-                "KUBERNETES_PORT_443_TCP_PORT=443",
-                "KUBERNETES_PORT_443_TCP_PROTO=tcp",
-                "KUBERNETES_SERVICE_HOST=10.43.0.1",
-                "KUBERNETES_SERVICE_PORT=443",
-                "KUBERNETES_SERVICE_PORT_HTTPS=443",
-            ]
-        );
-        assert_eq!(service_env(&Value::Null), None);
     }
 }

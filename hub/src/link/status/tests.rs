@@ -1,7 +1,7 @@
 //! Reports in, JSON out.
 
 use serde_json::json;
-use skiff_shared::report::{NodeCondition, NodeInfo, PodCondition};
+use skiff_shared::report::{ContainerResources, NodeCondition, NodeInfo, PodCondition};
 
 use super::*;
 
@@ -36,6 +36,7 @@ fn report(phase: Phase, state: ContainerState) -> PodReport {
             started: true,
         }],
         gone: false,
+        resources: vec![],
     }
 }
 
@@ -148,4 +149,33 @@ fn ephemeral_containers_have_a_list_of_their_own() {
     };
     assert_eq!(names("containerStatuses"), [("c", true)]);
     assert_eq!(names("ephemeralContainerStatuses"), [("d", false)]);
+}
+
+#[test]
+fn a_resize_is_told_until_it_is_done() {
+    let running = ContainerState::Running { started_ms: 1 };
+    let mut report = report(Phase::Running, running);
+    let resources = |cpu: u64, memory: u64| skiff_shared::pod::Resources {
+        cpu_request_milli: Some(cpu),
+        memory_limit_bytes: Some(memory << 20),
+        ..skiff_shared::pod::Resources::default()
+    };
+    let told = ContainerResources { container: "c".into(), allocated: resources(200, 64), actual: resources(100, 64) };
+    report.resources = vec![told];
+    let ready = report.conditions[0].clone();
+    report.conditions.push(PodCondition { kind: "PodResizeInProgress".into(), status: true, ..ready.clone() });
+    let asked = json!({"requests": {"cpu": "300m", "ephemeral-storage": "1Gi"}, "limits": {"memory": "64Mi"}});
+    let stored = json!({"spec": {"containers": [{"name": "c", "resources": asked}]}});
+    let pod = apply_pod(&stored, &report).unwrap();
+    let container = &pod["status"]["containerStatuses"][0];
+    assert_eq!(container["allocatedResources"], json!({"cpu": "200m", "ephemeral-storage": "1Gi"}));
+    let expected = json!({"requests": {"cpu": "100m", "ephemeral-storage": "1Gi"}, "limits": {"memory": "64Mi"}});
+    assert_eq!(container["resources"], expected);
+    assert_eq!(pod["status"]["conditions"][1]["type"], "PodResizeInProgress");
+    report.conditions = vec![ready];
+    let done = apply_pod(&pod, &report).unwrap();
+    assert_eq!(done["status"]["conditions"].as_array().map(Vec::len), Some(1));
+    report.resources.clear();
+    let silent = apply_pod(&done, &report).unwrap();
+    assert_eq!(silent["status"]["containerStatuses"][0].get("resources"), None, "an agent that does not tell");
 }

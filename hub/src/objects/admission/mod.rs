@@ -18,6 +18,7 @@ mod tests;
 mod tolerations;
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ use super::error::{Error, not_found};
 use super::pod_security::PodSecurity;
 use super::{AuditAnnotations, Objects, Target, User, meta};
 use crate::auth::Authorizer;
-use crate::store::{Key, Snapshot};
+use crate::store::{Key, Object, Snapshot};
 
 /// What a plugin sees.
 #[derive(Debug)]
@@ -92,15 +93,26 @@ fn namespace_lifecycle(request: &Request<'_>, object: &mut Value) -> Result<(), 
     if request.old.is_some() || !request.target.kind.namespaced {
         return Ok(());
     }
-    let namespace = &request.target.namespace;
-    let key = Key { resource: Objects::NAMESPACES.into(), namespace: "".into(), name: namespace.as_str().into() };
-    let found = request.snapshot.get(&key).ok_or_else(|| not_found(Objects::NAMESPACES, namespace))?;
-    if found.meta.deleting {
-        return Err(Error::Forbidden {
-            resource: request.target.kind.group_resource(),
-            name: meta::text(object, "name").to_owned(),
-            detail: format!("unable to create new content in namespace {namespace} because it is being terminated"),
+    let target = request.target;
+    if namespace_of(target, request.snapshot).is_none() {
+        return Err(not_found(Objects::NAMESPACES, &target.namespace));
+    }
+    namespace_goes_on(target, meta::text(object, "name"), request.snapshot)
+}
+
+/// Nothing is created in a namespace that is being deleted.
+pub(super) fn namespace_goes_on(target: &Target, name: &str, snapshot: &Snapshot) -> Result<(), Error> {
+    if namespace_of(target, snapshot).is_some_and(|namespace| namespace.meta.deleting) {
+        return Err(Error::NamespaceTerminating {
+            resource: target.kind.group_resource(),
+            name: name.to_owned(),
+            namespace: target.namespace.clone(),
         });
     }
     Ok(())
+}
+
+fn namespace_of<'a>(target: &Target, snapshot: &'a Snapshot) -> Option<&'a Arc<Object>> {
+    let name = target.namespace.as_str().into();
+    snapshot.get(&Key { resource: Objects::NAMESPACES.into(), namespace: "".into(), name })
 }

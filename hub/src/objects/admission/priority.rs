@@ -1,11 +1,14 @@
 //! The priority of a pod comes from its class.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::{Request, is_pod, refuse};
 use crate::objects::error::Error;
 use crate::objects::meta;
-use crate::store::{Key, Resource};
+use crate::registry::excerpt::{Excerpt, fields};
+use crate::store::{Key, Object, Resource};
 
 const CLASSES: &str = "priorityclasses.scheduling.k8s.io";
 const PREEMPTS: &str = "PreemptLowerPriority";
@@ -74,8 +77,12 @@ fn pod(request: &Request<'_>, pod: &mut Value) -> Result<(), Error> {
 
 /// The class of pods that name none: the lowest, should there be several.
 fn default_class(request: &Request<'_>) -> Option<Value> {
-    let classes = request.snapshot.list(&Resource::from(CLASSES), None).filter_map(|o| o.parse::<Value>().ok());
-    classes.filter(|c| c["globalDefault"] == true).min_by_key(|c| c["value"].as_i64())
+    let is_default = |class: &&Arc<Object>| {
+        let excerpt = Excerpt::parse(&class.json, fields! { globalDefault });
+        excerpt.is_ok_and(|class| class.value["globalDefault"] == true)
+    };
+    let defaults = request.snapshot.list(&Resource::from(CLASSES), None).filter(is_default);
+    defaults.filter_map(|class| class.parse::<Value>().ok()).min_by_key(|class| class["value"].as_i64())
 }
 
 fn only_default(request: &Request<'_>, object: &Value) -> Result<(), Error> {

@@ -4,18 +4,20 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use super::ingressclass::domain_path;
+use super::certificate_rules as rules;
 use crate::registry::fields::{Errors, Path, quoted};
+use crate::registry::go_values::shown_bytes;
 use crate::registry::hooks::{PLAIN, empty_status};
 use crate::registry::json::{at, copy, int, list_at, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, human_duration, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
-const PEM_HEAD: &[u8] = b"-----BEGIN CERTIFICATE REQUEST-----";
 /// The signer of the first version of this API.
 const LEGACY_SIGNER: &str = "kubernetes.io/legacy-unknown";
 /// The conditions that stay once they are set.
 const FINAL: [&str; 3] = ["Approved", "Denied", "Failed"];
+/// The conditions that only the approval subresource sets.
+const DECISIONS: [&str; 2] = ["Approved", "Denied"];
 const USAGES: [&str; 23] = [
     "any",
     "cert sign",
@@ -62,6 +64,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: empty_status,
             prepare_update,
             validate,
+            validate_status: Some(validate_status),
             field: |request, path| {
                 (path == "spec.signerName").then(|| text_at(request, &["spec", "signerName"]).to_owned())
             },
@@ -90,22 +93,23 @@ fn prepare_update(request: &mut Value, old: &Value) {
     copy(request, old, "status");
 }
 
+/// Judges new requests, writes of the whole, and decisions; see [`validate_status`] for the rest.
 fn validate(request: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(request, old, false, names::path_segment, &mut errors);
     let path = Path::new("spec");
     let spec = request.get("spec").unwrap_or(&Value::Null);
     let pem = STANDARD.decode(text(spec, "request")).unwrap_or_default();
-    if !pem.starts_with(PEM_HEAD) {
-        let detail = "PEM block type must be CERTIFICATE REQUEST";
-        errors.invalid(&path.child("request"), quoted(text(spec, "request")), detail);
+    if let Err(complaint) = rules::request(&pem) {
+        errors.invalid(&path.child("request"), shown_bytes(&pem), complaint);
     }
     usages(spec, &path.child("usages"), &mut errors);
     if text(spec, "signerName") == LEGACY_SIGNER {
         let detail = "the legacy signerName is not allowed via this API version";
         errors.invalid(&path.child("signerName"), quoted(LEGACY_SIGNER), detail);
+    } else {
+        rules::signer_name(text(spec, "signerName"), &path.child("signerName"), &mut errors);
     }
-    domain_path(text(spec, "signerName"), &path.child("signerName"), &mut errors);
     if let Some(seconds) = int(spec, "expirationSeconds").filter(|s| *s < SECONDS_MIN) {
         let detail = format!("may not specify a duration less than {SECONDS_MIN} seconds (10 minutes)");
         errors.invalid(&path.child("expirationSeconds"), seconds.to_string(), detail);
@@ -114,17 +118,49 @@ fn validate(request: &Value, old: Option<&Value>) -> Vec<FieldError> {
     errors.into_vec()
 }
 
+/// The signer's writes: they may not decide, and the certificate is given once.
+fn validate_status(request: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    let path = Path::new("status");
+    let of = |object: &Value, kind: &str| -> Vec<Value> {
+        let conditions = list_at(object, &["status", "conditions"]).iter();
+        conditions.filter(|c| text(c, "type") == kind).cloned().collect()
+    };
+    for kind in DECISIONS {
+        let (before, after) = (of(old, kind), of(request, kind));
+        if after.len() > before.len() {
+            let detail = format!("updates may not add a condition of type {kind:?}");
+            errors.forbidden(&path.child("conditions"), detail);
+        } else if after.len() == before.len() && after != before {
+            let detail = format!("updates may not modify a condition of type {kind:?}");
+            errors.forbidden(&path.child("conditions"), detail);
+        }
+    }
+    let [new, old_certificate] = [request, old].map(|r| text_at(r, &["status", "certificate"]));
+    if new != old_certificate {
+        let pem = STANDARD.decode(new).unwrap_or_default();
+        if let Err(complaint) = rules::certificates(&pem) {
+            errors.invalid(&path.child("certificate"), quoted("<certificate data>"), complaint);
+        }
+        if !old_certificate.is_empty() {
+            errors.forbidden(&path.child("certificate"), "updates may not modify existing certificate content");
+        }
+    }
+    let mut all = validate(request, Some(old));
+    all.extend(errors.into_vec());
+    all
+}
+
 fn usages(spec: &Value, path: &Path, errors: &mut Errors) {
     let usages = texts(spec, "usages");
     if usages.is_empty() {
-        errors.required(path, "");
+        errors.required(path, "usages must be provided");
     }
-    for (i, usage) in usages.iter().enumerate() {
-        if !USAGES.contains(usage) {
-            errors.not_supported(&path.index(i), usage, &USAGES);
-        } else if usages[..i].contains(usage) {
-            errors.duplicate(&path.index(i), quoted(usage));
-        }
+    for (i, usage) in usages.iter().enumerate().filter(|(_, usage)| !USAGES.contains(usage)) {
+        errors.not_supported(&path.index(i), usage, &USAGES);
+    }
+    for (i, usage) in usages.iter().enumerate().filter(|(i, usage)| usages[..*i].contains(usage)) {
+        errors.duplicate(&path.index(i), quoted(usage));
     }
 }
 
@@ -154,10 +190,9 @@ fn conditions(request: &Value, old: Option<&Value>, path: &Path, errors: &mut Er
         seen.push(kind);
     }
     let before = old.map_or(&[][..], |old| list_at(old, &["status", "conditions"]));
-    for kind in FINAL.iter().filter(|kind| before.iter().any(|c| text(c, "type") == **kind)) {
-        if !seen.contains(kind) {
-            errors.forbidden(path, format!("updates may not remove a condition of type {kind:?}"));
-        }
+    let count = |conditions: &[Value], kind: &str| conditions.iter().filter(|c| text(c, "type") == kind).count();
+    for kind in FINAL.iter().filter(|kind| count(conditions, kind) < count(before, kind)) {
+        errors.forbidden(path, format!("updates may not remove a condition of type {kind:?}"));
     }
 }
 
@@ -195,12 +230,11 @@ fn condition(request: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::kinds::testing::{complaints, created};
+    use crate::registry::kinds::testing::{REQUEST, complaints, created};
     use serde_json::json;
 
     fn spec(fields: Value) -> Value {
-        let pem = STANDARD.encode([PEM_HEAD, b"\nx\n"].concat());
-        let mut spec = json!({"request": pem, "signerName": "example.com/serving", "usages": ["client auth"]});
+        let mut spec = json!({"request": REQUEST, "signerName": "example.com/serving", "usages": ["client auth"]});
         json_patch::merge(&mut spec, &fields);
         json!({"spec": spec})
     }
@@ -225,12 +259,12 @@ mod tests {
             (json!({}), vec![]),
             (
                 json!({"request": "eA=="}),
-                vec!["spec.request: Invalid value: \"eA==\": PEM block type must be CERTIFICATE REQUEST"],
+                vec!["spec.request: Invalid value: []byte{0x78}: PEM block type must be CERTIFICATE REQUEST"],
             ),
             (
                 json!({"usages": null, "expirationSeconds": 5}),
                 vec![
-                    "spec.usages: Required value",
+                    "spec.usages: Required value: usages must be provided",
                     "spec.expirationSeconds: Invalid value: 5: may not specify a duration less than 600 seconds (10 minutes)",
                 ],
             ),
@@ -246,6 +280,41 @@ mod tests {
         }
         let unknown = complaints(&kind(), spec(json!({"usages": ["fun"]})), None);
         assert!(unknown[0].starts_with("spec.usages[0]: Unsupported value: \"fun\": supported values: \"any\", "));
+    }
+
+    #[test]
+    fn signers_write_certificates_once() {
+        let with = |status: Value| {
+            let mut request = created(&kind(), spec(json!({})));
+            request["status"] = status;
+            request
+        };
+        let approved = json!([{"type": "Approved", "status": "True", "reason": "a"}]);
+        let other = json!([{"type": "Approved", "status": "True", "reason": "b"}]);
+        for (new, old, expected) in [
+            (json!({"conditions": approved}), json!({"conditions": approved}), vec![]),
+            (
+                json!({"conditions": approved}),
+                json!({}),
+                vec!["status.conditions: Forbidden: updates may not add a condition of type \"Approved\""],
+            ),
+            (
+                json!({"conditions": other}),
+                json!({"conditions": approved}),
+                vec!["status.conditions: Forbidden: updates may not modify a condition of type \"Approved\""],
+            ),
+            (
+                json!({"certificate": "eA=="}),
+                json!({"certificate": "eQ=="}),
+                vec![
+                    "status.certificate: Invalid value: \"<certificate data>\": must contain at least one CERTIFICATE PEM block",
+                    "status.certificate: Forbidden: updates may not modify existing certificate content",
+                ],
+            ),
+        ] {
+            let found = validate_status(&with(new), &with(old));
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{get, int, is_true, list_at, text};
+use crate::registry::json::{get, int, is_true, list_at, set_missing, text};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
@@ -23,7 +23,13 @@ pub(in crate::registry) fn kind() -> Kind {
         subresources: &[],
         schema: "io.k8s.api.apps.v1.ControllerRevision",
         storage: "controllerrevisions.apps".into(),
-        hooks: Hooks { validate, columns: COLUMNS, row, ..PLAIN },
+        hooks: Hooks {
+            default: |revision| set_missing(revision, "revision", 0),
+            validate,
+            columns: COLUMNS,
+            row,
+            ..PLAIN
+        },
     }
 }
 
@@ -38,12 +44,13 @@ fn validate(revision: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(revision, old, true, names::dns_subdomain, &mut errors);
     let data = Path::new("data");
-    match old {
-        None if get(revision, "data").is_none() => errors.required(&data, "data is mandatory"),
-        None => {}
-        Some(old) => errors.immutable(&data, revision.get("data"), old.get("data")),
+    if get(revision, "data").is_none() {
+        errors.required(&data, "data is mandatory");
     }
     errors.non_negative(&Path::new("revision"), int(revision, "revision"));
+    if let Some(old) = old {
+        errors.immutable(&data, revision.get("data"), old.get("data"));
+    }
     errors.into_vec()
 }
 

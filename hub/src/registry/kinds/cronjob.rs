@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::job;
+use super::job_spec;
+use super::status_rules::StatusRules;
 use super::workload::{self, CONTAINERS, IMAGES, shown_selector};
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
@@ -12,6 +13,7 @@ use crate::registry::{Column, FieldError, Hooks, Kind, cron, names, objectmeta};
 
 /// Its jobs' names are eleven characters longer.
 const NAME_MAX: usize = 52;
+const ZONE_PART_MAX: usize = 14;
 const POLICIES: [&str; 3] = ["Allow", "Forbid", "Replace"];
 
 /// The row.
@@ -34,6 +36,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: empty_status,
             prepare_update: keep_status,
             validate,
+            validate_status: Some(|new, old| StatusRules { counts: &[], within: &[] }.validate(new, old)),
             has_generation: true,
             columns: COLUMNS,
             row,
@@ -82,7 +85,11 @@ fn validate(cron_job: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     let path = Path::new("spec");
     let spec = cron_job.get("spec").unwrap_or(&Value::Null);
-    schedule(spec, &path, &mut errors);
+    let before = old.map(|old| old.get("spec").unwrap_or(&Value::Null));
+    schedule(spec, before, &path.child("schedule"), &mut errors);
+    if before.is_none_or(|old| get(old, "timeZone") != get(spec, "timeZone")) {
+        time_zone(spec, &path.child("timeZone"), &mut errors);
+    }
     for field in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         errors.non_negative(&path.child(field), int(spec, field));
     }
@@ -93,40 +100,44 @@ fn validate(cron_job: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     let path = path.child("jobTemplate").child("spec");
     let job = at(spec, &["jobTemplate", "spec"]).unwrap_or(&Value::Null);
-    job::validate_spec(job, &path, &mut errors);
+    job_spec::validate(job, &path, &mut errors);
     if let Some(selector) = get(job, "selector") {
         errors.invalid(&path.child("selector"), shown_selector(selector), "`selector` will be auto-generated");
     }
     if is_true(job, "manualSelector") {
-        errors.not_supported(&path.child("manualSelector"), "true", &["nil", "false"]);
+        errors.shown_not_supported(&path.child("manualSelector"), "true", &["nil", "false"]);
     }
     errors.into_vec()
 }
 
-fn schedule(spec: &Value, path: &Path, errors: &mut Errors) {
-    let schedule_path = path.child("schedule");
-    match text(spec, "schedule") {
-        "" => errors.required(&schedule_path, ""),
-        schedule if schedule.contains("TZ") => {
-            let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
-            errors.invalid(&schedule_path, quoted(schedule), detail);
-        }
-        schedule => {
-            if let Err(complaint) = cron::check(schedule) {
-                errors.invalid(&schedule_path, quoted(schedule), complaint);
-            }
-        }
+fn schedule(spec: &Value, old: Option<&Value>, path: &Path, errors: &mut Errors) {
+    let schedule = text(spec, "schedule");
+    if schedule.is_empty() {
+        return errors.required(path, "");
     }
-    let path = path.child("timeZone");
+    if let Err(complaint) = cron::check(schedule) {
+        errors.invalid(path, quoted(schedule), complaint);
+    }
+    let had_zone = old.is_some_and(|old| text(old, "schedule").contains("TZ"));
+    if schedule.contains("TZ") && !had_zone {
+        let detail = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead";
+        errors.invalid(path, quoted(schedule), detail);
+    } else if schedule.contains("TZ") && get(spec, "timeZone").is_some() {
+        let detail = "cannot use both timeZone field and TZ or CRON_TZ in schedule";
+        errors.invalid(path, quoted(schedule), detail);
+    }
+}
+
+fn time_zone(spec: &Value, path: &Path, errors: &mut Errors) {
     match get(spec, "timeZone").and_then(Value::as_str) {
         None => {}
-        Some("") => errors.invalid(&path, quoted(""), "timeZone must be nil or non-empty string"),
+        Some("") => errors.invalid(path, quoted(""), "timeZone must be nil or non-empty string"),
+        Some(zone) if !zone_name(zone) => errors.invalid(path, quoted(zone), format!("unknown time zone {zone}")),
         Some(zone) if zone.eq_ignore_ascii_case("local") => errors.invalid(
-            &path,
+            path,
             quoted(zone),
             "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
         ),
-        Some(zone) if !zone_name(zone) => errors.invalid(&path, quoted(zone), format!("unknown time zone {zone}")),
         Some(_) => {}
     }
 }
@@ -134,7 +145,8 @@ fn schedule(spec: &Value, path: &Path, errors: &mut Errors) {
 fn zone_name(zone: &str) -> bool {
     let valid = |part: &str| {
         ![".", ".."].contains(&part)
-            && part.starts_with(|c: char| c.is_ascii_alphanumeric() || "_+.".contains(c))
+            && !part.starts_with('-')
+            && (1..=ZONE_PART_MAX).contains(&part.len())
             && part.bytes().all(|c| c.is_ascii_alphanumeric() || b"._+-".contains(&c))
     };
     zone.split('/').all(valid)
@@ -219,6 +231,19 @@ mod tests {
                 json!({"concurrencyPolicy": "Never"}),
                 vec![
                     "spec.concurrencyPolicy: Unsupported value: \"Never\": supported values: \"Allow\", \"Forbid\", \"Replace\"",
+                ],
+            ),
+            (
+                json!({"schedule": "TZ=UTC x"}),
+                vec![
+                    "spec.schedule: Invalid value: \"TZ=UTC x\": expected exactly 5 fields, found 1: [x]",
+                    "spec.schedule: Invalid value: \"TZ=UTC x\": cannot use TZ or CRON_TZ in schedule, use timeZone field instead",
+                ],
+            ),
+            (
+                json!({"jobTemplate": {"spec": {"manualSelector": true}}}),
+                vec![
+                    "spec.jobTemplate.spec.manualSelector: Unsupported value: true: supported values: \"nil\", \"false\"",
                 ],
             ),
             (json!({"timeZone": "../etc"}), vec!["spec.timeZone: Invalid value: \"../etc\": unknown time zone ../etc"]),

@@ -2,12 +2,33 @@
 
 use serde_json::{Value, json};
 
+use super::status_rules::StatusRules;
 use super::workload::{self, CONTAINERS, IMAGES, amount, count_or_percent, not_over_all};
-use crate::registry::fields::{Errors, Path, shown_int_or_string};
+use crate::registry::fields::{Errors, Path, quoted, shown_int_or_string};
+use crate::registry::go_values::{shown_pointer, shown_struct};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, ensure, get, int, int_at, set, set_default, text};
+use crate::registry::json::{at, ensure, get, int, int_at, same, set, set_default, set_missing, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+
+/// Counts the templates that there were: a field of the first versions of this API.
+const GENERATION: &str = "deprecated.daemonset.template.generation";
+
+/// What a status must fulfil.
+const STATUS: StatusRules = StatusRules {
+    counts: &[
+        "currentNumberScheduled",
+        "numberMisscheduled",
+        "desiredNumberScheduled",
+        "numberReady",
+        "observedGeneration",
+        "updatedNumberScheduled",
+        "numberAvailable",
+        "numberUnavailable",
+        "collisionCount",
+    ],
+    within: &[],
+};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -27,8 +48,9 @@ pub(in crate::registry) fn kind() -> Kind {
         hooks: Hooks {
             default,
             prepare_create,
-            prepare_update: keep_status,
+            prepare_update,
             validate,
+            validate_status: Some(|new, old| STATUS.validate(new, old)),
             has_generation: true,
             columns: COLUMNS,
             row,
@@ -65,8 +87,8 @@ fn default(set: &mut Value) {
         if text(strategy, "type") == "RollingUpdate"
             && let Some(rolling) = ensure(strategy, "rollingUpdate")
         {
-            set_default(rolling, "maxUnavailable", 1);
-            set_default(rolling, "maxSurge", 0);
+            set_missing(rolling, "maxUnavailable", 1);
+            set_missing(rolling, "maxSurge", 0);
         }
     }
     workload::default_template(spec);
@@ -76,6 +98,25 @@ fn prepare_create(object: &mut Value) {
     let counts =
         json!({"currentNumberScheduled": 0, "desiredNumberScheduled": 0, "numberMisscheduled": 0, "numberReady": 0});
     set(object, "status", counts);
+    let given = template_generation(object).max(1);
+    set_template_generation(object, given);
+}
+
+fn prepare_update(new: &mut Value, old: &Value) {
+    keep_status(new, old);
+    let template = |set: &Value| at(set, &["spec", "template"]).cloned();
+    let changed = !same(template(new).as_ref(), template(old).as_ref());
+    set_template_generation(new, template_generation(old).saturating_add(i64::from(changed)));
+}
+
+fn template_generation(set: &Value) -> i64 {
+    text_at(set, &["metadata", "annotations", GENERATION]).parse().unwrap_or(0)
+}
+
+fn set_template_generation(object: &mut Value, generation: i64) {
+    if let Some(annotations) = ensure(object, "metadata").and_then(|m| ensure(m, "annotations")) {
+        set(annotations, GENERATION, generation.to_string());
+    }
 }
 
 fn validate(set: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -83,11 +124,27 @@ fn validate(set: &Value, old: Option<&Value>) -> Vec<FieldError> {
     objectmeta::validate(set, old, true, names::dns_subdomain, &mut errors);
     let path = Path::new("spec");
     let spec = set.get("spec").unwrap_or(&Value::Null);
-    workload::validate_as("daemonset", "DaemonSet", spec, &path, &mut errors);
+    selected_template(spec, &path, &mut errors);
+    errors.non_negative(&path.child("minReadySeconds"), int(spec, "minReadySeconds"));
     update_strategy(spec.get("updateStrategy").unwrap_or(&Value::Null), &path.child("updateStrategy"), &mut errors);
     errors.non_negative(&path.child("revisionHistoryLimit"), int(spec, "revisionHistoryLimit"));
     workload::immutable_selector(set, old, &mut errors);
     errors.into_vec()
+}
+
+/// Kubernetes asks less of a daemon set's selector than of others'.
+fn selected_template(spec: &Value, path: &Path, errors: &mut Errors) {
+    let selector_path = path.child("selector");
+    let selector = get(spec, "selector");
+    let (template, path) = (spec.get("template").unwrap_or(&Value::Null), path.child("template"));
+    if selector.is_none_or(|s| objectmeta::label_selector(s, &selector_path, errors)) {
+        workload::selects_template(spec, template, &path, errors);
+    }
+    if let Some(selector) = selector {
+        workload::not_empty(selector, &selector_path, "daemonset", errors);
+    }
+    podspec::template(template, &path, errors);
+    workload::always_restarting("DaemonSet", template, &path, errors);
 }
 
 fn update_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
@@ -95,7 +152,12 @@ fn update_strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
         ("OnDelete", _) => {}
         ("RollingUpdate", None) => errors.required(&path.child("rollingUpdate"), ""),
         ("RollingUpdate", Some(rolling)) => rolling_update(rolling, &path.child("rollingUpdate"), errors),
-        (other, _) => errors.not_supported(path, other, &["RollingUpdate", "OnDelete"]),
+        (other, _) => {
+            let rolling = shown_pointer("apps.RollingUpdateDaemonSet", strategy, "rollingUpdate");
+            let fields = [("Type", quoted(other)), ("RollingUpdate", rolling)];
+            let shown = shown_struct("apps.DaemonSetUpdateStrategy", &fields);
+            errors.shown_not_supported(path, shown, &["RollingUpdate", "OnDelete"]);
+        }
     }
 }
 
@@ -106,7 +168,7 @@ fn rolling_update(rolling: &Value, path: &Path, errors: &mut Errors) {
         count_or_percent(value, &path.child(field), errors);
         not_over_all(value, &path.child(field), errors);
     }
-    match [unavailable, surge].map(|v| amount(v).is_some_and(|n| n != 0)) {
+    match [unavailable, surge].map(|v| amount(v) != 0) {
         [true, true] => errors.invalid(
             &path.child("maxSurge"),
             shown_int_or_string(surge),

@@ -2,12 +2,34 @@
 
 use serde_json::{Value, json};
 
+use super::status_rules::StatusRules;
 use super::workload::{self, CONTAINERS, IMAGES, amount, count_or_percent, not_over_all};
-use crate::registry::fields::{Errors, Path, shown_int_or_string};
+use crate::registry::fields::{Errors, Path, quoted, shown_int_or_string};
+use crate::registry::go_values::{shown_pointer, shown_struct};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
-use crate::registry::json::{at, ensure, get, int, int_at, set_default, text};
+use crate::registry::json::{at, ensure, get, int, int_at, same, set_default, set_missing, text};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+
+/// What a status must fulfil.
+const STATUS: StatusRules = StatusRules {
+    counts: &[
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+        "terminatingReplicas",
+        "collisionCount",
+    ],
+    within: &[
+        ("updatedReplicas", "replicas", "status.replicas"),
+        ("readyReplicas", "replicas", "status.replicas"),
+        ("availableReplicas", "replicas", "status.replicas"),
+        ("availableReplicas", "readyReplicas", "readyReplicas"),
+    ],
+};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -29,9 +51,14 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: empty_status,
             prepare_update: keep_status,
             validate,
+            validate_status: Some(|new, old| STATUS.validate(new, old)),
             has_generation: true,
+            next_generation: |new, old| {
+                !same(at(new, &["metadata", "annotations"]), at(old, &["metadata", "annotations"]))
+            },
             columns: COLUMNS,
             row,
+            row_fields: printers::WORKLOAD,
             ..PLAIN
         },
     }
@@ -67,8 +94,8 @@ fn default(deployment: &mut Value) {
         if text(strategy, "type") == "RollingUpdate"
             && let Some(rolling) = ensure(strategy, "rollingUpdate")
         {
-            set_default(rolling, "maxUnavailable", "25%");
-            set_default(rolling, "maxSurge", "25%");
+            set_missing(rolling, "maxUnavailable", "25%");
+            set_missing(rolling, "maxSurge", "25%");
         }
     }
     workload::default_template(spec);
@@ -79,9 +106,12 @@ fn validate(deployment: &Value, old: Option<&Value>) -> Vec<FieldError> {
     objectmeta::validate(deployment, old, true, names::dns_subdomain, &mut errors);
     let path = Path::new("spec");
     let spec = deployment.get("spec").unwrap_or(&Value::Null);
-    workload::validate(spec, &path, &mut errors);
+    errors.non_negative(&path.child("replicas"), int(spec, "replicas"));
+    workload::selected_template(spec, &path, &mut errors);
     strategy(spec.get("strategy").unwrap_or(&Value::Null), &path.child("strategy"), &mut errors);
-    errors.non_negative(&path.child("revisionHistoryLimit"), int(spec, "revisionHistoryLimit"));
+    for field in ["minReadySeconds", "revisionHistoryLimit"] {
+        errors.non_negative(&path.child(field), int(spec, field));
+    }
     if let Some(deadline) = int(spec, "progressDeadlineSeconds") {
         let path = path.child("progressDeadlineSeconds");
         errors.non_negative(&path, Some(deadline));
@@ -104,7 +134,11 @@ fn strategy(strategy: &Value, path: &Path, errors: &mut Errors) {
         ("RollingUpdate", None) => {
             errors.required(&path.child("rollingUpdate"), "this should be defaulted and never be nil")
         }
-        (other, _) => errors.not_supported(&path.child("type"), other, &["Recreate", "RollingUpdate"]),
+        (other, _) => {
+            let rolling = shown_pointer("apps.RollingUpdateDeployment", strategy, "rollingUpdate");
+            let shown = shown_struct("apps.DeploymentStrategy", &[("Type", quoted(other)), ("RollingUpdate", rolling)]);
+            errors.shown_not_supported(path, shown, &["Recreate", "RollingUpdate"]);
+        }
     }
 }
 
@@ -113,7 +147,7 @@ fn rolling_update(rolling: &Value, path: &Path, errors: &mut Errors) {
     let [unavailable, surge] = ["maxUnavailable", "maxSurge"].map(|field| get(rolling, field).unwrap_or(&zero));
     count_or_percent(unavailable, &path.child("maxUnavailable"), errors);
     count_or_percent(surge, &path.child("maxSurge"), errors);
-    if amount(unavailable) == Some(0) && amount(surge) == Some(0) {
+    if amount(unavailable) == 0 && amount(surge) == 0 {
         errors.invalid(
             &path.child("maxUnavailable"),
             shown_int_or_string(unavailable),
@@ -141,6 +175,7 @@ fn row(deployment: &Value, now: i64) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::kinds::testing::cells;
 
     fn deployment(patch: Value) -> Value {
         let mut object = json!({
@@ -273,7 +308,7 @@ mod tests {
             json!({"spec": {"replicas": 3}, "status": {"readyReplicas": 2, "updatedReplicas": 3, "availableReplicas": 1}}),
         );
         assert_eq!(
-            row(&object, 1_767_225_600),
+            cells(&kind(), &object, 1_767_225_600),
             [
                 json!("web"),
                 json!("2/3"),

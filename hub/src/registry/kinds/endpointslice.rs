@@ -1,19 +1,25 @@
 //! `discovery.k8s.io/v1` EndpointSlice.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::endpoints::special_ip;
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{get, int, items_mut, list, set_default, text, texts};
+use crate::registry::json::{at, entries, get, items_mut, list, list_at, same, set_missing, text, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
 const TYPES: [&str; 3] = ["FQDN", "IPv4", "IPv6"];
 /// How many ports and how many addresses a row shows.
 const SHOWN: usize = 3;
 const ENDPOINTS_MAX: usize = 1000;
 const ADDRESSES_MAX: usize = 100;
+const PORTS_MAX: usize = 20_000;
+const TOPOLOGY_MAX: usize = 16;
+const ZONES_MAX: usize = 8;
+const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -30,7 +36,15 @@ pub(in crate::registry) fn kind() -> Kind {
         subresources: &[],
         schema: "io.k8s.api.discovery.v1.EndpointSlice",
         storage: "endpointslices.discovery.k8s.io".into(),
-        hooks: Hooks { default, validate, has_generation: true, columns: COLUMNS, row, ..PLAIN },
+        hooks: Hooks {
+            default,
+            validate,
+            has_generation: true,
+            next_generation: |new, old| !same(at(new, &["metadata", "labels"]), at(old, &["metadata", "labels"])),
+            columns: COLUMNS,
+            row,
+            ..PLAIN
+        },
     }
 }
 
@@ -47,8 +61,8 @@ const COLUMNS: &[Column] = &[
 
 fn default(slice: &mut Value) {
     for port in items_mut(slice, "ports") {
-        set_default(port, "name", "");
-        set_default(port, "protocol", "TCP");
+        set_missing(port, "name", "");
+        set_missing(port, "protocol", "TCP");
     }
 }
 
@@ -62,66 +76,111 @@ fn validate(slice: &Value, old: Option<&Value>) -> Vec<FieldError> {
         kind if TYPES.contains(&kind) => {}
         kind => errors.not_supported(&path, kind, &TYPES),
     }
+    endpoints(list(slice, "endpoints"), kind, &Path::new("endpoints"), &mut errors);
+    ports(list(slice, "ports"), &Path::new("ports"), &mut errors);
     if let Some(old) = old {
-        errors.immutable(&path, slice.get("addressType"), old.get("addressType"));
+        errors.immutable(&path, Some(&kind.into()), old.get("addressType"));
     }
-    if list(slice, "endpoints").len() > ENDPOINTS_MAX {
-        errors.too_long(&Path::new("endpoints"), ENDPOINTS_MAX);
-    }
-    for (i, endpoint) in list(slice, "endpoints").iter().enumerate() {
-        one_endpoint(endpoint, kind, &Path::new("endpoints").index(i), &mut errors);
-    }
-    ports(slice, &mut errors);
     errors.into_vec()
 }
 
-fn one_endpoint(endpoint: &Value, kind: &str, path: &Path, errors: &mut Errors) {
-    let addresses = texts(endpoint, "addresses");
-    if addresses.is_empty() {
-        errors.required(&path.child("addresses"), "must contain at least 1 address");
+fn endpoints(endpoints: &[Value], kind: &str, path: &Path, errors: &mut Errors) {
+    if endpoints.len() > ENDPOINTS_MAX {
+        return errors.too_many(path, endpoints.len(), ENDPOINTS_MAX);
     }
-    if addresses.len() > ADDRESSES_MAX {
-        errors.too_long(&path.child("addresses"), ADDRESSES_MAX);
-    }
-    for (i, address) in addresses.into_iter().enumerate() {
-        let path = path.child("addresses").index(i);
-        let complaints = match (kind, address.parse::<std::net::IpAddr>()) {
-            ("IPv4", Ok(ip)) if ip.is_ipv4() => Vec::new(),
-            ("IPv6", Ok(ip)) if ip.is_ipv6() => Vec::new(),
-            ("IPv4", _) => vec!["must be a valid IPv4 address".to_owned()],
-            ("IPv6", _) => vec!["must be a valid IPv6 address".to_owned()],
-            ("FQDN", _) => names::dns_subdomain(address),
-            _ => Vec::new(),
-        };
-        if complaints.is_empty() && kind != "FQDN" {
-            special_ip(address, &path, errors);
-        }
-        errors.invalid_text(&path, address, complaints);
-    }
-    let hostname = text(endpoint, "hostname");
-    if !hostname.is_empty() {
-        errors.invalid_text(&path.child("hostname"), hostname, names::dns_label(hostname));
-    }
-    let node = text(endpoint, "nodeName");
-    if !node.is_empty() {
-        errors.invalid_text(&path.child("nodeName"), node, names::dns_subdomain(node));
+    for (i, endpoint) in endpoints.iter().enumerate() {
+        one_endpoint(endpoint, kind, &path.index(i), errors);
     }
 }
 
-fn ports(slice: &Value, errors: &mut Errors) {
-    let mut seen = std::collections::BTreeSet::new();
-    for (i, port) in list(slice, "ports").iter().enumerate() {
-        let path = Path::new("ports").index(i);
-        let name = text(port, "name");
+fn one_endpoint(endpoint: &Value, kind: &str, path: &Path, errors: &mut Errors) {
+    addresses(&texts(endpoint, "addresses"), kind, &path.child("addresses"), errors);
+    if let Some(node) = get(endpoint, "nodeName").and_then(Value::as_str) {
+        errors.invalid_text(&path.child("nodeName"), node, names::dns_subdomain(node));
+    }
+    let topology = get(endpoint, "deprecatedTopology");
+    let topology_path = path.child("deprecatedTopology");
+    let labels = entries(topology).count();
+    if labels > TOPOLOGY_MAX {
+        errors.too_many(&topology_path, labels, TOPOLOGY_MAX);
+    }
+    objectmeta::labels(topology, &topology_path, errors);
+    if let Some(hostname) = get(endpoint, "hostname").and_then(Value::as_str) {
+        errors.invalid_text(&path.child("hostname"), hostname, names::dns_label(hostname));
+    }
+    hints(list_at(endpoint, &["hints", "forZones"]), &path.child("hints").child("forZones"), errors);
+}
+
+fn addresses(addresses: &[&str], kind: &str, path: &Path, errors: &mut Errors) {
+    if addresses.is_empty() {
+        errors.required(path, "must contain at least 1 address");
+    } else if addresses.len() > ADDRESSES_MAX {
+        errors.too_many(path, addresses.len(), ADDRESSES_MAX);
+    }
+    for (i, address) in addresses.iter().enumerate() {
+        one_address(address, kind, &path.index(i), errors);
+    }
+}
+
+fn one_address(address: &str, kind: &str, path: &Path, errors: &mut Errors) {
+    let ip = address.parse::<std::net::IpAddr>();
+    match kind {
+        "IPv4" if ip.as_ref().is_ok_and(std::net::IpAddr::is_ipv4) => special_ip(address, path, errors),
+        "IPv6" if ip.as_ref().is_ok_and(std::net::IpAddr::is_ipv6) => special_ip(address, path, errors),
+        "IPv4" | "IPv6" => errors.invalid(path, quoted(address), format!("must be a valid {kind} address")),
+        "FQDN" => qualified_domain(address, path, errors),
+        _ => {}
+    }
+}
+
+/// A domain of at least two parts, with a final dot or without.
+fn qualified_domain(name: &str, path: &Path, errors: &mut Errors) {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let complaints = names::dns_subdomain(name);
+    if name.is_empty() {
+        errors.required(path, "");
+    } else if !complaints.is_empty() {
+        errors.invalid(path, quoted(name), complaints.join(","));
+    } else if !name.contains('.') {
+        errors.invalid(path, quoted(name), "should be a domain with at least two segments separated by dots");
+    } else if let Some(label) = name.split('.').find(|label| !names::dns_label(label).is_empty()) {
+        errors.invalid(path, quoted(label), names::dns_label(label).join(","));
+    }
+}
+
+fn hints(zones: &[Value], path: &Path, errors: &mut Errors) {
+    if zones.len() > ZONES_MAX {
+        return errors.too_many(path, zones.len(), ZONES_MAX);
+    }
+    let mut seen = BTreeSet::new();
+    for (i, zone) in zones.iter().enumerate() {
+        let (path, name) = (path.index(i).child("name"), text(zone, "name"));
+        if !seen.insert(name) {
+            errors.duplicate(&path, quoted(name));
+        }
+        errors.invalid_text(&path, name, names::label_value(name));
+    }
+}
+
+fn ports(ports: &[Value], path: &Path, errors: &mut Errors) {
+    if ports.len() > PORTS_MAX {
+        return errors.too_many(path, ports.len(), PORTS_MAX);
+    }
+    let mut seen = BTreeSet::new();
+    for (i, port) in ports.iter().enumerate() {
+        let path = path.index(i);
+        let [name, protocol] = ["name", "protocol"].map(|field| text(port, field));
         if !name.is_empty() {
             errors.invalid_text(&path.child("name"), name, names::dns_label(name));
         }
         if !seen.insert(name) {
             errors.duplicate(&path.child("name"), quoted(name));
         }
-        podspec::protocol(port, &path, errors);
-        if let Some(complaint) = int(port, "port").and_then(names::port_number) {
-            errors.invalid(&path.child("port"), int(port, "port").unwrap_or(0).to_string(), complaint);
+        if !PROTOCOLS.contains(&protocol) {
+            errors.not_supported(&path.child("protocol"), protocol, &PROTOCOLS);
+        }
+        if let Some(protocol) = get(port, "appProtocol").and_then(Value::as_str) {
+            errors.invalid_text(&path.child("appProtocol"), protocol, names::qualified_name(protocol));
         }
     }
 }
@@ -172,11 +231,42 @@ mod tests {
 
     #[test]
     fn validation() {
+        let long: Vec<Value> = (0..1001).map(|_| json!({"addresses": ["10.0.0.1"]})).collect();
+        let with = |endpoint: Value| {
+            let mut slice = json!({"addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}]});
+            json_patch::merge(&mut slice["endpoints"][0], &endpoint);
+            slice
+        };
         let slice = |kind: &str, address: &str| json!({"addressType": kind, "endpoints": [{"addresses": [address]}]});
         for (new, old, expected) in [
             (slice("IPv4", "10.0.0.1"), None, vec![]),
             (slice("FQDN", "a.example.com"), None, vec![]),
             (json!({}), None, vec!["addressType: Required value"]),
+            (
+                slice("FQDN", "web"),
+                None,
+                vec![
+                    "endpoints[0].addresses[0]: Invalid value: \"web\": should be a domain with at least two segments separated by dots",
+                ],
+            ),
+            (
+                json!({"addressType": "IPv4", "endpoints": long}),
+                None,
+                vec!["endpoints: Too many: 1001: must have at most 1000 items"],
+            ),
+            (
+                with(json!({"hints": {"forZones": [{"name": "a"}, {"name": "a"}]}})),
+                None,
+                vec!["endpoints[0].hints.forZones[1].name: Duplicate value: \"a\""],
+            ),
+            (
+                json!({"addressType": "IPv4", "ports": [{"port": 0}, {"name": "a", "protocol": "", "appProtocol": "/x"}]}),
+                None,
+                vec![
+                    "ports[1].protocol: Unsupported value: \"\": supported values: \"SCTP\", \"TCP\", \"UDP\"",
+                    "ports[1].appProtocol: Invalid value: \"/x\": prefix part must be non-empty",
+                ],
+            ),
             (
                 slice("IPv4", "::1"),
                 None,

@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::registry::fields::{Errors, Path};
+use super::horizontalpodautoscaler_rules as rules;
+use super::status_rules::StatusRules;
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{
-    at, ensure, get, get_mut, int, int_at, list, list_at, remove, set, set_default, text, text_at,
+    at, ensure, get_mut, int, int_at, list, list_at, remove, set, set_default, set_missing, text, text_at,
 };
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, Hooks, Kind};
 
-const METRIC_TYPES: [&str; 5] = ["ContainerResource", "External", "Object", "Pods", "Resource"];
 /// Where `v1` keeps what it has no fields for.
 const METRICS_ANNOTATION: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const BEHAVIOR_ANNOTATION: &str = "autoscaling.alpha.kubernetes.io/behavior";
@@ -18,6 +18,9 @@ const BEHAVIOR_ANNOTATION: &str = "autoscaling.alpha.kubernetes.io/behavior";
 const DEFAULT_UTILIZATION: i64 = 80;
 /// How many metrics a row shows.
 const SHOWN: usize = 2;
+
+/// What a status must fulfil.
+const STATUS: StatusRules = StatusRules { counts: &["currentReplicas", "desiredReplicas"], within: &[] };
 
 /// The row of `autoscaling/v2`.
 pub(in crate::registry) fn kind() -> Kind {
@@ -38,7 +41,8 @@ pub(in crate::registry) fn kind() -> Kind {
             default,
             prepare_create: |object| set(object, "status", json!({"currentReplicas": 0, "desiredReplicas": 0})),
             prepare_update: keep_status,
-            validate,
+            validate: rules::validate,
+            validate_status: Some(|new, old| STATUS.validate(new, old)),
             columns: COLUMNS,
             row,
             ..PLAIN
@@ -54,7 +58,7 @@ pub(in crate::registry) fn kind_v1() -> Kind {
         schema: "io.k8s.api.autoscaling.v1.HorizontalPodAutoscaler",
         hooks: Hooks {
             default: default_v1,
-            validate: |new, old| validate(&to_stored(new.clone()), old.cloned().map(to_stored).as_ref()),
+            validate: |new, old| rules::validate(&to_stored(new.clone()), old.cloned().map(to_stored).as_ref()),
             row: |object, now| row(&to_stored(object.clone()), now),
             from_stored: Some(from_stored),
             to_stored: Some(to_stored),
@@ -100,7 +104,7 @@ fn default(autoscaler: &mut Value) {
     let pods = json!({"type": "Pods", "value": 4, "periodSeconds": 15});
     for (direction, policies) in [("scaleUp", json!([pods, percent])), ("scaleDown", json!([percent]))] {
         let Some(rules) = ensure(behavior, direction) else { return };
-        set_default(rules, "selectPolicy", "Max");
+        set_missing(rules, "selectPolicy", "Max");
         if direction == "scaleUp" {
             set_default(rules, "stabilizationWindowSeconds", 0);
         }
@@ -199,36 +203,6 @@ fn take_annotation(autoscaler: &mut Value, name: &str) -> Option<Value> {
     Some(value)
 }
 
-fn validate(autoscaler: &Value, old: Option<&Value>) -> Vec<FieldError> {
-    let mut errors = Errors::default();
-    objectmeta::validate(autoscaler, old, true, names::dns_subdomain, &mut errors);
-    let path = Path::new("spec");
-    let spec = autoscaler.get("spec").unwrap_or(&Value::Null);
-    let min = int(spec, "minReplicas").unwrap_or(1);
-    let max = int(spec, "maxReplicas").unwrap_or(0);
-    if min < 1 {
-        errors.invalid(&path.child("minReplicas"), min.to_string(), "must be greater than or equal to 1");
-    }
-    if max < 1 {
-        errors.invalid(&path.child("maxReplicas"), max.to_string(), "must be greater than 0");
-    }
-    if max < min {
-        errors.invalid(&path.child("maxReplicas"), max.to_string(), "must be greater than or equal to `minReplicas`");
-    }
-    let target = spec.get("scaleTargetRef").unwrap_or(&Value::Null);
-    for field in ["kind", "name"] {
-        let path = path.child("scaleTargetRef").child(field);
-        match text(target, field) {
-            "" => errors.required(&path, ""),
-            name => errors.invalid_text(&path, name, names::path_segment(name)),
-        }
-    }
-    for (i, metric) in list(spec, "metrics").iter().enumerate() {
-        one_metric(metric, &path.child("metrics").index(i), &mut errors);
-    }
-    errors.into_vec()
-}
-
 /// The field of a metric that its type names: `Pods` is in `pods`.
 fn source(metric: &Value) -> Option<(&'static str, &Value)> {
     let field = match text(metric, "type") {
@@ -240,38 +214,6 @@ fn source(metric: &Value) -> Option<(&'static str, &Value)> {
         _ => return None,
     };
     Some((field, metric.get(field).unwrap_or(&Value::Null)))
-}
-
-fn one_metric(metric: &Value, path: &Path, errors: &mut Errors) {
-    let Some((field, source)) = source(metric) else {
-        return match text(metric, "type") {
-            "" => errors.required(&path.child("type"), "must specify a metric source type"),
-            other => errors.not_supported(&path.child("type"), other, &METRIC_TYPES),
-        };
-    };
-    let path = path.child(field);
-    if source.is_null() {
-        return errors.required(&path, "must populate information for the given metric source");
-    }
-    let (named, name_path) = match field {
-        "resource" | "containerResource" => (text(source, "name"), path.child("name")),
-        _ => (text_at(source, &["metric", "name"]), path.child("metric").child("name")),
-    };
-    if named.is_empty() {
-        errors.required(&name_path, "must specify a metric name");
-    }
-    let target = source.get("target").unwrap_or(&Value::Null);
-    let path = path.child("target");
-    if text(target, "type").is_empty() {
-        errors.required(&path.child("type"), "must specify a metric target type");
-    }
-    if let Some(percent) = int(target, "averageUtilization").filter(|p| *p < 1) {
-        errors.invalid(&path.child("averageUtilization"), percent.to_string(), "must be greater than 0");
-    }
-    if ["averageUtilization", "averageValue", "value"].iter().all(|f| get(target, f).is_none()) {
-        let detail = "must set either a target raw value or a target utilization";
-        errors.required(&path.child("averageUtilization"), detail);
-    }
 }
 
 fn row(autoscaler: &Value, now: i64) -> Vec<Value> {
@@ -326,7 +268,7 @@ fn one_target(metric: &Value, current: Option<&Value>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::kinds::testing::{complaints, created};
+    use crate::registry::kinds::testing::created;
 
     fn spec(fields: Value) -> Value {
         let mut spec =
@@ -364,26 +306,5 @@ mod tests {
         let plain = created(&kind_v1(), spec(json!({})));
         assert_eq!(plain["spec"]["targetCPUUtilizationPercentage"], 80);
         assert_eq!(to_stored(plain)["spec"]["metrics"], json!([cpu_metric(80)]));
-    }
-
-    #[test]
-    fn validation() {
-        for (fields, expected) in [
-            (json!({}), vec![]),
-            (
-                json!({"maxReplicas": 1, "minReplicas": 3}),
-                vec!["spec.maxReplicas: Invalid value: 1: must be greater than or equal to `minReplicas`"],
-            ),
-            (json!({"scaleTargetRef": {"name": ""}}), vec!["spec.scaleTargetRef.name: Required value"]),
-            (
-                json!({"metrics": [{"type": "Magic"}]}),
-                vec![
-                    "spec.metrics[0].type: Unsupported value: \"Magic\": supported values: \"ContainerResource\", \"External\", \"Object\", \"Pods\", \"Resource\"",
-                ],
-            ),
-        ] {
-            assert_eq!(complaints(&kind(), spec(fields.clone()), None), expected, "{fields}");
-            assert_eq!(complaints(&kind_v1(), spec(json!({})), None), Vec::<String>::new());
-        }
     }
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
+use super::ingressclass::typed_reference;
 use crate::registry::fields::{Errors, Path, quoted};
+use crate::registry::go_values::shown_list;
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, get, int_at, list, list_at, set, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column};
@@ -35,6 +37,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: |object| set(object, "status", json!({"loadBalancer": {}})),
             prepare_update: keep_status,
             validate,
+            validate_status: Some(validate_status),
             has_generation: true,
             columns: COLUMNS,
             row,
@@ -59,7 +62,11 @@ fn validate(ingress: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let spec = ingress.get("spec").unwrap_or(&Value::Null);
     let backend = get(spec, "defaultBackend");
     if list(spec, "rules").is_empty() && backend.is_none() {
-        errors.invalid(&path, "[]", "either `defaultBackend` or `rules` must be specified");
+        errors.invalid(
+            &path,
+            shown_list("networking.IngressRule", &[]),
+            "either `defaultBackend` or `rules` must be specified",
+        );
     }
     if let Some(service) = backend {
         one_backend(service, &path.child("defaultBackend"), &mut errors);
@@ -73,12 +80,32 @@ fn validate(ingress: &Value, old: Option<&Value>) -> Vec<FieldError> {
         }
         secret_name(text(tls, "secretName"), &path.child("tls").index(i).child("secretName"), &mut errors);
     }
-    let class = text(spec, "ingressClassName");
-    if !class.is_empty() {
+    if let Some(class) = get(spec, "ingressClassName").and_then(Value::as_str) {
         errors.invalid_text(&path.child("ingressClassName"), class, names::dns_subdomain(class));
-        if old.is_none() && at(ingress, &["metadata", "annotations", CLASS_ANNOTATION]).is_some() {
+        let annotated = at(ingress, &["metadata", "annotations", CLASS_ANNOTATION]).and_then(Value::as_str);
+        if let Some(annotated) = annotated.filter(|annotated| old.is_none() && *annotated != class) {
             let path = Path::new("annotations").child(CLASS_ANNOTATION);
-            errors.invalid(&path, quoted(class), "can not be set when the class field is also set");
+            errors.invalid(&path, quoted(annotated), "must match `ingressClassName` when both are specified");
+        }
+    }
+    errors.into_vec()
+}
+
+fn validate_status(ingress: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    objectmeta::validate(ingress, Some(old), true, names::dns_subdomain, &mut errors);
+    let path = Path::new("status").child("loadBalancer").child("ingress");
+    for (i, point) in list_at(ingress, &["status", "loadBalancer", "ingress"]).iter().enumerate() {
+        let [ip, name] = ["ip", "hostname"].map(|field| text(point, field));
+        if !ip.is_empty() {
+            errors.invalid_text(&path.index(i).child("ip"), ip, names::ip(ip));
+        }
+        if !name.is_empty() {
+            let path = path.index(i).child("hostname");
+            errors.invalid_text(&path, name, names::dns_subdomain(name));
+            if name.parse::<std::net::IpAddr>().is_ok() {
+                errors.invalid(&path, quoted(name), "must be a DNS name, not an IP address");
+            }
         }
     }
     errors.into_vec()
@@ -92,7 +119,8 @@ fn secret_name(name: &str, path: &Path, errors: &mut Errors) {
 
 /// A host name, or a wildcard for one label.
 fn host(name: &str, path: &Path, errors: &mut Errors) {
-    errors.invalid_text(path, name, names::dns_subdomain(name.strip_prefix("*.").unwrap_or(name)));
+    let rule = if name.contains('*') { names::wildcard_subdomain } else { names::dns_subdomain };
+    errors.invalid_text(path, name, rule(name));
 }
 
 fn one_rule(rule: &Value, path: &Path, errors: &mut Errors) {
@@ -112,6 +140,11 @@ fn one_rule(rule: &Value, path: &Path, errors: &mut Errors) {
     }
     for (i, one) in paths.iter().enumerate() {
         let path = path.index(i);
+        // Kubernetes looks no further where a path has no type.
+        if get(one, "pathType").is_none() {
+            errors.required(&path.child("pathType"), "pathType must be specified");
+            continue;
+        }
         one_path(one, &path, errors);
         one_backend(one.get("backend").unwrap_or(&Value::Null), &path.child("backend"), errors);
     }
@@ -122,7 +155,6 @@ fn one_path(one: &Value, path: &Path, errors: &mut Errors) {
     let absolute = given.starts_with('/');
     let text_path = path.child("path");
     match text(one, "pathType") {
-        "" => errors.required(&path.child("pathType"), "pathType must be specified"),
         "Exact" | "Prefix" => {
             if !absolute {
                 errors.invalid(&text_path, quoted(given), "must be an absolute path");
@@ -147,11 +179,7 @@ fn one_backend(backend: &Value, path: &Path, errors: &mut Errors) {
     match (get(backend, "resource"), get(backend, "service")) {
         (Some(_), Some(_)) => errors.invalid(path, quoted(""), "cannot set both resource and service backends"),
         (None, None) => errors.invalid(path, quoted(""), "resource or service backend is required"),
-        (Some(resource), None) => {
-            for field in ["kind", "name"].into_iter().filter(|f| text(resource, f).is_empty()) {
-                errors.required(&path.child("resource").child(field), "");
-            }
-        }
+        (Some(resource), None) => typed_reference(resource, &path.child("resource"), errors),
         (None, Some(service)) => service_backend(service, path, errors),
     }
 }
@@ -241,10 +269,33 @@ mod tests {
     }
 
     #[test]
+    fn status() {
+        let with = |point: Value| json!({"metadata": {"name": "a", "namespace": "n"}, "status": {"loadBalancer": {"ingress": [point]}}});
+        for (point, expected) in [
+            (json!({"ip": "10.0.0.1", "hostname": "a.example.com"}), vec![]),
+            (
+                json!({"ip": "x", "hostname": "10.0.0.1"}),
+                vec![
+                    "status.loadBalancer.ingress[0].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                    "status.loadBalancer.ingress[0].hostname: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address",
+                ],
+            ),
+        ] {
+            let found = validate_status(&with(point.clone()), &with(json!({})));
+            assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{point}");
+        }
+    }
+
+    #[test]
     fn validation() {
         for (fields, expected) in [
             (with_path(json!({})), vec![]),
-            (json!({}), vec!["spec: Invalid value: []: either `defaultBackend` or `rules` must be specified"]),
+            (
+                json!({}),
+                vec![
+                    "spec: Invalid value: []networking.IngressRule(nil): either `defaultBackend` or `rules` must be specified",
+                ],
+            ),
             (
                 with_path(json!({"pathType": null})),
                 vec!["spec.rules[0].http.paths[0].pathType: Required value: pathType must be specified"],
@@ -265,6 +316,31 @@ mod tests {
                 vec!["spec.rules[0].host: Invalid value: \"10.0.0.1\": must be a DNS name, not an IP address"],
             ),
             (json!({"spec": {"rules": [{"host": "*.example.com"}]}}), vec![]),
+            (
+                json!({"spec": {"rules": [{"host": "a.*.com"}]}}),
+                vec![
+                    "spec.rules[0].host: Invalid value: \"a.*.com\": a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+                ],
+            ),
+            (
+                with_path(json!({"pathType": ""})),
+                vec![
+                    "spec.rules[0].http.paths[0].pathType: Unsupported value: \"\": supported values: \"Exact\", \"ImplementationSpecific\", \"Prefix\"",
+                ],
+            ),
+            (
+                with_path(json!({"backend": {"service": null, "resource": {"kind": "", "name": "a/b"}}})),
+                vec![
+                    "spec.rules[0].http.paths[0].backend.resource.kind: Required value: kind is required",
+                    "spec.rules[0].http.paths[0].backend.resource.name: Invalid value: \"a/b\": may not contain '/'",
+                ],
+            ),
+            (
+                json!({"metadata": {"annotations": {CLASS_ANNOTATION: "a"}}, "spec": {"ingressClassName": "b", "rules": [{}]}}),
+                vec![
+                    "annotations.kubernetes.io/ingress.class: Invalid value: \"a\": must match `ingressClassName` when both are specified",
+                ],
+            ),
         ] {
             assert_eq!(complaints(&kind(), fields.clone(), None), expected, "{fields}");
         }

@@ -4,11 +4,12 @@ use serde_json::Value;
 
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{at, get, get_mut, set_default, text, text_at};
+use crate::registry::json::{at, get, get_mut, set_missing, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
 const CONTROLLER_MAX: usize = 250;
+const INVALID_PATH: &str = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')";
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -38,7 +39,7 @@ const COLUMNS: &[Column] = &[
 
 fn default(class: &mut Value) {
     if let Some(parameters) = get_mut(class, "spec").and_then(|s| get_mut(s, "parameters")) {
-        set_default(parameters, "scope", "Cluster");
+        set_missing(parameters, "scope", "Cluster");
     }
 }
 
@@ -47,6 +48,9 @@ fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
     objectmeta::validate(class, old, false, names::dns_subdomain, &mut errors);
     let path = Path::new("spec").child("controller");
     let controller = text_at(class, &["spec", "controller"]);
+    if let Some(old) = old {
+        errors.immutable(&path, Some(&controller.into()), at(old, &["spec", "controller"]));
+    }
     if controller.len() > CONTROLLER_MAX {
         errors.too_long(&path, CONTROLLER_MAX);
     }
@@ -54,37 +58,53 @@ fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if let Some(parameters) = at(class, &["spec", "parameters"]) {
         self::parameters(parameters, &Path::new("spec").child("parameters"), &mut errors);
     }
-    if let Some(old) = old {
-        errors.immutable(&path, at(class, &["spec", "controller"]), at(old, &["spec", "controller"]));
-    }
     errors.into_vec()
 }
 
-/// A name below a domain, such as `example.com/ingress`.
+/// A path below a domain, such as `example.com/ingress`.
 pub(super) fn domain_path(text: &str, path: &Path, errors: &mut Errors) {
+    const IN_PATHS: &[u8] = b"/-._~%!$&'()*+,;=:";
     match text.split_once('/') {
         _ if text.is_empty() => errors.required(path, ""),
         Some((domain, rest)) if !domain.is_empty() && !rest.is_empty() => {
-            errors.invalid_text(path, text, names::dns_subdomain(domain));
+            errors.invalid_text(path, domain, names::dns_subdomain(domain));
+            if !rest.bytes().all(|c| c.is_ascii_alphanumeric() || IN_PATHS.contains(&c)) {
+                errors.invalid(path, quoted(rest), INVALID_PATH);
+            }
         }
         _ => errors.invalid(path, quoted(text), "must be a domain-prefixed path (such as \"acme.io/foo\")"),
     }
 }
 
-fn parameters(parameters: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["kind", "name"].into_iter().filter(|f| text(parameters, f).is_empty()) {
-        errors.required(&path.child(field), "");
+/// A reference to an object of any kind: `apiGroup`, `kind` and `name`.
+pub(super) fn typed_reference(reference: &Value, path: &Path, errors: &mut Errors) {
+    if let Some(group) = get(reference, "apiGroup").and_then(Value::as_str) {
+        errors.invalid_text(&path.child("apiGroup"), group, names::dns_subdomain(group));
     }
-    let namespace = get(parameters, "namespace").is_some();
-    match text(parameters, "scope") {
-        "Cluster" if namespace => {
-            errors.forbidden(&path.child("namespace"), "parameters.scope is set to 'Cluster'");
+    for field in ["kind", "name"] {
+        match text(reference, field) {
+            "" => errors.required(&path.child(field), &format!("{field} is required")),
+            given => errors.invalid_text(&path.child(field), given, names::path_segment(given)),
         }
-        "Namespace" if !namespace => {
-            errors.required(&path.child("namespace"), "parameters.scope is set to 'Namespace'")
+    }
+}
+
+fn parameters(parameters: &Value, path: &Path, errors: &mut Errors) {
+    typed_reference(parameters, path, errors);
+    let namespace = get(parameters, "namespace").and_then(Value::as_str);
+    let path_of = |field: &str| path.child(field);
+    match (text(parameters, "scope"), namespace) {
+        ("Cluster", Some(_)) => {
+            errors.forbidden(&path_of("namespace"), "`parameters.scope` is set to 'Cluster'");
         }
-        "Cluster" | "Namespace" => {}
-        other => errors.not_supported(&path.child("scope"), other, &["Cluster", "Namespace"]),
+        ("Namespace", None) => {
+            errors.required(&path_of("namespace"), "`parameters.scope` is set to 'Namespace'");
+        }
+        ("Namespace", Some(namespace)) => {
+            errors.invalid_text(&path_of("namespace"), namespace, names::dns_label(namespace));
+        }
+        ("Cluster", None) => {}
+        (other, _) => errors.not_supported(&path_of("scope"), other, &["Cluster", "Namespace"]),
     }
 }
 
@@ -119,6 +139,23 @@ mod tests {
                 class("a"),
                 None,
                 vec!["spec.controller: Invalid value: \"a\": must be a domain-prefixed path (such as \"acme.io/foo\")"],
+            ),
+            (
+                class("A.io/b c"),
+                None,
+                vec![
+                    "spec.controller: Invalid value: \"A.io\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+                    "spec.controller: Invalid value: \"b c\": Invalid path (regex used for validation is '[A-Za-z0-9/\\-._~%!$&'()*+,;=:]+')",
+                ],
+            ),
+            (
+                json!({"spec": {"controller": "a.io/b", "parameters": {"scope": "Namespace", "kind": "a/b"}}}),
+                None,
+                vec![
+                    "spec.parameters.kind: Invalid value: \"a/b\": may not contain '/'",
+                    "spec.parameters.name: Required value: name is required",
+                    "spec.parameters.namespace: Required value: `parameters.scope` is set to 'Namespace'",
+                ],
             ),
             (
                 class("a.io/b"),

@@ -3,19 +3,18 @@
 use serde_json::{Value, json};
 
 use super::workload::{self, CONTAINERS, IMAGES, matches, shown_selector};
-use crate::registry::fields::{Errors, Path, quoted, shown_map};
+use super::{job_spec, job_status};
+use crate::registry::fields::{Errors, IMMUTABLE, Path, quoted, shown_map};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
 use crate::registry::json::{
-    at, copy, ensure, entries, get, int, int_at, is_true, list_at, same, set, set_default, text, text_at,
+    at, copy, ensure, entries, get, get_mut, int, int_at, is_true, list_at, remove, same, set, set_default,
+    set_missing, text, text_at,
 };
 use crate::registry::printers::{self, AGE, NAME, human_duration, seconds, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
-const PREFIX: &str = "batch.kubernetes.io/";
 /// The label by which a job selects its pods.
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
-const MODES: [&str; 2] = ["NonIndexed", "Indexed"];
-const ONE_POLICIES: [&str; 2] = ["OnFailure", "Never"];
 /// Conditions in the order in which they tell the status of a job.
 const STATUSES: [(&str, &str); 2] = [("Complete", "Complete"), ("Failed", "Failed")];
 const LATER_STATUSES: [&str; 3] = ["Suspended", "FailureTarget", "SuccessCriteriaMet"];
@@ -40,6 +39,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create,
             prepare_update: keep_status,
             validate,
+            validate_status: Some(job_status::validate),
             field: |job, path| {
                 (path == "status.successful").then(|| int_at(job, &["status", "succeeded"]).unwrap_or(0).to_string())
             },
@@ -71,11 +71,11 @@ fn default(job: &mut Value) {
     set_default(spec, "parallelism", 1);
     let per_index = get(spec, "backoffLimitPerIndex").is_some();
     set_default(spec, "backoffLimit", if per_index { i64::from(i32::MAX) } else { 6 });
-    set_default(spec, "completionMode", "NonIndexed");
+    set_missing(spec, "completionMode", "NonIndexed");
     set_default(spec, "suspend", false);
     set_default(spec, "manualSelector", false);
     let replacement = if get(spec, "podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" };
-    set_default(spec, "podReplacementPolicy", replacement);
+    set_missing(spec, "podReplacementPolicy", replacement);
     workload::default_template(spec);
 }
 
@@ -90,27 +90,41 @@ fn labels_of_template(job: &mut Value) {
     }
 }
 
+/// The labels that tell the pods of a job from all others, with their values.
+fn own_labels(job: &Value) -> [(&'static str, String); 4] {
+    let [name, uid] = ["name", "uid"].map(|field| text_at(job, &["metadata", field]).to_owned());
+    [
+        ("controller-uid", uid.clone()),
+        ("job-name", name.clone()),
+        (UID_LABEL, uid),
+        ("batch.kubernetes.io/job-name", name),
+    ]
+}
+
 /// Gives the pods labels that no other job's pods have, and selects them by these, unless the client does it.
 fn prepare_create(job: &mut Value) {
     empty_status(job);
-    let [name, uid] = ["name", "uid"].map(|field| text_at(job, &["metadata", field]).to_owned());
-    let Some(spec) = ensure(job, "spec") else { return };
-    if is_true(spec, "manualSelector") {
-        return;
-    }
+    let own = own_labels(job);
+    // A job that has its labels from its pods has those that the pods get here, too.
+    let shared = same(at(job, &["metadata", "labels"]), at(job, &["spec", "template", "metadata", "labels"]));
+    let Some(spec) = ensure(job, "spec").filter(|spec| !is_true(spec, "manualSelector")) else { return };
     let labels = ensure(spec, "template").and_then(|t| ensure(t, "metadata")).and_then(|m| ensure(m, "labels"));
     if let Some(labels) = labels {
-        for (label, value) in [("job-name", &name), ("controller-uid", &uid)] {
-            if get(labels, label).is_none() {
-                set(labels, label, value.as_str());
-                set(labels, &format!("{PREFIX}{label}"), value.as_str());
-            }
+        for (label, value) in &own {
+            set_missing(labels, label, value.as_str());
         }
     }
     if let Some(labels) = ensure(spec, "selector").and_then(|s| ensure(s, "matchLabels")) {
-        set_default(labels, UID_LABEL, uid);
+        set_missing(labels, UID_LABEL, text_of(&own, UID_LABEL));
+    }
+    if shared && let Some(meta) = ensure(job, "metadata") {
+        remove(meta, "labels");
     }
     labels_of_template(job);
+}
+
+fn text_of<'a>(labels: &'a [(&str, String)], label: &str) -> &'a str {
+    labels.iter().find(|(name, _)| *name == label).map_or("", |(_, value)| value)
 }
 
 fn validate(job: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -119,13 +133,13 @@ fn validate(job: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let path = Path::new("spec");
     let spec = job.get("spec").unwrap_or(&Value::Null);
     if old.is_none() {
-        generated_selector(job, spec, &path.child("selector"), &mut errors);
+        generated_selector(job, spec, &path, &mut errors);
     }
-    validate_spec(spec, &path, &mut errors);
+    job_spec::validate(spec, &path, &mut errors);
     selector(spec, &path, &mut errors);
-    if let Some(old) = old {
-        update(spec, old.get("spec").unwrap_or(&Value::Null), &path, &mut errors);
-        workload::immutable_selector(job, Some(old), &mut errors);
+    match old {
+        Some(old) => update(spec, old, &path, &mut errors),
+        None => hostnames(job, spec, &mut errors),
     }
     errors.into_vec()
 }
@@ -136,12 +150,31 @@ fn generated_selector(job: &Value, spec: &Value, path: &Path, errors: &mut Error
     if is_true(spec, "manualSelector") {
         return;
     }
-    let [name, uid] = ["name", "uid"].map(|field| text_at(job, &["metadata", field]));
-    let expected = json!({
-        "job-name": name, "batch.kubernetes.io/job-name": name, "controller-uid": uid, UID_LABEL: uid,
-    });
-    if !matches(selector, Some(&expected)) {
-        errors.invalid(path, shown_selector(selector), "`selector` not auto-generated");
+    let own = own_labels(job);
+    let labels = at(spec, &["template", "metadata", "labels"]);
+    for (label, value) in &own {
+        let path = path.child("template").child("metadata").child("labels").key(label);
+        match labels.and_then(|l| get(l, label)).and_then(Value::as_str) {
+            None => errors.required(&path, &format!("must be '{value}'")),
+            Some(given) if given != value => errors.invalid(&path, shown_map(labels), format!("must be '{value}'")),
+            Some(_) => {}
+        }
+    }
+    let expected: serde_json::Map<String, Value> = own.iter().map(|(l, v)| ((*l).to_owned(), json!(v))).collect();
+    if !matches(selector, Some(&expected.into())) {
+        errors.invalid(&path.child("selector"), shown_selector(selector), "`selector` not auto-generated");
+    }
+}
+
+/// The pods of an indexed job have host names that end in their index.
+fn hostnames(job: &Value, spec: &Value, errors: &mut Errors) {
+    let name = text_at(job, &["metadata", "name"]);
+    if let Some(completions) = int(spec, "completions").filter(|n| *n > 0 && job_spec::is_indexed(spec)) {
+        let last = format!("{name}-{}", completions - 1);
+        if !names::dns_label(&last).is_empty() {
+            let detail = format!("will not able to create pod with invalid DNS label: {last}");
+            errors.invalid(&Path::new("metadata").child("name"), quoted(name), detail);
+        }
     }
 }
 
@@ -164,62 +197,57 @@ fn selector(spec: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Validates the spec of a job or of a template of jobs, but for its selector.
-pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut Errors) {
-    for field in [
-        "parallelism",
-        "completions",
-        "activeDeadlineSeconds",
-        "backoffLimit",
-        "ttlSecondsAfterFinished",
-        "backoffLimitPerIndex",
-        "maxFailedIndexes",
-    ] {
-        errors.non_negative(&path.child(field), int(spec, field));
+fn update(spec: &Value, old_job: &Value, path: &Path, errors: &mut Errors) {
+    let old = old_job.get("spec").unwrap_or(&Value::Null);
+    completions_change(spec, old, &path.child("completions"), errors);
+    let selector_path = path.child("selector");
+    if !same(spec.get("selector"), old.get("selector")) {
+        errors.invalid(&selector_path, shown_selector(spec.get("selector").unwrap_or(&Value::Null)), IMMUTABLE);
     }
-    match text(spec, "completionMode") {
-        "" | "NonIndexed" => {}
-        "Indexed" if int(spec, "completions").is_none() => {
-            errors.required(&path.child("completions"), "when completion mode is Indexed");
-        }
-        "Indexed" => {}
-        other => errors.not_supported(&path.child("completionMode"), other, &MODES),
-    }
-    let template = spec.get("template").unwrap_or(&Value::Null);
-    podspec::template(template, &path.child("template"), errors);
-    let policy_path = path.child("template").child("spec").child("restartPolicy");
-    match text_at(template, &["spec", "restartPolicy"]) {
-        "Always" | "" => errors.required(&policy_path, "valid values: \"OnFailure\", \"Never\""),
-        policy if !ONE_POLICIES.contains(&policy) => errors.not_supported(&policy_path, policy, &ONE_POLICIES),
-        "OnFailure" if get(spec, "podFailurePolicy").is_some() => errors.invalid(
-            &policy_path,
-            quoted("OnFailure"),
-            "only \"Never\" is supported when podFailurePolicy is specified",
-        ),
-        _ => {}
+    let movable = is_true(old, "suspend") && at(old_job, &["status", "startTime"]).is_none();
+    template_change(spec, old, movable, &path.child("template"), errors);
+    for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+        errors.immutable(&path.child(field), spec.get(field), old.get(field));
     }
 }
 
-fn update(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    let elastic = text(spec, "completionMode") == "Indexed"
-        && int(spec, "completions") == int(spec, "parallelism")
-        && int(old, "completions") == int(old, "parallelism");
-    for field in ["completions", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"] {
-        if !(field == "completions" && elastic) {
-            errors.immutable(&path.child(field), spec.get(field), old.get(field));
-        }
-    }
-    let mut template = spec.get("template").cloned().unwrap_or_default();
-    if is_true(old, "suspend")
-        && let Some(pods) = template.get_mut("spec")
+/// An indexed job may grow and shrink, with its parallelism.
+fn completions_change(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+    let completions = int(spec, "completions");
+    if !job_spec::is_indexed(spec) {
+        errors.immutable(path, spec.get("completions"), old.get("completions"));
+    } else if let Some(completions) = completions
+        && int(old, "completions") != Some(completions)
+        && int(spec, "parallelism") != Some(completions)
     {
-        // A suspended job may still be sent elsewhere.
-        for field in ["affinity", "nodeSelector", "tolerations", "schedulingGates"] {
-            copy(pods, &old["template"]["spec"], field);
+        errors.invalid(path, completions.to_string(), "can only be modified in tandem with spec.parallelism");
+    }
+}
+
+/// The template stays, but that a suspended job which has not started may still be sent elsewhere.
+fn template_change(spec: &Value, old: &Value, movable: bool, path: &Path, errors: &mut Errors) {
+    let template = spec.get("template").unwrap_or(&Value::Null);
+    let mut allowed = old.get("template").cloned().unwrap_or_default();
+    if movable {
+        for (part, fields) in [
+            ("metadata", &["annotations", "labels"][..]),
+            ("spec", &["nodeSelector", "tolerations", "schedulingGates"]),
+        ] {
+            let from = template.get(part).unwrap_or(&Value::Null);
+            if let Some(part) = ensure(&mut allowed, part) {
+                fields.iter().for_each(|field| copy(part, from, field));
+            }
+        }
+        let affinity = at(template, &["spec", "affinity", "nodeAffinity"]).cloned();
+        if let Some(pods) = get_mut(&mut allowed, "spec") {
+            match affinity {
+                Some(affinity) => ensure(pods, "affinity").map(|a| set(a, "nodeAffinity", affinity)),
+                None => get_mut(pods, "affinity").map(|a| drop(remove(a, "nodeAffinity"))),
+            };
         }
     }
-    if !same(Some(&template), old.get("template")) {
-        errors.invalid(&path.child("template"), template.to_string(), crate::registry::fields::IMMUTABLE);
+    if !same(Some(template), Some(&allowed)) {
+        errors.invalid(path, template.to_string(), IMMUTABLE);
     }
 }
 
@@ -340,6 +368,33 @@ mod tests {
                 vec!["spec.completions: Required value: when completion mode is Indexed"],
             ),
             (json!({"parallelism": 3, "completions": 1, "backoffLimit": 2}), Some(json!({})), vec![]),
+            (
+                json!({"template": {"metadata": {"labels": {"job-name": "b"}}}}),
+                None,
+                vec![
+                    "spec.template.metadata.labels[job-name]: Invalid value: map[string]string{\"batch.kubernetes.io/controller-uid\":\"u-1\", \"batch.kubernetes.io/job-name\":\"a\", \"controller-uid\":\"u-1\", \"job-name\":\"b\"}: must be 'a'",
+                ],
+            ),
+            (
+                json!({"completionMode": "Indexed", "completions": 2, "parallelism": 1}),
+                Some(json!({"completionMode": "Indexed", "completions": 1, "parallelism": 1})),
+                vec!["spec.completions: Invalid value: 2: can only be modified in tandem with spec.parallelism"],
+            ),
+            (
+                json!({"completionMode": "Indexed", "completions": 2, "parallelism": 2}),
+                Some(json!({"completionMode": "Indexed", "completions": 1, "parallelism": 1})),
+                vec![],
+            ),
+            (
+                json!({"suspend": true, "completions": 1, "template": {"metadata": {"labels": {"x": "y"}}, "spec": {"nodeSelector": {"a": "b"}}}}),
+                Some(json!({"suspend": true, "completions": 1})),
+                vec![],
+            ),
+            (
+                json!({"completionMode": "Odd"}),
+                None,
+                vec!["spec.completionMode: Unsupported value: \"Odd\": supported values: \"NonIndexed\", \"Indexed\""],
+            ),
             (
                 json!({"completions": 2}),
                 Some(json!({"completions": 1})),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::registry::fields::{Errors, Path};
-use crate::registry::hooks::PLAIN;
+use crate::registry::hooks::{PLAIN, some_spec};
 use crate::registry::json::{int, text_at};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
@@ -23,7 +23,7 @@ pub(in crate::registry) fn kind() -> Kind {
         subresources: &[],
         schema: "io.k8s.api.coordination.v1.Lease",
         storage: "leases.coordination.k8s.io".into(),
-        hooks: Hooks { validate, columns: &[NAME, HOLDER, AGE], row, ..PLAIN },
+        hooks: Hooks { default: some_spec, validate, columns: &[NAME, HOLDER, AGE], row, ..PLAIN },
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a kind or family: its row and its hooks.
 
 pub(super) mod binding;
+mod certificate_rules;
 pub(super) mod certificatesigningrequest;
 pub(super) mod componentstatus;
 pub(super) mod configmap;
@@ -13,9 +14,13 @@ pub(super) mod endpoints;
 pub(super) mod endpointslice;
 pub(super) mod event;
 pub(super) mod horizontalpodautoscaler;
+mod horizontalpodautoscaler_rules;
 pub(super) mod ingress;
 pub(super) mod ingressclass;
 pub(super) mod job;
+mod job_indexes;
+mod job_spec;
+mod job_status;
 pub(super) mod lease;
 pub(super) mod limitrange;
 pub(super) mod namespace;
@@ -41,7 +46,8 @@ mod service_rules;
 mod service_table;
 pub(super) mod serviceaccount;
 pub(super) mod statefulset;
+mod status_rules;
 pub(super) mod storageclass;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 mod workload;

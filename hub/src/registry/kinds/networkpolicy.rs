@@ -3,10 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::registry::fields::{Errors, Path, quoted};
+use crate::registry::go_values::shown_list;
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{at, ensure, get, int, items_mut, list, set, set_default, text, texts};
+use crate::registry::json::{at, ensure, get, int, items_mut, list, set, set_missing, text, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+
+const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
+const TYPES: [&str; 2] = ["Ingress", "Egress"];
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -43,7 +47,7 @@ fn default(policy: &mut Value) {
     for direction in ["ingress", "egress"] {
         for rule in items_mut(spec, direction) {
             for port in items_mut(rule, "ports") {
-                set_default(port, "protocol", "TCP");
+                set_missing(port, "protocol", "TCP");
             }
         }
     }
@@ -67,40 +71,43 @@ fn validate(policy: &Value, old: Option<&Value>) -> Vec<FieldError> {
             }
         }
     }
-    for (i, kind) in texts(spec, "policyTypes").into_iter().enumerate() {
-        if !["Ingress", "Egress"].contains(&kind) {
-            errors.not_supported(&path.child("policyTypes").index(i), kind, &["Egress", "Ingress"]);
-        }
-    }
+    policy_types(&texts(spec, "policyTypes"), &path.child("policyTypes"), &mut errors);
     errors.into_vec()
 }
 
+fn policy_types(kinds: &[&str], path: &Path, errors: &mut Errors) {
+    if kinds.len() > TYPES.len() {
+        let shown = shown_list("networking.PolicyType", kinds);
+        return errors.invalid(path, shown, "may not specify more than two policyTypes");
+    }
+    for (i, kind) in kinds.iter().enumerate().filter(|(_, kind)| !TYPES.contains(kind)) {
+        errors.not_supported(&path.index(i), kind, &TYPES);
+    }
+}
+
 fn one_port(port: &Value, path: &Path, errors: &mut Errors) {
-    podspec::protocol(port, path, errors);
+    let protocol = get(port, "protocol").and_then(Value::as_str);
+    if let Some(protocol) = protocol.filter(|protocol| !PROTOCOLS.contains(protocol)) {
+        errors.not_supported(&path.child("protocol"), protocol, &PROTOCOLS);
+    }
     let end = int(port, "endPort");
     let end_path = path.child("endPort");
-    match get(port, "port") {
-        None if end.is_some() => {
-            errors.required(&path.child("port"), "must be specified when `endPort` is specified");
+    let number = get(port, "port");
+    let Some(start) = number.and_then(Value::as_i64) else {
+        let why = if number.is_some() { "non-numeric" } else { "not specified" };
+        if let Some(end) = end {
+            errors.invalid(&end_path, end.to_string(), format!("may not be specified when `port` is {why}"));
         }
-        None => {}
-        Some(number) => {
-            podspec::port_or_name(number, &path.child("port"), errors);
-            match (number.as_i64(), end) {
-                (None, Some(_)) => {
-                    errors.required(&path.child("port"), "must be a numeric value when `endPort` is specified")
-                }
-                (Some(start), Some(end)) if end < start => {
-                    errors.invalid(&end_path, end.to_string(), "must be greater than or equal to `port`");
-                }
-                (_, Some(end)) => {
-                    if let Some(complaint) = names::port_number(end) {
-                        errors.invalid(&end_path, end.to_string(), complaint);
-                    }
-                }
-                (_, None) => {}
-            }
-        }
+        return number.into_iter().for_each(|name| podspec::port_or_name(name, &path.child("port"), errors));
+    };
+    podspec::port_or_name(&start.into(), &path.child("port"), errors);
+    let Some(end) = end else { return };
+    if end < start {
+        // Kubernetes shows the port here, not its end.
+        errors.invalid(&end_path, start.to_string(), "must be greater than or equal to `port`");
+    }
+    if let Some(complaint) = names::port_number(end) {
+        errors.invalid(&end_path, end.to_string(), complaint);
     }
 }
 
@@ -113,10 +120,12 @@ fn one_peer(peer: &Value, path: &Path, errors: &mut Errors) {
     match get(peer, "ipBlock") {
         None if selectors.is_empty() => errors.required(path, "must specify a peer"),
         None => {}
-        Some(_) if !selectors.is_empty() => {
-            errors.forbidden(path, "may not specify both ipBlock and another peer");
+        Some(block) => {
+            ip_block(block, &path.child("ipBlock"), errors);
+            if !selectors.is_empty() {
+                errors.forbidden(path, "may not specify both ipBlock and another peer");
+            }
         }
-        Some(block) => ip_block(block, &path.child("ipBlock"), errors),
     }
 }
 
@@ -125,8 +134,8 @@ fn ip_block(block: &Value, path: &Path, errors: &mut Errors) {
     let cidr = text(block, "cidr");
     let whole = parse_cidr(cidr);
     match (cidr, whole) {
-        ("", _) => errors.required(&path.child("cidr"), ""),
-        (_, None) => errors.invalid(&path.child("cidr"), quoted(cidr), CIDR),
+        ("", _) => return errors.required(&path.child("cidr"), ""),
+        (_, None) => return errors.invalid(&path.child("cidr"), quoted(cidr), CIDR),
         (_, Some(_)) => {}
     }
     for (i, except) in texts(block, "except").into_iter().enumerate() {
@@ -196,7 +205,28 @@ mod tests {
             ),
             (
                 json!({"ingress": [{"ports": [{"port": 80, "endPort": 70}]}]}),
-                vec!["spec.ingress[0].ports[0].endPort: Invalid value: 70: must be greater than or equal to `port`"],
+                vec!["spec.ingress[0].ports[0].endPort: Invalid value: 80: must be greater than or equal to `port`"],
+            ),
+            (
+                json!({"ingress": [{"ports": [{"port": "http", "endPort": 70}, {"endPort": 70}, {"protocol": ""}]}]}),
+                vec![
+                    "spec.ingress[0].ports[0].endPort: Invalid value: 70: may not be specified when `port` is non-numeric",
+                    "spec.ingress[0].ports[1].endPort: Invalid value: 70: may not be specified when `port` is not specified",
+                    "spec.ingress[0].ports[2].protocol: Unsupported value: \"\": supported values: \"TCP\", \"UDP\", \"SCTP\"",
+                ],
+            ),
+            (
+                json!({"policyTypes": ["Ingress", "Egress", "Odd"]}),
+                vec![
+                    "spec.policyTypes: Invalid value: []networking.PolicyType{\"Ingress\", \"Egress\", \"Odd\"}: may not specify more than two policyTypes",
+                ],
+            ),
+            (
+                peer(json!({"podSelector": {}, "ipBlock": {"cidr": "x", "except": ["y"]}})),
+                vec![
+                    "spec.ingress[0].from[0].ipBlock.cidr: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+                    "spec.ingress[0].from[0]: Forbidden: may not specify both ipBlock and another peer",
+                ],
             ),
         ] {
             assert_eq!(complaints(&kind(), json!({"spec": spec}), None), expected, "{spec}");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use crate::registry::excerpt::{Field, fields};
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, entries, get, get_mut, is_true, list, list_at, set, text, text_at};
@@ -30,7 +31,16 @@ pub(in crate::registry) fn kind() -> Kind {
         schema: "io.k8s.api.core.v1.Node",
         storage: "nodes".into(),
         // Unlike most, a node may be created with its status: it registers itself.
-        hooks: Hooks { default, prepare_update: keep_status, validate, field, columns: COLUMNS, row, ..PLAIN },
+        hooks: Hooks {
+            default,
+            prepare_update: keep_status,
+            validate,
+            field,
+            columns: COLUMNS,
+            row,
+            row_fields: ROW_FIELDS,
+            ..PLAIN
+        },
     }
 }
 
@@ -129,6 +139,17 @@ fn field(node: &Value, path: &str) -> Option<String> {
     (path == "spec.unschedulable").then(|| node.get("spec").is_some_and(|s| is_true(s, "unschedulable")).to_string())
 }
 
+/// What the row looks at; images and the rest of the status are not.
+const ROW_FIELDS: &[Field] = fields! {
+    metadata { name creationTimestamp labels }
+    spec { unschedulable }
+    status {
+        addresses
+        conditions { type status }
+        nodeInfo { kubeletVersion osImage kernelVersion containerRuntimeVersion }
+    }
+};
+
 fn row(node: &Value, now: i64) -> Vec<Value> {
     let info = |field| match text_at(node, &["status", "nodeInfo", field]) {
         "" => SYSTEM_UNKNOWN.to_owned(),
@@ -182,6 +203,7 @@ fn address<'a>(node: &'a Value, kind: &str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::kinds::testing::cells;
     use serde_json::json;
 
     #[test]
@@ -193,7 +215,7 @@ mod tests {
             "status": {"conditions": [{"type": "Ready", "status": "Unknown"}], "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
                 "nodeInfo": {"kubeletVersion": "v1.33.0", "osImage": "Debian"}},
         });
-        let cells = row(&node, 1_767_225_600);
+        let cells = cells(&kind(), &node, 1_767_225_600);
         assert_eq!(
             cells,
             [

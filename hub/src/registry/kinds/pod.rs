@@ -45,6 +45,7 @@ pub(in crate::registry) fn kind() -> Kind {
             parts: &[pod_parts::EPHEMERAL_CONTAINERS, pod_parts::RESIZE],
             columns: pod_table::COLUMNS,
             row: pod_table::row,
+            row_fields: pod_table::FIELDS,
             ..PLAIN
         },
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::pod::spec_of_pod;
 use crate::registry::fields::{Errors, Path, quoted};
-use crate::registry::json::{at, copy, ensure, entries, get, get_mut, items_mut, list, list_at, same, text};
+use crate::registry::json::{at, copy, ensure, entries, get, get_mut, items_mut, list, list_at, same, text, text_at};
 use crate::registry::podspec::{differences, parse_quantity, qos_class};
 use crate::registry::{FieldError, Part, names, objectmeta};
 
@@ -89,33 +89,63 @@ fn resize(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(new, Some(old), true, names::dns_subdomain, &mut errors);
     let path = Path::new("spec");
-    let empty = Value::Object(Map::new());
-    let (new, old) = (new.get("spec").unwrap_or(&empty), old.get("spec").unwrap_or(&empty));
+    let (empty, status) = (Value::Object(Map::new()), old.get("status"));
+    let (new, old_spec) = (new.get("spec").unwrap_or(&empty), old.get("spec").unwrap_or(&empty));
     spec_of_pod(new, &path, &mut errors);
-    if at(old, &["resources", "requests"]).or(at(old, &["resources", "limits"])).is_some() {
-        errors.forbidden(&Path::new(""), "pods with pod-level resources cannot be resized");
-        return errors.into_vec();
+    if let Some(why) = never_resized(new, old) {
+        let mut only = Errors::default();
+        only.forbidden(&Path::new(""), why);
+        return only.into_vec();
     }
-    let class = qos_class(new);
-    if class != qos_class(old) {
+    let had = status.map(|s| text(s, "qosClass")).filter(|class| !class.is_empty());
+    let class = had.unwrap_or_else(|| qos_class(old_spec));
+    if qos_class(new) != class {
+        // The class that the pod has: it is its status that is shown.
         errors.invalid(&path, quoted(class), "Pod QOS Class may not change as a result of resizing");
     }
-    if !LISTS.iter().all(|field| same_containers(new, old, field, &path, &mut errors)) {
+    if !list_at(old, &["status", "containerStatuses"]).iter().find(|c| runs(c)).is_none_or(|c| has(c, "resources")) {
+        errors.forbidden(&path, "Pod running on node without support for resize");
+    }
+    if !LISTS.iter().all(|field| same_containers(new, old_spec, field, &path, &mut errors)) {
         return errors.into_vec();
     }
     for field in LISTS {
-        for (i, (new, old)) in list(new, field).iter().zip(list(old, field)).enumerate() {
+        for (i, (new, old)) in list(new, field).iter().zip(list(old_spec, field)).enumerate() {
             if field == "containers" || is_sidecar(old) {
                 resources(new, old, &path.child(field).index(i).child("resources"), &mut errors);
             }
         }
     }
-    let munged = with_resources_of(new, old);
-    if !same(Some(&munged), Some(old)) {
-        let lines = differences(&munged, old).join("\n");
+    let munged = with_resources_of(new, old_spec);
+    if !same(Some(&munged), Some(old_spec)) {
+        let lines = differences(&munged, old_spec).join("\n");
         errors.forbidden(&path, format!("only cpu and memory resources are mutable\n{lines}"));
     }
     errors.into_vec()
+}
+
+/// Why a pod is none that can be resized at all.
+fn never_resized(new: &Value, old: &Value) -> Option<&'static str> {
+    let old_spec = old.get("spec").unwrap_or(&Value::Null);
+    let of_pod = |spec: &Value| ["requests", "limits"].iter().any(|kind| at(spec, &["resources", kind]).is_some());
+    if of_pod(old_spec) || of_pod(new) {
+        Some("pods with pod-level resources cannot be resized")
+    } else if at(old, &["metadata", "annotations", "kubernetes.io/config.mirror"]).is_some() {
+        Some("static pods cannot be resized")
+    } else if text_at(old_spec, &["os", "name"]) == "windows" {
+        Some("windows pods cannot be resized")
+    } else {
+        None
+    }
+}
+
+/// Whether a container runs, by its status.
+fn runs(status: &Value) -> bool {
+    at(status, &["state", "running"]).is_some()
+}
+
+fn has(object: &Value, field: &str) -> bool {
+    get(object, field).is_some()
 }
 
 fn is_sidecar(container: &Value) -> bool {
@@ -320,6 +350,42 @@ mod tests {
         assert_eq!((resize(&new, &old), &new["spec"]["containers"][0]["image"]), (vec![], &json!("x")));
         new["spec"]["containers"][0]["resources"]["requests"]["cpu"] = json!("1");
         let found: Vec<_> = resize(&new, &old).iter().map(ToString::to_string).collect();
-        assert_eq!(found, ["spec: Invalid value: \"Burstable\": Pod QOS Class may not change as a result of resizing"]);
+        assert_eq!(
+            found,
+            ["spec: Invalid value: \"Guaranteed\": Pod QOS Class may not change as a result of resizing"]
+        );
+    }
+
+    #[test]
+    fn some_pods_are_not_resized() {
+        let limits = json!({"limits": {"cpu": "1"}});
+        let container = json!({"name": "a", "image": "x", "resources": limits});
+        let running = |resources: Value| json!([{"name": "a", "state": {"running": {}}, "resources": resources}]);
+        for (patch, expected) in [
+            (json!({"status": {"containerStatuses": running(limits.clone())}}), vec![]),
+            (
+                json!({"status": {"containerStatuses": running(Value::Null)}}),
+                vec!["spec: Forbidden: Pod running on node without support for resize"],
+            ),
+            (
+                json!({"metadata": {"name": "p", "namespace": "default", "annotations": {"kubernetes.io/config.mirror": "x"}}}),
+                vec!["Forbidden: static pods cannot be resized"],
+            ),
+            (json!({"spec": {"os": {"name": "windows"}}}), vec!["Forbidden: windows pods cannot be resized"]),
+            (
+                json!({"spec": {"resources": limits}}),
+                vec!["Forbidden: pods with pod-level resources cannot be resized"],
+            ),
+        ] {
+            let mut pod = json!({"metadata": {"name": "p", "namespace": "default"}, "spec": {}});
+            for (part, value) in patch.as_object().into_iter().flatten() {
+                pod[part] = value.clone();
+            }
+            pod["spec"]["containers"] = json!([container]);
+            (super::super::pod::kind().hooks.default)(&mut pod);
+            let found: Vec<_> = resize(&pod, &pod).iter().map(ToString::to_string).collect();
+            let ends = found.iter().zip(&expected).all(|(found, expected)| found.ends_with(expected));
+            assert!(found.len() == expected.len() && ends, "{found:?} {expected:?}");
+        }
     }
 }

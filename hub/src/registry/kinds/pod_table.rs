@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::registry::Column;
+use crate::registry::excerpt::{Field, fields};
 use crate::registry::json::{at, get, int, is_true, list, list_at, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column, wide};
 
@@ -33,6 +34,27 @@ pub(super) const COLUMNS: &[Column] = &[
         "If specified, all readiness gates will be evaluated for pod readiness. A pod is ready when all its containers are ready AND all conditions specified in the readiness gates have status equal to \"True\"",
     )),
 ];
+
+/// What the row looks at.
+pub(super) const FIELDS: &[Field] = fields! {
+    metadata { name creationTimestamp deletionTimestamp }
+    spec {
+        containers { name }
+        initContainers { name restartPolicy }
+        nodeName
+        readinessGates
+    }
+    status {
+        conditions { type status reason }
+        containerStatuses { ready restartCount state lastState }
+        initContainerStatuses { name ready restartCount started state lastState }
+        nominatedNodeName
+        phase
+        podIP
+        podIPs
+        reason
+    }
+};
 
 /// The reason of a pod whose node does not answer.
 const NODE_LOST: &str = "NodeLost";
@@ -202,13 +224,15 @@ fn end_reason(terminated: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::kinds::pod;
+    use crate::registry::kinds::testing::cells as cells_of;
     use serde_json::json;
 
     const NOW: i64 = 1_767_225_600;
 
     fn cells(spec: Value, status: Value) -> String {
         let pod = json!({"metadata": {"name": "p", "creationTimestamp": "2025-12-31T23:59:00Z"}, "spec": spec, "status": status});
-        let cells = row(&pod, NOW);
+        let cells = cells_of(&pod::kind(), &pod, NOW);
         assert_eq!(cells.len(), COLUMNS.len());
         cells.iter().map(|c| c.as_str().unwrap_or("?")).collect::<Vec<_>>()[1..4].join(" ")
     }
@@ -304,7 +328,7 @@ mod tests {
                 "spec": {"nodeName": "n", "readinessGates": [{"conditionType": "x"}]},
                 "status": {"phase": phase, "reason": reason, "podIPs": [{"ip": "10.0.0.1"}], "conditions": [{"type": "x", "status": "True"}]},
             });
-            let cells = row(&pod, NOW);
+            let cells = cells_of(&pod::kind(), &pod, NOW);
             assert_eq!(cells[2], expected);
             assert_eq!(cells[4..], [json!("60s"), json!("10.0.0.1"), json!("n"), json!("<none>"), json!("1/1")]);
         }

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::workload::{count_or_percent, not_over_all};
+use crate::registry::conditions::conditions;
 use crate::registry::fields::{Errors, Path};
-use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, get, int_at, set, text};
+use crate::registry::go_values::{shown_pointer, shown_struct};
+use crate::registry::hooks::{PLAIN, keep_status, some_spec};
+use crate::registry::json::{at, get, int_at, list_at, set};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
@@ -27,6 +29,7 @@ pub(in crate::registry) fn kind() -> Kind {
         schema: "io.k8s.api.policy.v1.PodDisruptionBudget",
         storage: "poddisruptionbudgets.policy".into(),
         hooks: Hooks {
+            default: some_spec,
             prepare_create: |object| {
                 let counts =
                     json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0});
@@ -34,6 +37,7 @@ pub(in crate::registry) fn kind() -> Kind {
             },
             prepare_update: keep_status,
             validate,
+            validate_status: Some(validate_status),
             has_generation: true,
             columns: COLUMNS,
             row,
@@ -52,12 +56,12 @@ const COLUMNS: &[Column] = &[
 
 fn validate(budget: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
-    objectmeta::validate(budget, old, true, names::dns_subdomain, &mut errors);
+    objectmeta::validate(budget, old, true, names::path_segment, &mut errors);
     let path = Path::new("spec");
     let spec = budget.get("spec").unwrap_or(&Value::Null);
     let bounds = ["minAvailable", "maxUnavailable"].map(|field| (field, get(spec, field)));
     if bounds.iter().all(|(_, bound)| bound.is_some()) {
-        errors.invalid(&path, spec.to_string(), "minAvailable and maxUnavailable cannot be both set");
+        errors.invalid(&path, shown_spec(spec), "minAvailable and maxUnavailable cannot be both set");
     }
     for (field, bound) in bounds {
         if let Some(bound) = bound {
@@ -68,13 +72,31 @@ fn validate(budget: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if let Some(selector) = get(spec, "selector") {
         objectmeta::label_selector(selector, &path.child("selector"), &mut errors);
     }
-    let policy = text(spec, "unhealthyPodEvictionPolicy");
-    if !policy.is_empty() && !EVICTION_POLICIES.contains(&policy) {
+    let policy = get(spec, "unhealthyPodEvictionPolicy").and_then(Value::as_str);
+    if let Some(policy) = policy.filter(|policy| !EVICTION_POLICIES.contains(policy)) {
         errors.not_supported(&path.child("unhealthyPodEvictionPolicy"), policy, &EVICTION_POLICIES);
     }
-    let status = Path::new("status");
+    errors.into_vec()
+}
+
+fn shown_spec(spec: &Value) -> String {
+    let fields = [
+        ("MinAvailable", "intstr.IntOrString", "minAvailable"),
+        ("Selector", "v1.LabelSelector", "selector"),
+        ("MaxUnavailable", "intstr.IntOrString", "maxUnavailable"),
+        ("UnhealthyPodEvictionPolicy", "policy.UnhealthyPodEvictionPolicyType", "unhealthyPodEvictionPolicy"),
+    ];
+    let fields = fields.map(|(name, kind, field)| (name, shown_pointer(kind, spec, field)));
+    shown_struct("policy.PodDisruptionBudgetSpec", &fields)
+}
+
+fn validate_status(budget: &Value, old: &Value) -> Vec<FieldError> {
+    let mut errors = Errors::default();
+    objectmeta::validate(budget, Some(old), true, names::path_segment, &mut errors);
+    let path = Path::new("status");
+    conditions(list_at(budget, &["status", "conditions"]), &path.child("conditions"), &mut errors);
     for count in ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"] {
-        errors.non_negative(&status.child(count), int_at(budget, &["status", count]));
+        errors.non_negative(&path.child(count), int_at(budget, &["status", count]));
     }
     errors.into_vec()
 }
@@ -108,7 +130,7 @@ mod tests {
             (
                 json!({"minAvailable": 1, "maxUnavailable": 1}),
                 vec![
-                    "spec: Invalid value: {\"maxUnavailable\":1,\"minAvailable\":1}: minAvailable and maxUnavailable cannot be both set",
+                    "spec: Invalid value: policy.PodDisruptionBudgetSpec{MinAvailable:(*intstr.IntOrString)(0xc000000000), Selector:(*v1.LabelSelector)(nil), MaxUnavailable:(*intstr.IntOrString)(0xc000000000), UnhealthyPodEvictionPolicy:(*policy.UnhealthyPodEvictionPolicyType)(nil)}: minAvailable and maxUnavailable cannot be both set",
                 ],
             ),
             (

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{int, is_true, set_default, text, text_at};
+use crate::registry::json::{ensure, int, is_true, set, set_missing, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
@@ -12,7 +12,7 @@ const SYSTEM_PREFIX: &str = "system-";
 const VALUE_MAX: i64 = 1_000_000_000;
 /// The classes that every cluster has, with their values.
 const SYSTEM: [(&str, i64); 2] = [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)];
-const PREEMPTION: [&str; 2] = ["Never", "PreemptLowerPriority"];
+const PREEMPTION: [&str; 2] = ["PreemptLowerPriority", "Never"];
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -30,9 +30,14 @@ pub(in crate::registry) fn kind() -> Kind {
         schema: "io.k8s.api.scheduling.v1.PriorityClass",
         storage: "priorityclasses.scheduling.k8s.io".into(),
         hooks: Hooks {
-            default: |class| set_default(class, "preemptionPolicy", "PreemptLowerPriority"),
+            default,
+            prepare_create: |class| {
+                // It is the first generation for ever.
+                if let Some(meta) = ensure(class, "metadata") {
+                    set(meta, "generation", 1);
+                }
+            },
             validate,
-            has_generation: true,
             columns: COLUMNS,
             row,
             ..PLAIN
@@ -57,34 +62,64 @@ const COLUMNS: &[Column] = &[
     text_column("PreemptionPolicy", "preemptionPolicy is the Policy for preempting pods with lower priority."),
 ];
 
+fn default(class: &mut Value) {
+    set_missing(class, "value", 0);
+    set_missing(class, "preemptionPolicy", "PreemptLowerPriority");
+}
+
 fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(class, old, false, names::dns_subdomain, &mut errors);
+    match old {
+        None => new_class(class, &mut errors),
+        Some(old) => {
+            if value(old) != value(class) {
+                errors.forbidden(&Path::new("value"), "may not be changed in an update.");
+            }
+            let field = "preemptionPolicy";
+            errors.immutable(&Path::new(field), class.get(field), old.get(field));
+        }
+    }
+    errors.into_vec()
+}
+
+fn value(class: &Value) -> i64 {
+    int(class, "value").unwrap_or(0)
+}
+
+fn new_class(class: &Value, errors: &mut Errors) {
     let name = text_at(class, &["metadata", "name"]);
-    let value = int(class, "value").unwrap_or(0);
-    let value_path = Path::new("value");
     if name.starts_with(SYSTEM_PREFIX) {
-        if !SYSTEM.contains(&(name, value)) {
+        if let Some(complaint) = not_of_the_system(class, name) {
             let detail = format!(
-                "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {name} is not a known system priority class"
+                "priority class names with '{SYSTEM_PREFIX}' prefix are reserved for system use only. error: {complaint}"
             );
             errors.forbidden(&Path::new("metadata").child("name"), detail);
         }
-    } else if value > VALUE_MAX {
-        errors.forbidden(&value_path, format!("maximum allowed value of a user defined priority is {VALUE_MAX}"));
+    } else if value(class) > VALUE_MAX {
+        let detail = format!("maximum allowed value of a user defined priority is {VALUE_MAX}");
+        errors.forbidden(&Path::new("value"), detail);
     }
-    let policy = text(class, "preemptionPolicy");
-    let policy_path = Path::new("preemptionPolicy");
-    if !PREEMPTION.contains(&policy) {
-        errors.not_supported(&policy_path, policy, &PREEMPTION);
+    let path = Path::new("preemptionPolicy");
+    match text(class, "preemptionPolicy") {
+        "" => errors.required(&path, ""),
+        policy if PREEMPTION.contains(&policy) => {}
+        policy => errors.not_supported(&path, policy, &PREEMPTION),
     }
-    if let Some(old) = old {
-        if int(old, "value").unwrap_or(0) != value {
-            errors.forbidden(&value_path, "may not be changed in an update.");
+}
+
+/// What tells a class from the class of the system that has its name.
+fn not_of_the_system(class: &Value, name: &str) -> Option<String> {
+    match SYSTEM.iter().find(|(system, _)| *system == name) {
+        None => Some(format!("{name} is not a known system priority class")),
+        Some((_, expected)) if value(class) != *expected => {
+            Some(format!("value of {name} PriorityClass must be {expected}"))
         }
-        errors.immutable(&policy_path, class.get("preemptionPolicy"), old.get("preemptionPolicy"));
+        Some(_) if is_true(class, "globalDefault") => {
+            Some(format!("globalDefault of {name} PriorityClass must be false"))
+        }
+        Some(_) => None,
     }
-    errors.into_vec()
 }
 
 fn row(class: &Value, now: i64) -> Vec<Value> {
@@ -119,6 +154,14 @@ mod tests {
                     "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: system-x is not a known system priority class",
                 ],
             ),
+            (
+                json!({"metadata": {"name": "system-node-critical"}, "value": 1}),
+                None,
+                vec![
+                    "metadata.name: Forbidden: priority class names with 'system-' prefix are reserved for system use only. error: value of system-node-critical PriorityClass must be 2000001000",
+                ],
+            ),
+            (json!({"preemptionPolicy": ""}), None, vec!["preemptionPolicy: Required value"]),
             (
                 json!({"value": 1_000_000_001}),
                 None,

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::registry::fields::{Errors, Path, quoted};
+use crate::registry::fields::{Errors, Path, quoted, shown};
+use crate::registry::go_values::shown_texts;
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{at, get_mut, items_mut, list, same, set_default, text, text_at, texts};
+use crate::registry::json::{ensure, get, items_mut, list, same, set_default, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
@@ -74,7 +75,11 @@ pub(in crate::registry) fn cluster_role_binding() -> Kind {
         namespaced: false,
         schema: "io.k8s.api.rbac.v1.ClusterRoleBinding",
         storage: "clusterrolebindings.rbac.authorization.k8s.io".into(),
-        hooks: Hooks { validate: |binding, old| validate_binding(binding, old, false), ..role_binding().hooks },
+        hooks: Hooks {
+            validate: |binding, old| validate_binding(binding, old, false),
+            columns: CLUSTER_COLUMNS,
+            ..role_binding().hooks
+        },
         ..role()
     }
 }
@@ -91,8 +96,17 @@ const COLUMNS: &[Column] = &[
     wide(text_column("ServiceAccounts", "ServiceAccounts in the roleBinding")),
 ];
 
+const CLUSTER_COLUMNS: &[Column] = &[
+    NAME,
+    text_column("Role", "RoleRef can only reference a ClusterRole in the global namespace."),
+    AGE,
+    wide(text_column("Users", "Users in the clusterRoleBinding")),
+    wide(text_column("Groups", "Groups in the clusterRoleBinding")),
+    wide(text_column("ServiceAccounts", "ServiceAccounts in the clusterRoleBinding")),
+];
+
 fn default(binding: &mut Value) {
-    if let Some(role) = get_mut(binding, "roleRef") {
+    if let Some(role) = ensure(binding, "roleRef") {
         set_default(role, "apiGroup", GROUP);
     }
     for subject in items_mut(binding, "subjects") {
@@ -108,12 +122,22 @@ fn validate_role(role: &Value, old: Option<&Value>, namespaced: bool) -> Vec<Fie
     for (i, rule) in list(role, "rules").iter().enumerate() {
         one_rule(rule, namespaced, &Path::new("rules").index(i), &mut errors);
     }
-    let selectors = at(role, &["aggregationRule"]).map(|r| list(r, "clusterRoleSelectors")).unwrap_or_default();
-    for (i, selector) in selectors.iter().enumerate() {
-        let path = Path::new("aggregationRule").child("clusterRoleSelectors").index(i);
-        objectmeta::label_selector(selector, &path, &mut errors);
+    if let Some(rule) = get(role, "aggregationRule") {
+        aggregation(list(rule, "clusterRoleSelectors"), &mut errors);
     }
     errors.into_vec()
+}
+
+fn aggregation(selectors: &[Value], errors: &mut Errors) {
+    let path = Path::new("aggregationRule").child("clusterRoleSelectors");
+    if selectors.is_empty() {
+        errors.required(&path, "at least one clusterRoleSelector required if aggregationRule is non-nil");
+    }
+    for (i, selector) in selectors.iter().enumerate() {
+        if !objectmeta::label_selector(selector, &path.index(i), errors) {
+            errors.invalid(&path.index(i), quoted("null"), "invalid label selector.");
+        }
+    }
 }
 
 fn one_rule(rule: &Value, namespaced: bool, path: &Path, errors: &mut Errors) {
@@ -124,7 +148,7 @@ fn one_rule(rule: &Value, namespaced: bool, path: &Path, errors: &mut Errors) {
     }
     let urls_path = path.child("nonResourceURLs");
     if !urls.is_empty() {
-        let shown = || Value::from(urls.clone()).to_string();
+        let shown = || shown(&urls.clone().into());
         if namespaced {
             errors.invalid(&urls_path, shown(), "namespaced rules cannot apply to non-resource URLs");
         }
@@ -158,37 +182,34 @@ fn validate_binding(binding: &Value, old: Option<&Value>, namespaced: bool) -> V
         name => errors.invalid_text(&path.child("name"), name, names::path_segment(name)),
     }
     for (i, subject) in list(binding, "subjects").iter().enumerate() {
-        one_subject(subject, &Path::new("subjects").index(i), &mut errors);
+        one_subject(subject, namespaced, &Path::new("subjects").index(i), &mut errors);
     }
     if old.is_some_and(|old| !same(binding.get("roleRef"), old.get("roleRef"))) {
-        errors.invalid(&path, role.to_string(), "cannot change roleRef");
+        let fields = [("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name")];
+        errors.invalid(&path, shown_texts("rbac.RoleRef", role, &fields), "cannot change roleRef");
     }
     errors.into_vec()
 }
 
-fn one_subject(subject: &Value, path: &Path, errors: &mut Errors) {
+fn one_subject(subject: &Value, namespaced: bool, path: &Path, errors: &mut Errors) {
     let [name, kind, group, namespace] = ["name", "kind", "apiGroup", "namespace"].map(|field| text(subject, field));
     if name.is_empty() {
         errors.required(&path.child("name"), "");
     }
     let expected = match kind {
-        "ServiceAccount" => {
-            if !name.is_empty() {
-                errors.invalid_text(&path.child("name"), name, names::dns_subdomain(name));
-            }
-            if namespace.is_empty() {
-                errors.required(&path.child("namespace"), "");
-            }
-            ""
-        }
+        "ServiceAccount" => "",
         "User" | "Group" => GROUP,
         other => return errors.not_supported(&path.child("kind"), other, &["ServiceAccount", "User", "Group"]),
     };
+    if kind == "ServiceAccount" && !name.is_empty() {
+        errors.invalid_text(&path.child("name"), name, names::dns_subdomain(name));
+    }
     if group != expected {
         errors.not_supported(&path.child("apiGroup"), group, &[expected]);
     }
-    if kind != "ServiceAccount" && !namespace.is_empty() {
-        errors.invalid(&path.child("namespace"), quoted(namespace), "must not be set for users and groups");
+    // A role binding's accounts are of its own namespace where none is named.
+    if kind == "ServiceAccount" && namespace.is_empty() && !namespaced {
+        errors.required(&path.child("namespace"), "");
     }
 }
 
@@ -249,7 +270,22 @@ mod tests {
                 role(),
                 rule(json!({"verbs": ["get"], "nonResourceURLs": ["/healthz"]})),
                 vec![
-                    "rules[0].nonResourceURLs: Invalid value: [\"/healthz\"]: namespaced rules cannot apply to non-resource URLs",
+                    "rules[0].nonResourceURLs: Invalid value: []string{\"/healthz\"}: namespaced rules cannot apply to non-resource URLs",
+                ],
+            ),
+            (
+                cluster_role(),
+                json!({"aggregationRule": {}}),
+                vec![
+                    "aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil",
+                ],
+            ),
+            (
+                cluster_role(),
+                json!({"aggregationRule": {"clusterRoleSelectors": [{"matchExpressions": [{"key": "a", "operator": "In"}]}]}}),
+                vec![
+                    "aggregationRule.clusterRoleSelectors[0].matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+                    "aggregationRule.clusterRoleSelectors[0]: Invalid value: \"null\": invalid label selector.",
                 ],
             ),
             (
@@ -282,11 +318,12 @@ mod tests {
                 binding(other),
                 Some(binding(json!({}))),
                 vec![
-                    "roleRef: Invalid value: {\"apiGroup\":\"rbac.authorization.k8s.io\",\"kind\":\"ClusterRole\",\"name\":\"edit\"}: cannot change roleRef",
+                    "roleRef: Invalid value: rbac.RoleRef{APIGroup:\"rbac.authorization.k8s.io\", Kind:\"ClusterRole\", Name:\"edit\"}: cannot change roleRef",
                 ],
             ),
+            (role_binding(), binding(json!({"subjects": [{"kind": "ServiceAccount", "name": "bot"}]})), None, vec![]),
             (
-                role_binding(),
+                cluster_role_binding(),
                 binding(json!({"subjects": [{"kind": "ServiceAccount", "name": "bot"}]})),
                 None,
                 vec!["subjects[0].namespace: Required value"],

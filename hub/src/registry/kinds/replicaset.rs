@@ -2,12 +2,31 @@
 
 use serde_json::{Value, json};
 
+use super::status_rules::StatusRules;
 use super::workload::{self, CONTAINERS, IMAGES};
 use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, ensure, int_at, set};
+use crate::registry::json::{at, ensure, int, int_at, set};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+
+/// What a status must fulfil.
+const STATUS: StatusRules = StatusRules {
+    counts: &[
+        "replicas",
+        "fullyLabeledReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "terminatingReplicas",
+        "observedGeneration",
+    ],
+    within: &[
+        ("fullyLabeledReplicas", "replicas", "status.replicas"),
+        ("readyReplicas", "replicas", "status.replicas"),
+        ("availableReplicas", "replicas", "status.replicas"),
+        ("availableReplicas", "readyReplicas", "readyReplicas"),
+    ],
+};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -29,10 +48,12 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: |object| set(object, "status", json!({"replicas": 0})),
             prepare_update: keep_status,
             validate,
+            validate_status: Some(|new, old| STATUS.validate(new, old)),
             field,
             has_generation: true,
             columns: COLUMNS,
             row,
+            row_fields: printers::WORKLOAD,
             ..PLAIN
         },
     }
@@ -65,7 +86,11 @@ fn default(replica_set: &mut Value) {
 fn validate(replica_set: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(replica_set, old, true, names::dns_subdomain, &mut errors);
-    workload::validate(replica_set.get("spec").unwrap_or(&Value::Null), &Path::new("spec"), &mut errors);
+    let (spec, path) = (replica_set.get("spec").unwrap_or(&Value::Null), Path::new("spec"));
+    for field in ["replicas", "minReadySeconds"] {
+        errors.non_negative(&path.child(field), int(spec, field));
+    }
+    workload::selected_template(spec, &path, &mut errors);
     workload::immutable_selector(replica_set, old, &mut errors);
     errors.into_vec()
 }
@@ -90,6 +115,7 @@ fn row(replica_set: &Value, now: i64) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::kinds::testing::cells;
 
     #[test]
     fn printed_and_selected() {
@@ -102,7 +128,7 @@ mod tests {
         });
         default(&mut object);
         assert_eq!(
-            row(&object, 1_767_225_600),
+            cells(&kind(), &object, 1_767_225_600),
             [json!("web-1"), json!(1), json!(2), json!(1), json!("60s"), json!("x,y"), json!("i,j"), json!("a=b"),]
         );
         assert_eq!(field(&object, "status.replicas").as_deref(), Some("2"));

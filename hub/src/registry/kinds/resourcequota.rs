@@ -29,8 +29,8 @@ const COUNTED: [&str; 9] = [
 ];
 /// What is summed over pods.
 const COMPUTE: [&str; 6] = ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
-/// Unqualified names a quota may count or sum beyond those of containers.
-const QUOTA_RESOURCES: [&str; 19] = [
+/// Unqualified names a quota may sum; it may count [`COUNTED`] too.
+const SUMMED: [&str; 10] = [
     "cpu",
     "memory",
     "ephemeral-storage",
@@ -41,16 +41,11 @@ const QUOTA_RESOURCES: [&str; 19] = [
     "limits.cpu",
     "limits.memory",
     "limits.ephemeral-storage",
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
 ];
+
+fn is_standard(resource: &str) -> bool {
+    SUMMED.contains(&resource) || COUNTED.contains(&resource)
+}
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -138,7 +133,7 @@ fn validate(quota: &Value, old: Option<&Value>) -> Vec<FieldError> {
 
 /// Whether a quota of this scope can tell apart what it counts.
 fn in_scope(scope: &str, resource: &str) -> bool {
-    let standard = QUOTA_RESOURCES.contains(&resource);
+    let standard = is_standard(resource);
     !standard || resource == "pods" || scope != "BestEffort" && COMPUTE.contains(&resource)
 }
 
@@ -170,7 +165,7 @@ fn selector(spec: &Value, path: &Path, errors: &mut Errors) {
 
 fn resource(name: &str, path: &Path, errors: &mut Errors) {
     let complaints = names::qualified_name(name);
-    let known = name.contains('/') || QUOTA_RESOURCES.contains(&name) || name.contains("hugepages-");
+    let known = name.contains('/') || is_standard(name) || name.contains("hugepages-");
     if complaints.is_empty() && !known {
         errors.invalid(path, quoted(name), "must be a standard resource for quota");
     }

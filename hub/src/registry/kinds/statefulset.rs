@@ -3,12 +3,16 @@
 use serde_json::{Value, json};
 
 use super::persistentvolumeclaim;
-use super::workload::{self, CONTAINERS, IMAGES};
-use crate::registry::fields::{Errors, Path, quoted};
+use super::status_rules::StatusRules;
+use super::workload::{self, CONTAINERS, IMAGES, amount, count_or_percent, not_over_all};
+use crate::registry::fields::{Errors, Path, quoted, shown_int_or_string};
+use crate::registry::go_values::{shown_pointer, shown_struct};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{copy, ensure, get, int, int_at, items_mut, same, set, set_default, text};
+use crate::registry::json::{
+    copy, ensure, get, get_mut, int, int_at, items_mut, same, set, set_default, set_missing, text,
+};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
 /// What an update may change.
 const CHANGEABLE: [&str; 7] = [
@@ -21,6 +25,26 @@ const CHANGEABLE: [&str; 7] = [
     "minReadySeconds",
 ];
 const ONLY_CHANGEABLE: &str = "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden";
+
+/// What a status must fulfil.
+const STATUS: StatusRules = StatusRules {
+    counts: &[
+        "replicas",
+        "readyReplicas",
+        "currentReplicas",
+        "updatedReplicas",
+        "availableReplicas",
+        "observedGeneration",
+        "collisionCount",
+    ],
+    within: &[
+        ("readyReplicas", "replicas", "status.replicas"),
+        ("currentReplicas", "replicas", "status.replicas"),
+        ("updatedReplicas", "replicas", "status.replicas"),
+        ("availableReplicas", "replicas", "status.replicas"),
+        ("availableReplicas", "readyReplicas", "status.readyReplicas"),
+    ],
+};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -42,9 +66,11 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: |object| set(object, "status", json!({"replicas": 0, "availableReplicas": 0})),
             prepare_update: keep_status,
             validate,
+            validate_status: Some(|new, old| STATUS.validate(new, old)),
             has_generation: true,
             columns: COLUMNS,
             row,
+            row_fields: printers::WORKLOAD,
             ..PLAIN
         },
     }
@@ -52,15 +78,18 @@ pub(in crate::registry) fn kind() -> Kind {
 
 const COLUMNS: &[Column] = &[NAME, text_column("Ready", "Number of the pod with ready state"), AGE, CONTAINERS, IMAGES];
 
-fn default(set: &mut Value) {
-    let Some(spec) = ensure(set, "spec") else { return };
+fn default(object: &mut Value) {
+    let Some(spec) = ensure(object, "spec") else { return };
     set_default(spec, "podManagementPolicy", "OrderedReady");
     if let Some(strategy) = ensure(spec, "updateStrategy") {
-        set_default(strategy, "type", "RollingUpdate");
+        if text(strategy, "type").is_empty() {
+            set(strategy, "type", "RollingUpdate");
+            ensure(strategy, "rollingUpdate");
+        }
         if text(strategy, "type") == "RollingUpdate"
-            && let Some(rolling) = ensure(strategy, "rollingUpdate")
+            && let Some(rolling) = get_mut(strategy, "rollingUpdate")
         {
-            set_default(rolling, "partition", 0);
+            set_missing(rolling, "partition", 0);
         }
     }
     if let Some(retention) = ensure(spec, "persistentVolumeClaimRetentionPolicy") {
@@ -72,6 +101,9 @@ fn default(set: &mut Value) {
     for claim in items_mut(spec, "volumeClaimTemplates") {
         set_default(claim, "apiVersion", "v1");
         set_default(claim, "kind", "PersistentVolumeClaim");
+        if let Some(spec) = ensure(claim, "spec") {
+            ensure(spec, "resources");
+        }
         persistentvolumeclaim::default(claim);
         if let Some(status) = ensure(claim, "status") {
             set_default(status, "phase", "Pending");
@@ -82,13 +114,16 @@ fn default(set: &mut Value) {
 
 fn validate(set: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
-    objectmeta::validate(set, old, true, names::dns_subdomain, &mut errors);
+    objectmeta::validate(set, old, true, names::dns_label, &mut errors);
     let path = Path::new("spec");
     let spec = set.get("spec").unwrap_or(&Value::Null);
     policies(spec, &path, &mut errors);
+    for field in ["replicas", "minReadySeconds"] {
+        errors.non_negative(&path.child(field), int(spec, field));
+    }
     errors.non_negative(&path.child("ordinals").child("start"), int_at(spec, &["ordinals", "start"]));
-    workload::validate_as("statefulset", "StatefulSet", spec, &path, &mut errors);
     errors.non_negative(&path.child("revisionHistoryLimit"), int(spec, "revisionHistoryLimit"));
+    selected_template(spec, &path, &mut errors);
     if let Some(old) = old {
         let old = old.get("spec").unwrap_or(&Value::Null);
         let mut munged = spec.clone();
@@ -100,6 +135,17 @@ fn validate(set: &Value, old: Option<&Value>) -> Vec<FieldError> {
         }
     }
     errors.into_vec()
+}
+
+fn selected_template(spec: &Value, path: &Path, errors: &mut Errors) {
+    let usable = workload::selector(spec, path, "statefulset", "", errors);
+    let (template, path) = (spec.get("template").unwrap_or(&Value::Null), path.child("template"));
+    if usable {
+        workload::selects_template(spec, template, &path, errors);
+        // Mounts may name volumes that come of the claims: Kubernetes leaves the pods' spec to the pods.
+        podspec::template_metadata(template, &path, errors);
+    }
+    workload::always_restarting("StatefulSet", template, &path, errors);
 }
 
 fn policies(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -117,20 +163,37 @@ fn policies(spec: &Value, path: &Path, errors: &mut Errors) {
     match (text(strategy, "type"), rolling) {
         ("", _) => errors.required(&path.child("updateStrategy"), ""),
         ("OnDelete", None) => {}
-        ("OnDelete", Some(rolling)) => errors.invalid(
-            &path_of("rollingUpdate"),
-            rolling.to_string(),
-            "only allowed for updateStrategy 'RollingUpdate'",
-        ),
+        ("OnDelete", Some(rolling)) => {
+            let fields = [
+                ("Partition", int(rolling, "partition").unwrap_or(0).to_string()),
+                ("MaxUnavailable", shown_pointer("intstr.IntOrString", rolling, "maxUnavailable")),
+            ];
+            let shown = shown_struct("apps.RollingUpdateStatefulSetStrategy", &fields);
+            errors.invalid(&path_of("rollingUpdate"), shown, "only allowed for updateStrategy 'RollingUpdate'");
+        }
         ("RollingUpdate", rolling) => {
-            let partition = rolling.and_then(|r| int(r, "partition"));
-            errors.non_negative(&path_of("rollingUpdate").child("partition"), partition);
+            rolling_update(rolling.unwrap_or(&Value::Null), &path_of("rollingUpdate"), errors);
         }
         (other, _) => {
-            errors.invalid(&path.child("updateStrategy"), quoted(other), "must be 'RollingUpdate' or 'OnDelete'");
+            let rolling = shown_pointer("apps.RollingUpdateStatefulSetStrategy", strategy, "rollingUpdate");
+            let fields = [("Type", quoted(other)), ("RollingUpdate", rolling)];
+            let shown = shown_struct("apps.StatefulSetUpdateStrategy", &fields);
+            errors.invalid(&path.child("updateStrategy"), shown, "must be 'RollingUpdate' or 'OnDelete'");
         }
     }
     retention(spec, &path.child("persistentVolumeClaimRetentionPolicy"), errors);
+}
+
+fn rolling_update(rolling: &Value, path: &Path, errors: &mut Errors) {
+    errors.non_negative(&path.child("partition"), int(rolling, "partition"));
+    if let Some(unavailable) = get(rolling, "maxUnavailable") {
+        let path = path.child("maxUnavailable");
+        count_or_percent(unavailable, &path, errors);
+        if amount(unavailable) == 0 {
+            errors.invalid(&path, shown_int_or_string(unavailable), "cannot be 0");
+        }
+        not_over_all(unavailable, &path, errors);
+    }
 }
 
 fn retention(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -138,7 +201,7 @@ fn retention(spec: &Value, path: &Path, errors: &mut Errors) {
     for field in ["whenDeleted", "whenScaled"] {
         let given = text(policy, field);
         if !["Retain", "Delete"].contains(&given) {
-            errors.not_supported(&path.child(field), given, &["Delete", "Retain"]);
+            errors.not_supported(&path.child(field), given, &["Retain", "Delete"]);
         }
     }
 }
@@ -158,7 +221,7 @@ fn row(set: &Value, now: i64) -> Vec<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::kinds::testing::{complaints, created};
+    use crate::registry::kinds::testing::{cells, complaints, created};
 
     fn spec(fields: Value) -> Value {
         let mut spec = json!({
@@ -189,7 +252,7 @@ mod tests {
         let claim = &object["spec"]["volumeClaimTemplates"][0];
         assert_eq!((&claim["kind"], &claim["status"]), (&json!("PersistentVolumeClaim"), &json!({"phase": "Pending"})));
         assert_eq!(claim["spec"]["volumeMode"], "Filesystem");
-        assert_eq!(row(&object, 1_767_225_600)[1..], [json!("0/3"), json!("60s"), json!("c"), json!("i")]);
+        assert_eq!(cells(&kind(), &object, 1_767_225_600)[1..], [json!("0/3"), json!("60s"), json!("c"), json!("i")]);
     }
 
     #[test]
@@ -203,7 +266,34 @@ mod tests {
             (
                 spec(json!({"updateStrategy": {"type": "OnDelete", "rollingUpdate": {"partition": 1}}})),
                 vec![
-                    "spec.updateStrategy.rollingUpdate: Invalid value: {\"partition\":1}: only allowed for updateStrategy 'RollingUpdate'",
+                    "spec.updateStrategy.rollingUpdate: Invalid value: apps.RollingUpdateStatefulSetStrategy{Partition:1, MaxUnavailable:(*intstr.IntOrString)(nil)}: only allowed for updateStrategy 'RollingUpdate'",
+                ],
+            ),
+            (
+                spec(json!({"updateStrategy": {"type": "Odd"}})),
+                vec![
+                    "spec.updateStrategy: Invalid value: apps.StatefulSetUpdateStrategy{Type:\"Odd\", RollingUpdate:(*apps.RollingUpdateStatefulSetStrategy)(nil)}: must be 'RollingUpdate' or 'OnDelete'",
+                ],
+            ),
+            (
+                spec(json!({"updateStrategy": {"rollingUpdate": {"partition": -1, "maxUnavailable": 0}}})),
+                vec![
+                    "spec.updateStrategy.rollingUpdate.partition: Invalid value: -1: must be greater than or equal to 0",
+                    "spec.updateStrategy.rollingUpdate.maxUnavailable: Invalid value: intstr.IntOrString{Type:0, IntVal:0, StrVal:\"\"}: cannot be 0",
+                ],
+            ),
+            (
+                spec(json!({"persistentVolumeClaimRetentionPolicy": {"whenScaled": "Odd"}})),
+                vec![
+                    "spec.persistentVolumeClaimRetentionPolicy.whenScaled: Unsupported value: \"Odd\": supported values: \"Retain\", \"Delete\"",
+                ],
+            ),
+            (
+                spec(json!({"selector": {"matchLabels": {"app": "-"}}, "ordinals": {"start": -1}})),
+                vec![
+                    "spec.ordinals.start: Invalid value: -1: must be greater than or equal to 0",
+                    "spec.selector.matchLabels: Invalid value: \"-\": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')",
+                    "spec.selector: Invalid value: v1.LabelSelector{MatchLabels:map[string]string{\"app\":\"-\"}, MatchExpressions:[]v1.LabelSelectorRequirement(nil)}",
                 ],
             ),
         ];

@@ -1,15 +1,19 @@
 //! `storage.k8s.io/v1` StorageClass.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
-use crate::registry::fields::{Errors, Path};
+use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{is_true, same, set_default, text, text_at};
+use crate::registry::json::{entries, is_true, list, same, set_missing, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
 const DEFAULT_ANNOTATIONS: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
+const PARAMETERS_MAX: usize = 512;
+const PARAMETERS_SIZE_MAX: usize = 256 << 10;
 const RECLAIM_POLICIES: [&str; 2] = ["Delete", "Retain"];
 const BINDING_MODES: [&str; 2] = ["Immediate", "WaitForFirstConsumer"];
 
@@ -48,8 +52,8 @@ const COLUMNS: &[Column] = &[
 ];
 
 fn default(class: &mut Value) {
-    set_default(class, "reclaimPolicy", "Delete");
-    set_default(class, "volumeBindingMode", "Immediate");
+    set_missing(class, "reclaimPolicy", "Delete");
+    set_missing(class, "volumeBindingMode", "Immediate");
 }
 
 fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -60,12 +64,15 @@ fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
         "" => errors.required(&path, ""),
         provisioner => errors.invalid_text(&path, provisioner, names::qualified_name(&provisioner.to_lowercase())),
     }
-    for (field, values) in [("reclaimPolicy", &RECLAIM_POLICIES), ("volumeBindingMode", &BINDING_MODES)] {
-        let value = text(class, field);
-        if !values.contains(&value) {
-            errors.not_supported(&Path::new(field), value, values);
-        }
+    parameters(class.get("parameters"), &Path::new("parameters"), &mut errors);
+    let [policy, mode] = ["reclaimPolicy", "volumeBindingMode"].map(|field| text(class, field));
+    if !policy.is_empty() && !RECLAIM_POLICIES.contains(&policy) {
+        errors.not_supported(&Path::new("reclaimPolicy"), policy, &RECLAIM_POLICIES);
     }
+    if !BINDING_MODES.contains(&mode) {
+        errors.not_supported(&Path::new("volumeBindingMode"), mode, &BINDING_MODES);
+    }
+    topologies(list(class, "allowedTopologies"), &Path::new("allowedTopologies"), &mut errors);
     if let Some(old) = old {
         for field in ["parameters", "provisioner", "reclaimPolicy"] {
             if !same(class.get(field), old.get(field)) {
@@ -76,6 +83,54 @@ fn validate(class: &Value, old: Option<&Value>) -> Vec<FieldError> {
         errors.immutable(&Path::new(field), class.get(field), old.get(field));
     }
     errors.into_vec()
+}
+
+fn parameters(parameters: Option<&Value>, path: &Path, errors: &mut Errors) {
+    let count = entries(parameters).count();
+    if count > PARAMETERS_MAX {
+        return errors.too_long(path, PARAMETERS_MAX);
+    }
+    if entries(parameters).any(|(key, _)| key.is_empty()) {
+        errors.invalid(path, quoted(""), "field can not be empty.");
+    }
+    let size: usize = entries(parameters).map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    if size > PARAMETERS_SIZE_MAX {
+        errors.too_long(path, PARAMETERS_SIZE_MAX);
+    }
+}
+
+fn topologies(terms: &[Value], path: &Path, errors: &mut Errors) {
+    // Kubernetes compares with the terms before, and takes a term that says nothing for one of them.
+    let mut seen = vec![BTreeMap::new()];
+    for (i, term) in terms.iter().enumerate() {
+        let path = path.index(i).child("matchLabelExpressions");
+        let mut keys: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (i, requirement) in list(term, "matchLabelExpressions").iter().enumerate() {
+            let (path, key) = (path.index(i), text(requirement, "key"));
+            let values = topology_values(&texts(requirement, "values"), &path.child("values"), errors);
+            errors.invalid_text(&path.child("key"), key, names::qualified_name(key));
+            if keys.insert(key, values).is_some() {
+                errors.duplicate(&path.child("key"), quoted(key));
+            }
+        }
+        if seen.contains(&keys) {
+            errors.duplicate(&path, quoted(""));
+        }
+        seen.push(keys);
+    }
+}
+
+fn topology_values<'a>(values: &[&'a str], path: &Path, errors: &mut Errors) -> BTreeSet<&'a str> {
+    if values.is_empty() {
+        errors.required(path, "");
+    }
+    let mut seen = BTreeSet::new();
+    for (i, value) in values.iter().enumerate() {
+        if !seen.insert(*value) {
+            errors.duplicate(&path.index(i), quoted(value));
+        }
+    }
+    seen
 }
 
 fn row(class: &Value, now: i64) -> Vec<Value> {
@@ -114,6 +169,24 @@ mod tests {
         for (new, old, expected) in [
             (json!({"provisioner": "x"}), None, vec![]),
             (json!({}), None, vec!["provisioner: Required value"]),
+            (
+                json!({"provisioner": "x", "volumeBindingMode": "", "parameters": {"": "x"}}),
+                None,
+                vec![
+                    "parameters: Invalid value: \"\": field can not be empty.",
+                    "volumeBindingMode: Unsupported value: \"\": supported values: \"Immediate\", \"WaitForFirstConsumer\"",
+                ],
+            ),
+            (
+                json!({"provisioner": "x", "allowedTopologies": [{}, {"matchLabelExpressions": [{"key": "z"}, {"key": "z", "values": ["a", "a"]}]}]}),
+                None,
+                vec![
+                    "allowedTopologies[0].matchLabelExpressions: Duplicate value: \"\"",
+                    "allowedTopologies[1].matchLabelExpressions[0].values: Required value",
+                    "allowedTopologies[1].matchLabelExpressions[1].values[1]: Duplicate value: \"a\"",
+                    "allowedTopologies[1].matchLabelExpressions[1].key: Duplicate value: \"z\"",
+                ],
+            ),
             (
                 json!({"provisioner": "x", "reclaimPolicy": "Recycle"}),
                 None,

@@ -20,48 +20,44 @@ pub(super) fn default_template(spec: &mut Value) {
     }
 }
 
-/// Validates replicas, selector and template of a Deployment or ReplicaSet (which Kubernetes words alike).
-pub(super) fn validate(spec: &Value, path: &Path, errors: &mut Errors) {
-    validate_as("deployment", "ReplicaSet", spec, path, errors);
+/// Validates selector and template of a Deployment or ReplicaSet (which Kubernetes words alike).
+pub(super) fn selected_template(spec: &Value, path: &Path, errors: &mut Errors) {
+    if selector(spec, path, "deployment", "invalid label selector", errors) {
+        let (template, path) = (spec.get("template").unwrap_or(&Value::Null), path.child("template"));
+        selects_template(spec, template, &path, errors);
+        podspec::template(template, &path, errors);
+        always_restarting("ReplicaSet", template, &path, errors);
+    }
 }
 
-/// Validates replicas, selector and template, of which the pods must always restart. `selecting` and `kind` are how
-/// errors of the selector and of the template call the owner.
-pub(super) fn validate_as(selecting: &str, kind: &str, spec: &Value, path: &Path, errors: &mut Errors) {
-    errors.non_negative(&path.child("replicas"), json::int(spec, "replicas"));
-    errors.non_negative(&path.child("minReadySeconds"), json::int(spec, "minReadySeconds"));
-    let selector_path = path.child("selector");
-    let selector = get(spec, "selector");
-    let mut usable = true;
-    match selector {
-        None => errors.required(&selector_path, ""),
-        Some(selector) => {
-            usable = objectmeta::label_selector(selector, &selector_path, errors);
-            if is_empty(selector) {
-                errors.invalid(
-                    &selector_path,
-                    shown_selector(selector),
-                    format!("empty selector is invalid for {selecting}"),
-                );
-            } else if !usable {
-                errors.invalid(&selector_path, shown_selector(selector), "invalid label selector");
-            }
-        }
+/// Validates the selector of `owner`; `false` when it cannot be evaluated, which `unusable` says.
+pub(super) fn selector(spec: &Value, path: &Path, owner: &str, unusable: &str, errors: &mut Errors) -> bool {
+    let path = path.child("selector");
+    let Some(selector) = get(spec, "selector") else {
+        errors.required(&path, "");
+        return true;
+    };
+    let usable = objectmeta::label_selector(selector, &path, errors);
+    not_empty(selector, &path, owner, errors);
+    if !usable {
+        errors.invalid(&path, shown_selector(selector), unusable);
     }
-    if usable {
-        let template = spec.get("template").unwrap_or(&Value::Null);
-        let path = path.child("template");
-        // No selector at all selects nothing, while an empty one selects everything.
-        let labels = json::at(template, &["metadata", "labels"]);
-        labels_match(selector.is_some_and(|s| is_empty(s) || matches(s, labels)), labels, &path, errors);
-        // Mounts may name volumes that come of a StatefulSet's claims: Kubernetes leaves its pods' spec to the pods.
-        if kind == "StatefulSet" {
-            podspec::template_metadata(template, &path, errors);
-        } else {
-            podspec::template(template, &path, errors);
-        }
-        always_restarting(kind, template, &path, errors);
+    usable
+}
+
+/// Reports a selector that selects everything.
+pub(super) fn not_empty(selector: &Value, path: &Path, owner: &str, errors: &mut Errors) {
+    if is_empty(selector) {
+        errors.invalid(path, shown_selector(selector), format!("empty selector is invalid for {owner}"));
     }
+}
+
+/// Validates that a usable selector selects the labels of the template. No selector at all selects nothing, while an
+/// empty one selects everything.
+pub(super) fn selects_template(spec: &Value, template: &Value, path: &Path, errors: &mut Errors) {
+    let labels = json::at(template, &["metadata", "labels"]);
+    let matching = get(spec, "selector").is_some_and(|s| is_empty(s) || matches(s, labels));
+    labels_match(matching, labels, path, errors);
 }
 
 /// Reports template labels that the owner would not select.
@@ -129,7 +125,7 @@ pub(super) fn shown_selector(selector: &Value) -> String {
         return quoted("null");
     }
     let expressions = match list(selector, "matchExpressions") {
-        [] => "[]v1.LabelSelectorRequirement(nil)".to_owned(),
+        [] if get(selector, "matchExpressions").is_none() => "[]v1.LabelSelectorRequirement(nil)".to_owned(),
         requirements => {
             let items: Vec<String> = requirements.iter().map(shown_requirement).collect();
             format!("[]v1.LabelSelectorRequirement{{{}}}", items.join(", "))
@@ -169,15 +165,15 @@ pub(super) fn count_or_percent(value: &Value, path: &Path, errors: &mut Errors) 
 
 /// Validates that a percentage is at most 100%.
 pub(super) fn not_over_all(value: &Value, path: &Path, errors: &mut Errors) {
-    if value.is_string() && amount(value).is_some_and(|percent| percent > 100) {
+    if value.as_str().is_some_and(|v| names::percent(v).is_empty()) && amount(value) > 100 {
         errors.invalid(path, shown_int_or_string(value), "must not be greater than 100%");
     }
 }
 
-/// The number before the percent sign, or the number itself.
-pub(super) fn amount(value: &Value) -> Option<i64> {
+/// The number before the percent sign, or the number itself; 0 for nonsense.
+pub(super) fn amount(value: &Value) -> i64 {
     match value.as_str() {
-        Some(percent) => percent.strip_suffix('%').and_then(|n| n.parse().ok()),
-        None => value.as_i64(),
+        Some(text) => text.strip_suffix('%').unwrap_or(text).parse().unwrap_or(0),
+        None => value.as_i64().unwrap_or(0),
     }
 }

@@ -13,8 +13,11 @@ fn hooks() -> Hooks {
         validate: |_, _| Vec::new(),
         field: |_, _| None,
         has_generation: false,
+        validate_status: None,
+        next_generation: |_, _| false,
         columns: &[],
         row: |_, _| Vec::new(),
+        row_fields: &[],
         from_stored: None,
         to_stored: None,
     }

@@ -35,9 +35,11 @@ pub(super) fn all(spec: &Value, path: &Path, errors: &mut Errors) {
         errors.required(&containers_path, "");
     }
     let mut names = BTreeSet::new();
+    let never_restarts = text(spec, "restartPolicy") == "Never";
     for (i, container) in containers.iter().enumerate() {
         let path = containers_path.index(i);
         one(container, &volumes, &path, errors);
+        resources::resize_policy(container, never_restarts, &path.child("resizePolicy"), errors);
         unique_name(container, &mut names, &path, errors);
         running(container, &path, errors);
         if get(container, "restartPolicy").is_some() {
@@ -57,7 +59,10 @@ pub(super) fn all(spec: &Value, path: &Path, errors: &mut Errors) {
         // Init containers run one by one, so only their own ports can collide.
         host_ports(container, &mut BTreeSet::new(), &path, errors);
         match text(container, "restartPolicy") {
-            "Always" => running(container, &path, errors),
+            "Always" => {
+                running(container, &path, errors);
+                resources::resize_policy(container, never_restarts, &path.child("resizePolicy"), errors);
+            }
             "" => not_for_init(container, &path, errors),
             other => errors.not_supported(&path.child("restartPolicy"), other, &["Always"]),
         }
@@ -168,6 +173,9 @@ fn not_for_init(container: &Value, path: &Path, errors: &mut Errors) {
         if get(container, field).is_some() {
             errors.forbidden(&path.child(field), "may not be set for init containers without restartPolicy=Always");
         }
+    }
+    if let Some(policies) = get(container, "resizePolicy").filter(|policies| is_set(policies)) {
+        errors.invalid(&path.child("resizePolicy"), shown(policies), "must not be set for init containers");
     }
 }
 

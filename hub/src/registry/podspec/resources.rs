@@ -1,10 +1,12 @@
 //! Resource quantities: canonical form, requests and limits, quality of service.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use skiff_shared::quantity::Quantity;
 
 use crate::registry::fields::{Errors, NOT_NEGATIVE, Path, quoted};
-use crate::registry::json::{entries, get, list};
+use crate::registry::json::{entries, get, list, text};
 use crate::registry::names::qualified_name;
 
 const CONTAINER_RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
@@ -69,7 +71,7 @@ pub(crate) fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
 }
 
 /// Validates a container's `resources`.
-pub(super) fn requirements(resources: &Value, path: &Path, errors: &mut Errors) {
+pub(crate) fn requirements(resources: &Value, path: &Path, errors: &mut Errors) {
     let limits = get(resources, "limits");
     for (name, value) in entries(limits) {
         container_resource(name, value, &path.child("limits").key(name), errors);
@@ -152,6 +154,27 @@ pub(crate) fn qos_class(spec: &Value) -> &'static str {
     }
 }
 
+/// Validates which resources of a container change only by its restart. One that is never restarted has none.
+pub(super) fn resize_policy(container: &Value, never_restarts: bool, path: &Path, errors: &mut Errors) {
+    let mut named = BTreeSet::new();
+    for (i, policy) in list(container, "resizePolicy").iter().enumerate() {
+        let (resource, restart) = (text(policy, "resourceName"), text(policy, "restartPolicy"));
+        if !named.insert(resource) {
+            errors.duplicate(&path.index(i), quoted(resource));
+        }
+        for (value, supported) in [(resource, ["cpu", "memory"]), (restart, ["NotRequired", "RestartContainer"])] {
+            match value {
+                "" => errors.required(path, ""),
+                value if supported.contains(&value) => {}
+                value => errors.not_supported(path, value, &supported),
+            }
+        }
+        if never_restarts && restart != "NotRequired" {
+            errors.invalid(path, quoted(restart), "must be 'NotRequired' when `restartPolicy` is 'Never'");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,5 +241,37 @@ mod tests {
             assert_eq!(qos_class(&json!({"containers": [{"resources": resources}]})), class, "{resources}");
         }
         assert_eq!(qos_class(&json!({"containers": [{"resources": {"limits": both}}, {}]})), "Burstable");
+    }
+
+    #[test]
+    fn what_restarts_for_a_resize() {
+        let policy = |resource: &str, restart: &str| json!({"resourceName": resource, "restartPolicy": restart});
+        for (policies, never_restarts, expected) in [
+            (json!([policy("cpu", "NotRequired"), policy("memory", "RestartContainer")]), false, vec![]),
+            (
+                json!([policy("cpu", "NotRequired"), policy("cpu", "NotRequired")]),
+                false,
+                vec!["p[1]: Duplicate value: \"cpu\""],
+            ),
+            (json!([policy("", "")]), false, vec!["p: Required value", "p: Required value"]),
+            (
+                json!([policy("gpu", "No")]),
+                false,
+                vec![
+                    "p: Unsupported value: \"gpu\": supported values: \"cpu\", \"memory\"",
+                    "p: Unsupported value: \"No\": supported values: \"NotRequired\", \"RestartContainer\"",
+                ],
+            ),
+            (
+                json!([policy("memory", "RestartContainer")]),
+                true,
+                vec!["p: Invalid value: \"RestartContainer\": must be 'NotRequired' when `restartPolicy` is 'Never'"],
+            ),
+        ] {
+            let mut errors = Errors::default();
+            resize_policy(&json!({"resizePolicy": policies}), never_restarts, &Path::new("p"), &mut errors);
+            let found: Vec<_> = errors.into_vec().iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{policies}");
+        }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn taint_effect(effect: &str, path: &Path, errors: &mut Errors) {
 }
 
 /// Validates `tolerations`.
-pub(super) fn tolerations(spec: &Value, path: &Path, errors: &mut Errors) {
+pub(crate) fn tolerations(spec: &Value, path: &Path, errors: &mut Errors) {
     for (i, toleration) in list(spec, "tolerations").iter().enumerate() {
         one_toleration(toleration, &path.index(i), errors);
     }

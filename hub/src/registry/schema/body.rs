@@ -6,6 +6,8 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use skiff_shared::limits::MAX_REQUEST_BODY;
 
+use super::duplicate_keys;
+
 /// How deep a YAML body may nest. The parser recurses, and a thread's stack is 2 MiB; `serde_json` has its own limit (128).
 const MAX_DEPTH: usize = 64;
 /// Nodes that a YAML body may add by aliases: an alias bomb costs milliseconds, and no manifest comes near.
@@ -61,8 +63,8 @@ pub enum DecodeError {
     },
 }
 
-/// Parses a body. Beside the value come one `duplicate field "spec.replicas"` per key that is given twice; the last
-/// one given counts.
+/// Parses a body. Beside the value come the keys that are given twice: one `duplicate field "spec.replicas"` for each of
+/// JSON, one `line 5: key "replicas" already set in map` of YAML. The last one given counts.
 ///
 /// # Errors
 /// [`DecodeError`].
@@ -75,21 +77,31 @@ pub fn parse_body(bytes: &[u8], content_type: ContentType) -> Result<(Value, Vec
             .map_err(|source| DecodeError::Json { message: go_message(bytes, &source), source })?,
         ContentType::Yaml => parse_yaml(bytes)?,
     };
-    let duplicates =
-        tracked.duplicates.iter().map(|path| format!("duplicate field {:?}", path.trim_start_matches('.')));
-    Ok((tracked.value, duplicates.collect()))
+    let duplicates = match content_type {
+        ContentType::Yaml if !tracked.duplicates.is_empty() => duplicate_keys(bytes),
+        ContentType::Yaml => Vec::new(),
+        ContentType::Json => {
+            let of_path = |path: &String| format!("duplicate field {:?}", path.trim_start_matches('.'));
+            tracked.duplicates.iter().map(of_path).collect()
+        }
+    };
+    Ok((tracked.value, duplicates))
 }
 
-fn parse_yaml(bytes: &[u8]) -> Result<Tracked, DecodeError> {
-    let options = serde_saphyr::options! {
+/// How YAML is read: as Kubernetes understands it, and within bounds.
+pub(super) fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::PassThrough,
         // `defaultMode: 0644` is octal for Kubernetes.
         legacy_octal_numbers: true,
         with_snippet: false,
         budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, flow_nesting_limit: MAX_DEPTH, max_documents: 2 },
         alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_ALIASED },
-    };
-    let mut tracked: Tracked = serde_saphyr::from_slice_with_options(bytes, options).map_err(|error| {
+    }
+}
+
+fn parse_yaml(bytes: &[u8]) -> Result<Tracked, DecodeError> {
+    let mut tracked: Tracked = serde_saphyr::from_slice_with_options(bytes, yaml_options()).map_err(|error| {
         let message = error.to_string();
         DecodeError::Yaml { message: message.split_whitespace().collect::<Vec<_>>().join(" ") }
     })?;
@@ -129,10 +141,46 @@ fn go_message(bytes: &[u8], error: &serde_json::Error) -> String {
         ("trailing characters", "after top-level value"),
     ];
     match (place.iter().find(|(ours, _)| text.starts_with(ours)), character(bytes, error)) {
-        (Some((_, place)), Some(found)) => format!("invalid character {found:?} {place}"),
+        (Some((_, place)), Some(found)) => format!("invalid character {} {place}", go_character(found)),
         _ if text.starts_with("recursion limit") => "exceeded max depth".into(),
         _ => text,
     }
+}
+
+/// A character in quotes, as Go's parser shows it.
+fn go_character(c: char) -> String {
+    match c {
+        '\'' => r"'\''".to_owned(),
+        '"' => "'\"'".to_owned(),
+        '\0'..='\x1f' if !matches!(c, '\t' | '\n' | '\r') => format!("'\\x{:02x}'", u32::from(c)),
+        _ => format!("{c:?}"),
+    }
+}
+
+/// Why a parsed body is no object of any kind, in Go's words; `None` where it may be one.
+pub fn no_object(body: &Value) -> Option<String> {
+    let found = |value: &Value| match value {
+        Value::Null | Value::Object(_) => None,
+        Value::Bool(_) => Some("bool"),
+        Value::Number(_) => Some("number"),
+        Value::String(_) => Some("string"),
+        Value::Array(_) => Some("array"),
+    };
+    const START: &str = "couldn't get version/kind; json parse error: json: cannot unmarshal";
+    if let Some(found) = found(body) {
+        let type_meta =
+            r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+        return Some(format!("{START} {found} into Go value of type {type_meta}"));
+    }
+    for field in ["apiVersion", "kind"] {
+        let value = &body[field];
+        let found = if value.is_object() { Some("object") } else { found(value).filter(|found| *found != "string") };
+        if let Some(found) = found {
+            return Some(format!("{START} {found} into Go struct field .{field} of type string"));
+        }
+    }
+    let version = body["apiVersion"].as_str().filter(|version| version.matches('/').count() > 1)?;
+    Some(format!("unexpected GroupVersion string: {version}"))
 }
 
 /// The character at which the parser stopped.
@@ -250,10 +298,13 @@ mod tests {
     fn duplicates_are_told_with_their_path_and_the_last_counts() {
         let json = r#"{"spec":{"replicas":1,"replicas":2,"c":[{"a":1},{"a":1,"a":2}]}}"#;
         let yaml = "spec:\n  replicas: 1\n  replicas: 2\n  c:\n  - a: 1\n  - a: 1\n    a: 2\n";
-        for (text, content_type) in [(json, Json), (yaml, Yaml)] {
+        for (text, content_type, expected) in [
+            (json, Json, [r#"duplicate field "spec.replicas""#, r#"duplicate field "spec.c[1].a""#]),
+            (yaml, Yaml, [r#"line 3: key "replicas" already set in map"#, r#"line 7: key "a" already set in map"#]),
+        ] {
             let (value, duplicates) = parse(text, content_type).expect("parses");
             assert_eq!(value, json!({"spec": {"replicas": 2, "c": [{"a": 1}, {"a": 2}]}}));
-            assert_eq!(duplicates, [r#"duplicate field "spec.replicas""#, r#"duplicate field "spec.c[1].a""#]);
+            assert_eq!(duplicates, expected);
         }
     }
 
@@ -288,6 +339,32 @@ mod tests {
         ] {
             let refusal = format!("couldn't get version/kind; json parse error: {expected}");
             assert_eq!(parse(text, Json), Err(refusal), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_told_in_gos_words() {
+        for (body, expected) in [
+            (json!({}), None),
+            (json!(null), None),
+            (json!({"kind": null, "apiVersion": "apps/v1"}), None),
+            (json!({"kind": 5}), Some("json: cannot unmarshal number into Go struct field .kind of type string")),
+            (
+                json!({"apiVersion": {}}),
+                Some("json: cannot unmarshal object into Go struct field .apiVersion of type string"),
+            ),
+            (json!({"apiVersion": "a/b/c"}), Some("unexpected GroupVersion string: a/b/c")),
+            (
+                json!([]),
+                Some(
+                    r#"json: cannot unmarshal array into Go value of type struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#,
+                ),
+            ),
+        ] {
+            let found = no_object(&body);
+            let same =
+                found.as_deref().zip(expected).map_or(found.is_none() && expected.is_none(), |(f, e)| f.ends_with(e));
+            assert!(same, "{body} {found:?}");
         }
     }
 

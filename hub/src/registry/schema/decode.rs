@@ -85,27 +85,35 @@ impl Decoder<'_> {
             return Ok(());
         }
         let outer = std::mem::replace(&mut self.owner, short(structure.name));
-        self.drop_unknown(object, |name| schema.field(structure, name).is_some());
+        // Unknown fields are told where they stand, so that the list is in the order of a sorted document.
+        let mut dropped = Vec::new();
         for (name, value) in object.iter_mut() {
-            let Some(field) = schema.field(structure, name) else { continue };
+            let Some(field) = schema.field(structure, name) else {
+                self.tell_unknown(name);
+                dropped.push(name.clone());
+                continue;
+            };
+            if value.is_null() {
+                // A null never reaches the store: it is what an absent field is.
+                dropped.push(name.clone());
+                continue;
+            }
             let (strict, go) = self.enter(name);
             self.value(field.ty, value)?;
             self.leave(strict, go);
+        }
+        for name in &dropped {
+            object.remove(name);
         }
         self.owner = outer;
         Ok(())
     }
 
-    /// Unknown fields and nulls never reach the store: a null is what an absent field is.
-    fn drop_unknown(&mut self, object: &mut Map<String, Value>, known: impl Fn(&str) -> bool) {
-        object.retain(|name, value| {
-            let known = known(name);
-            if !known && self.out.unknown.len() < MAX_UNKNOWN {
-                let dot = if self.strict.is_empty() { "" } else { "." };
-                self.out.unknown.push(format!("unknown field \"{}{dot}{name}\"", self.strict));
-            }
-            known && !value.is_null()
-        });
+    fn tell_unknown(&mut self, name: &str) {
+        if self.out.unknown.len() < MAX_UNKNOWN {
+            let dot = if self.strict.is_empty() { "" } else { "." };
+            self.out.unknown.push(format!("unknown field \"{}{dot}{name}\"", self.strict));
+        }
     }
 
     fn list(&mut self, ty: Type, element: u16, value: &mut Value) -> Result<(), Fatal> {
@@ -306,7 +314,7 @@ mod tests {
         assert_eq!(body, json!({"spec": {"containers": [{"name": "a"}]}, "metadata": {"labels": {"any": "key"}}}));
         assert_eq!(
             decoded.unknown,
-            [r#"unknown field "bar""#, r#"unknown field "spec.foo""#, r#"unknown field "spec.containers[0].imagee""#,]
+            [r#"unknown field "bar""#, r#"unknown field "spec.containers[0].imagee""#, r#"unknown field "spec.foo""#]
         );
         assert_eq!(decoded.errors, [""; 0]);
     }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Schema;
 use super::model::{Field, Type};
-use super::protobuf::{MAGIC, find};
+use super::protobuf::{MAGIC, find, is_boxed};
 
 /// Wire types: integers, doubles, and everything that has a length.
 const VARINT: u8 = 0;
@@ -113,7 +113,15 @@ impl Encoder<'_> {
         fields.sort_by_key(|(field, _)| (place(field), field.wire.number));
         for same_place in fields.chunk_by(|(a, _), (b, _)| place(a) == place(b)) {
             let inlined = same_place[0].0.wire.outer;
-            let each = |out: &mut Vec<u8>| same_place.iter().for_each(|(field, value)| self.field(field, value, out));
+            let each = |out: &mut Vec<u8>| {
+                for (field, value) in same_place {
+                    if is_boxed(structure.name, field.name) {
+                        self.value(field.wire.number, field.ty, value, out);
+                    } else {
+                        self.field(field, value, out);
+                    }
+                }
+            };
             if inlined == 0 { each(out) } else { delimited(out, inlined, each) }
         }
     }
@@ -165,7 +173,7 @@ impl Encoder<'_> {
             (Type::Struct(index), Value::Object(object)) => {
                 delimited(out, number, |out| self.message(index, object, out));
             }
-            // A list inside a map: a message whose field 1 are the items.
+            // A list inside a map, or one that Go has a type of its own for: a message whose field 1 are the items.
             (Type::List(element), Value::Array(items)) => {
                 delimited(out, number, |out| self.items(1, self.schema.element(element), items, out));
             }

@@ -8,18 +8,21 @@ mod body;
 mod decode;
 mod encode;
 mod go_types;
+mod lines;
 pub(crate) mod model;
 mod protobuf;
 mod scalars;
+mod strict;
 mod wire;
 
 use std::sync::LazyLock;
 
 use model::{Field, Model, Parts, Strategy, Struct, Type};
 
-pub use body::{ContentType, DecodeError, parse_body};
+pub use body::{ContentType, DecodeError, no_object, parse_body};
 pub use decode::Decoded;
 pub use encode::{ENVELOPE_END, ListEncoder, encode_protobuf, envelope, watch_frame};
+pub use lines::duplicate_keys;
 pub use protobuf::decode_protobuf;
 pub use wire::WireError;
 
@@ -82,6 +85,16 @@ impl Schema {
     /// Whether there is a definition of this name (`io.k8s.api.core.v1.Pod`).
     pub fn contains(&self, definition: &str) -> bool {
         self.find(definition).is_some()
+    }
+
+    /// Whether there is a kind of this name, or a list of it, in an API version (`apps/v1`), or one that all versions have.
+    pub fn has_kind(&self, api_version: &str, kind: &str) -> bool {
+        let (group, version) = api_version.rsplit_once('/').unwrap_or(("core", api_version));
+        let package = group.split('.').next().unwrap_or_default();
+        // Kinds have their own definitions; so have parts of them, which no version knows as kinds.
+        let has = |name: &str| self.find(name).is_some_and(|index| self.field(self.structure(index), "kind").is_some());
+        has(&format!("io.k8s.api.{package}.{version}.{kind}"))
+            || (version == "v1" && has(&format!("io.k8s.apimachinery.pkg.apis.meta.v1.{kind}")))
     }
 
     /// The names of all definitions, sorted.
@@ -231,6 +244,24 @@ mod tests {
         assert!(schema.contains("io.k8s.api.apps.v1.Deployment"));
         assert!(schema.contains("io.k8s.api.core.v1.PodList"));
         assert!(BYTES.len() < 300_000, "{}", BYTES.len());
+    }
+
+    #[test]
+    fn kinds_are_known_by_version_and_name() {
+        for (api_version, kind, known) in [
+            ("v1", "Pod", true),
+            ("v1", "PodList", true),
+            ("v1", "PodSpec", false),
+            ("v1", "Deployment", false),
+            ("apps/v1", "Deployment", true),
+            ("apps/v1", "Pod", false),
+            ("rbac.authorization.k8s.io/v1", "Role", true),
+            ("v1", "Status", true),
+            ("v1", "DeleteOptions", true),
+            ("v2", "Pod", false),
+        ] {
+            assert_eq!(Schema::builtin().has_kind(api_version, kind), known, "{api_version} {kind}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::report::*;
 use crate::wire::stream::{
     AttachRequest, DialRequest, ExecRequest, LogsRequest, NodeRequest, PortForwardRequest, Wanted,
 };
-use crate::wire::{Change, Hello, Join, Joined, TokenAnswer, TokenRequest, Welcome};
+use crate::wire::{Change, Hello, Join, Joined, PodResources, TokenAnswer, TokenRequest, Welcome};
 
 const GOLDEN: &str = include_str!("../golden/skiff-1.txt");
 
@@ -124,6 +124,7 @@ fn pod_report() -> PodReport {
             container(ContainerState::Waiting { reason: "CrashLoopBackOff".into(), message: "m".into() }, None),
         ],
         gone: false,
+        resources: vec![],
     }
 }
 
@@ -228,6 +229,38 @@ fn pod_with_resize() -> Item {
     Item::Pod(Pod { extras: vec![Extra::RestartOnResize(policy)], ..pod() })
 }
 
+/// A pod with probes, hooks and all that came with them.
+fn pod_with_checks() -> Item {
+    let container = || "app".to_owned();
+    let probe = |kind, handler| Probe {
+        container: container(),
+        kind,
+        handler,
+        initial_delay_seconds: 1,
+        timeout_seconds: 2,
+        period_seconds: 3,
+        success_threshold: 4,
+        failure_threshold: 5,
+        grace_seconds: Some(6),
+    };
+    let headers = vec![("A".to_owned(), "b".to_owned())];
+    let get = HttpGet { https: true, host: "h".into(), port: 80, path: "/x".into(), headers };
+    let hook = |kind, handler| Extra::Hook(Hook { container: container(), kind, handler });
+    let extras = vec![
+        Extra::Probe(probe(ProbeKind::Startup, Handler::Exec(vec!["true".into()]))),
+        Extra::Probe(probe(ProbeKind::Readiness, Handler::Http(get))),
+        Extra::Probe(probe(ProbeKind::Liveness, Handler::Tcp { host: "h".into(), port: 80 })),
+        hook(HookKind::PostStart, Handler::Grpc { port: 80, service: "s".into() }),
+        hook(HookKind::PreStop, Handler::Sleep(7)),
+        Extra::HostAlias(HostAlias { ip: "192.0.2.1".into(), hostnames: vec!["a".into()] }),
+        Extra::Sysctl("net.a".into(), "1".into()),
+        Extra::MessagePath(container(), "/m".into()),
+        Extra::LocalStorage(LocalStorage { container: container(), request_bytes: None, limit_bytes: Some(1) }),
+        Extra::PullSecret("s".into()),
+    ];
+    Item::Pod(Pod { extras, ..pod() })
+}
+
 fn keys() -> Vec<ItemKey> {
     let (namespace, name) = ("default".to_owned(), "c".to_owned());
     vec![
@@ -255,6 +288,14 @@ fn to_hub() -> Vec<ToHub> {
         ToHub::Applied(300),
         ToHub::Renew(vec![3]),
         ToHub::TokenRequest(token_request()),
+        ToHub::PodResources(PodResources {
+            pod: uid(),
+            containers: vec![ContainerResources {
+                container: "c".into(),
+                allocated: Resources { cpu_request_milli: Some(100), ..Resources::default() },
+                actual: Resources { memory_limit_bytes: Some(200), ..Resources::default() },
+            }],
+        }),
     ]
 }
 
@@ -346,6 +387,7 @@ fn every_message_is_written_as_the_golden_bytes() {
         ("item-PodWith", pod_with_extras()),
         ("item-PodWithLater", pod_with_later_extras()),
         ("item-PodWithResize", pod_with_resize()),
+        ("item-PodWithChecks", pod_with_checks()),
     ] {
         let extended = postcard::to_stdvec(&item).unwrap();
         assert_eq!(postcard::from_bytes::<Item>(&extended).unwrap(), item);

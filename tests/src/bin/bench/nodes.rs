@@ -168,5 +168,6 @@ fn pod_report(pod: &Pod) -> PodReport {
         init_containers: vec![],
         containers: pod.containers.iter().map(|c| container(&c.name, &c.image)).collect(),
         gone: false,
+        resources: vec![],
     }
 }
