@@ -83,12 +83,14 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
         SCALE => with_replicas(target, old, &body),
         APPROVAL => {
             let mut new = old.clone();
+            take_metadata(&mut new, &body, &["annotations", "labels"]);
             new["status"]["conditions"] = body["status"]["conditions"].as_array().cloned().unwrap_or_default().into();
             stamp(target, &mut new, old);
             Ok(new)
         }
         FINALIZE => {
             let mut new = old.clone();
+            take_metadata(&mut new, &body, &["annotations", "labels"]);
             new["spec"]["finalizers"] = body["spec"]["finalizers"].as_array().cloned().unwrap_or_default().into();
             Ok(new)
         }
@@ -135,13 +137,17 @@ fn with_status(target: &Target, old: &Value, mut body: Value) -> Value {
         }
     }
     let taken: &[&str] = if target.kind.group == "apps" { &["annotations"] } else { &["annotations", "labels"] };
-    for field in taken {
+    take_metadata(&mut new, &body, taken);
+    new
+}
+
+fn take_metadata(new: &mut Value, body: &Value, fields: &[&str]) {
+    for field in fields {
         match body["metadata"].get(*field) {
-            Some(value) => meta::metadata(&mut new).insert((*field).to_owned(), value.clone()),
-            None => meta::metadata(&mut new).remove(*field),
+            Some(value) => meta::metadata(new).insert((*field).to_owned(), value.clone()),
+            None => meta::metadata(new).remove(*field),
         };
     }
-    new
 }
 
 fn with_replicas(target: &Target, old: &Value, scale: &Value) -> Result<Value, Error> {

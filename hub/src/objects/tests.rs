@@ -161,6 +161,28 @@ async fn status_and_spec_are_written_apart() {
 }
 
 #[tokio::test]
+async fn subresources_take_labels_and_annotations_with_their_part() {
+    let objects = objects();
+    let conditions = json!({"conditions": [{"type": "Approved", "status": "True", "lastUpdateTime": "t", "lastTransitionTime": "t"}]});
+    let finalizers = json!({"finalizers": ["example.com/last"]});
+    for (api_version, kind, subresource, part, taken) in [
+        ("certificates.k8s.io/v1", "CertificateSigningRequest", "approval", "status", &conditions),
+        ("certificates.k8s.io/v1", "CertificateSigningRequest", "status", "status", &conditions),
+        ("v1", "Namespace", "finalize", "spec", &finalizers),
+        ("v1", "Namespace", "status", "status", &conditions),
+    ] {
+        let target = sub(&target(&objects, api_version, kind, "a"), subresource);
+        let old = json!({"metadata": {"name": "a", "uid": "1", "labels": {"old": "yes"}}, "spec": {}, "status": {}});
+        let metadata = json!({"name": "a", "uid": "2", "annotations": {"new": "yes"}});
+        let body = json!({"metadata": metadata, "spec": finalizers, "status": conditions});
+        let mut expected = old.clone();
+        expected["metadata"] = json!({"name": "a", "uid": "1", "annotations": {"new": "yes"}});
+        expected[part] = taken.clone();
+        assert_eq!(super::subresource::merge(&target, &old, body).expect("valid"), expected, "{kind} {subresource}");
+    }
+}
+
+#[tokio::test]
 async fn a_scale_is_read_and_written_as_a_view() {
     let objects = with_namespace().await;
     let named = target(&objects, "apps/v1", "Deployment", "web");
