@@ -329,6 +329,28 @@ async fn deletion_has_preconditions_and_propagation() {
 }
 
 #[tokio::test]
+async fn the_oldest_kinds_let_their_dependents_go_unless_told_otherwise() {
+    let objects = with_namespace().await;
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    let controller = json!({"metadata": {"name": "rc"}, "spec": {"selector": {"app": "web"}, "template": template}});
+    for (propagation, finalizers) in [
+        (None, json!(["orphan"])),
+        (Some(Propagation::Foreground), json!(["foregroundDeletion"])),
+        (Some(Propagation::Background), Value::Null),
+    ] {
+        let mut named = target(&objects, "v1", "ReplicationController", "rc");
+        named.name = format!("{propagation:?}").to_lowercase().replace(['(', ')'], "");
+        let mut body = controller.clone();
+        body["metadata"]["name"] = named.name.clone().into();
+        create(&objects, &named, body).await.expect("valid");
+        let options = DeleteOptions { propagation, ..DeleteOptions::default() };
+        let deleted = objects.delete(&named, &options).await.expect("there");
+        assert_eq!(json_of(&deleted)["metadata"]["finalizers"], finalizers, "{propagation:?}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_created_in_a_namespace_that_is_being_deleted() {
     let objects = with_namespace().await;
     let namespace = target(&objects, "v1", "Namespace", "work");
