@@ -3,6 +3,8 @@
 //!
 //! The type tree is a build-dependency here so that the hub itself does not link its schemas.
 
+#[path = "build/aggregated.rs"]
+mod aggregated;
 #[path = "build/compact.rs"]
 mod compact;
 #[path = "build/definitions.rs"]
@@ -27,7 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rerun-if-changed={input}");
     }
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    let definitions = kinds::definitions();
+    let mut definitions = kinds::definitions();
+    definitions.extend(aggregated::definitions());
     merge_keys::check(&definitions)?;
     let proto = proto_fields::ProtoFields::parse(&definitions)?;
     fs::write(out.join("schema.bin"), compact::encode(&definitions, &proto)?)?;

@@ -107,26 +107,58 @@ impl Continue {
 
 /// The pinned snapshots, oldest use first.
 #[derive(Debug, Default)]
-pub(crate) struct Pages {
-    pinned: Mutex<VecDeque<(Snapshot, Instant)>>,
+pub(crate) struct Pages(Mutex<Pinned>);
+
+#[derive(Debug, Default)]
+struct Pinned {
+    /// With the time at which each was last known to be the newest.
+    snapshots: VecDeque<(Snapshot, Instant)>,
+    /// The newest revision that is known to be out of date for longer than lists may go on.
+    outdated: Revision,
 }
 
 impl Pages {
-    /// Keeps a snapshot whose list goes on.
-    pub(crate) fn pin(&self, snapshot: &Snapshot, now: Instant) {
-        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
-        pinned.retain(|(s, at)| s.revision() != snapshot.revision() && now.duration_since(*at) < PINNED_FOR);
-        if pinned.len() >= MAX_PINNED {
-            pinned.pop_front();
+    /// Keeps a snapshot whose list goes on. Its time begins anew as long as it is the newest.
+    pub(crate) fn pin(&self, snapshot: &Snapshot, newest: Revision, now: Instant) {
+        let mut pinned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pinned.drop_outdated(now);
+        let known = pinned.snapshots.iter().position(|(s, _)| s.revision() == snapshot.revision());
+        let since = known.and_then(|place| pinned.snapshots.remove(place)).map_or(now, |(_, since)| since);
+        if pinned.snapshots.len() >= MAX_PINNED {
+            pinned.snapshots.pop_front();
         }
-        pinned.push_back((snapshot.clone(), now));
+        let since = if snapshot.revision() == newest { now } else { since };
+        pinned.snapshots.push_back((snapshot.clone(), since));
     }
 
     /// The snapshot of a revision, if it is still kept.
-    pub(crate) fn at(&self, revision: Revision, now: Instant) -> Option<Snapshot> {
-        let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
-        pinned.retain(|(_, at)| now.duration_since(*at) < PINNED_FOR);
-        pinned.iter().find(|(s, _)| s.revision() == revision).map(|(s, _)| s.clone())
+    ///
+    /// # Errors
+    /// [`Outdated`] when lists of this revision may not go on.
+    pub(crate) fn at(&self, revision: Revision, now: Instant) -> Result<Option<Snapshot>, Outdated> {
+        let mut pinned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pinned.drop_outdated(now);
+        if revision <= pinned.outdated {
+            return Err(Outdated);
+        }
+        Ok(pinned.snapshots.iter().find(|(s, _)| s.revision() == revision).map(|(s, _)| s.clone()))
+    }
+}
+
+/// The revision was superseded too long ago.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outdated;
+
+impl Pinned {
+    fn drop_outdated(&mut self, now: Instant) {
+        let outdated = &mut self.outdated;
+        self.snapshots.retain(|(snapshot, since)| {
+            let keep = now.duration_since(*since) < PINNED_FOR;
+            if !keep {
+                *outdated = (*outdated).max(snapshot.revision());
+            }
+            keep
+        });
     }
 }
 
@@ -171,11 +203,18 @@ mod tests {
     }
 
     #[test]
-    fn pins_are_kept_for_a_while() {
+    fn a_list_goes_on_until_its_state_is_long_out_of_date() {
         let (pages, start) = (Pages::default(), Instant::now());
-        pages.pin(&Snapshot::default(), start);
-        assert!(pages.at(0, start + PINNED_FOR / 2).is_some());
-        assert!(pages.at(1, start).is_none());
-        assert!(pages.at(0, start + PINNED_FOR).is_none());
+        let after = |fraction: u32| start + PINNED_FOR / 4 * fraction;
+        let revision = |found: Result<Option<Snapshot>, Outdated>| found.map(|s| s.map(|s| s.revision()));
+        let snapshot = Snapshot::default().rewound(7, &[]);
+        pages.pin(&snapshot, 7, start);
+        pages.pin(&snapshot, 7, after(1));
+        assert_eq!(revision(pages.at(7, after(4))), Ok(Some(7)), "it was the newest a quarter later");
+        pages.pin(&snapshot, 8, after(4));
+        assert_eq!(revision(pages.at(8, after(4))), Ok(None));
+        assert_eq!(revision(pages.at(7, after(5))), Err(Outdated), "reading on does not keep it");
+        assert_eq!(revision(pages.at(6, after(5))), Err(Outdated), "what is older is out of date too");
+        assert_eq!(revision(pages.at(8, after(5))), Ok(None));
     }
 }

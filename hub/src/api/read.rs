@@ -85,7 +85,7 @@ pub(crate) async fn list(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> 
     let snapshot = snapshot(call, &options).await?;
     let page = page(call.state.objects.registry(), &snapshot, &scope(kind, path, &options), &options);
     if page.meta.continue_token.is_some() {
-        call.state.pages.pin(&snapshot, Instant::now());
+        call.state.pages.pin(&snapshot, call.state.objects.snapshot().revision(), Instant::now());
     }
     Ok(answer(&form, call.renderer(kind, &form), page).await)
 }
@@ -126,7 +126,7 @@ fn exact(call: &Call, revision: Revision) -> Option<Snapshot> {
     if newest.revision() == revision {
         return Some(newest);
     }
-    call.state.pages.at(revision, Instant::now()).or_else(|| {
+    call.state.pages.at(revision, Instant::now()).ok()?.or_else(|| {
         let later = call.state.objects.store().changes(revision, usize::MAX).ok()?;
         Some(newest.rewound(revision, &later))
     })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::objects::quota::{QUOTAS, used};
@@ -44,18 +44,21 @@ impl Controller for Quotas {
         snapshot.list(&QUOTAS.into(), None).map(|q| q.key.clone()).collect()
     }
 
-    fn reconcile(&self, key: &Key, snapshot: &Snapshot, _now: Timestamp) -> Plan {
+    fn reconcile(&self, key: &Key, snapshot: &Snapshot, now: Timestamp) -> Plan {
         let Some(stored) = snapshot.get(key) else { return Plan::nothing() };
         let mut object: Value = stored.parse().unwrap_or_default();
-        let used = json!(used(&object, &key.namespace, snapshot, &self.kinds));
+        let (used, next_change) = used(&object, &key.namespace, snapshot, &self.kinds, now);
+        // A pod counts up to and including that moment.
+        let requeue_at = next_change.and_then(|at| at.checked_add(SignedDuration::from_secs(1)).ok());
+        let used = json!(used);
         let hard = object["spec"]["hard"].clone();
         if object["status"]["used"] == used && object["status"]["hard"] == hard {
-            return Plan::nothing();
+            return Plan { requeue_at, ..Plan::nothing() };
         }
         object["status"] = json!({"hard": hard, "used": used});
         let why = format!("{} uses {used}", key.namespace);
         let (key, revision) = (key.clone(), stored.revision);
         let write = PlannedWrite::Update { key, revision, subresource: "status", object };
-        Plan { writes: vec![write], why, ..Plan::nothing() }
+        Plan { writes: vec![write], requeue_at, why, ..Plan::nothing() }
     }
 }

@@ -112,6 +112,7 @@ fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp)
             meta::set_finalizer(&mut object, FOREGROUND, false);
             meta::set_finalizer(&mut object, ORPHAN, false);
         }
+        None if orphans_by_default(kind, &object) => meta::set_finalizer(&mut object, ORPHAN, true),
         None => {}
     }
     if meta::is_deleting(&before) {
@@ -132,6 +133,13 @@ fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp)
         object["status"]["phase"] = "Terminating".into();
     }
     Step::Save(object)
+}
+
+/// Whether a deletion that does not say lets the dependents go, as the oldest kinds always did; what already holds the
+/// object decides before that.
+fn orphans_by_default(kind: &Kind, object: &Value) -> bool {
+    let old = matches!((kind.group, kind.kind), ("", "ReplicationController") | ("batch", "Job"));
+    old && !meta::finalizers(object).iter().any(|finalizer| *finalizer == FOREGROUND)
 }
 
 fn later(now: Timestamp, seconds: i64) -> Timestamp {

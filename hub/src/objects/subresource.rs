@@ -86,12 +86,14 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
         SCALE => with_replicas(target, old, &body),
         APPROVAL => {
             let mut new = old.clone();
+            take_metadata(&mut new, &body, &["annotations", "labels"]);
             new["status"]["conditions"] = body["status"]["conditions"].as_array().cloned().unwrap_or_default().into();
             stamp(target, &mut new, old);
             Ok(new)
         }
         FINALIZE => {
             let mut new = old.clone();
+            take_metadata(&mut new, &body, &["annotations", "labels"]);
             new["spec"]["finalizers"] = body["spec"]["finalizers"].as_array().cloned().unwrap_or_default().into();
             Ok(new)
         }
@@ -161,13 +163,18 @@ fn with_status(target: &Target, old: &Value, mut body: Value) -> Value {
     }
     let (group, plural) = (target.kind.group, target.kind.plural);
     let own = STATUS_METADATA.iter().find(|(g, p, _)| (*g, *p) == (group, plural)).map(|(.., fields)| *fields);
-    for field in own.unwrap_or(&["annotations", "finalizers", "labels", "ownerReferences"]) {
+    take_metadata(&mut new, &body, own.unwrap_or(&["annotations", "finalizers", "labels", "ownerReferences"]));
+    new
+}
+
+/// Takes these fields of the metadata as the client sent them.
+fn take_metadata(new: &mut Value, body: &Value, fields: &[&str]) {
+    for field in fields {
         match body["metadata"].get(*field) {
-            Some(value) => meta::metadata(&mut new).insert((*field).to_owned(), value.clone()),
-            None => meta::metadata(&mut new).remove(*field),
+            Some(value) => meta::metadata(new).insert((*field).to_owned(), value.clone()),
+            None => meta::metadata(new).remove(*field),
         };
     }
-    new
 }
 
 /// The status of a new object, which one without any has.

@@ -161,6 +161,28 @@ async fn status_and_spec_are_written_apart() {
 }
 
 #[tokio::test]
+async fn subresources_take_labels_and_annotations_with_their_part() {
+    let objects = objects();
+    let conditions = json!({"conditions": [{"type": "Approved", "status": "True", "lastUpdateTime": "t", "lastTransitionTime": "t"}]});
+    let finalizers = json!({"finalizers": ["example.com/last"]});
+    for (api_version, kind, subresource, part, taken) in [
+        ("certificates.k8s.io/v1", "CertificateSigningRequest", "approval", "status", &conditions),
+        ("certificates.k8s.io/v1", "CertificateSigningRequest", "status", "status", &conditions),
+        ("v1", "Namespace", "finalize", "spec", &finalizers),
+        ("v1", "Namespace", "status", "status", &conditions),
+    ] {
+        let target = sub(&target(&objects, api_version, kind, "a"), subresource);
+        let old = json!({"metadata": {"name": "a", "uid": "1", "labels": {"old": "yes"}}, "spec": {}, "status": {}});
+        let metadata = json!({"name": "a", "uid": "2", "annotations": {"new": "yes"}});
+        let body = json!({"metadata": metadata, "spec": finalizers, "status": conditions});
+        let mut expected = old.clone();
+        expected["metadata"] = json!({"name": "a", "uid": "1", "annotations": {"new": "yes"}});
+        expected[part] = taken.clone();
+        assert_eq!(super::subresource::merge(&target, &old, body).expect("valid"), expected, "{kind} {subresource}");
+    }
+}
+
+#[tokio::test]
 async fn a_scale_is_read_and_written_as_a_view() {
     let objects = with_namespace().await;
     let named = target(&objects, "apps/v1", "Deployment", "web");
@@ -304,6 +326,28 @@ async fn deletion_has_preconditions_and_propagation() {
     assert_eq!(json_of(&marked)["metadata"]["finalizers"], json!(["foregroundDeletion"]));
     let immortal = delete(&objects, &target(&objects, "v1", "Namespace", "default"), None).await;
     assert!(matches!(immortal, Err(Error::Forbidden { .. })), "{immortal:?}");
+}
+
+#[tokio::test]
+async fn the_oldest_kinds_let_their_dependents_go_unless_told_otherwise() {
+    let objects = with_namespace().await;
+    let template =
+        json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "i:1"}]}});
+    let controller = json!({"metadata": {"name": "rc"}, "spec": {"selector": {"app": "web"}, "template": template}});
+    for (propagation, finalizers) in [
+        (None, json!(["orphan"])),
+        (Some(Propagation::Foreground), json!(["foregroundDeletion"])),
+        (Some(Propagation::Background), Value::Null),
+    ] {
+        let mut named = target(&objects, "v1", "ReplicationController", "rc");
+        named.name = format!("{propagation:?}").to_lowercase().replace(['(', ')'], "");
+        let mut body = controller.clone();
+        body["metadata"]["name"] = named.name.clone().into();
+        create(&objects, &named, body).await.expect("valid");
+        let options = DeleteOptions { propagation, ..DeleteOptions::default() };
+        let deleted = objects.delete(&named, &options).await.expect("there");
+        assert_eq!(json_of(&deleted)["metadata"]["finalizers"], finalizers, "{propagation:?}");
+    }
 }
 
 #[tokio::test]

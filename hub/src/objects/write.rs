@@ -130,7 +130,7 @@ impl Objects {
         let _addresses = self.networks.allocate(target, self, &mut body, None).await?;
         target.invalid(&body, (target.kind.hooks.validate)(&body, None))?;
         if let Some(counted) = &mut turn {
-            quota::check(target, &snapshot, &body, None, counted)?;
+            quota::check(target, &snapshot, &body, None, counted, Timestamp::now())?;
         }
         let key = target.key(meta::text(&body, "name"));
         if let Some(convert) = target.kind.hooks.to_stored {
@@ -255,7 +255,7 @@ impl Objects {
         }
         target.invalid(&new, complaints(target, &new, &old))?;
         if let Some(counted) = &mut turn {
-            quota::check(target, &snapshot, &new, Some(&old), counted)?;
+            quota::check(target, &snapshot, &new, Some(&old), counted, Timestamp::now())?;
         }
         let hooks = &target.kind.hooks;
         if hooks.has_generation && (meta::spec_changed(&new, &old) || is_spec && (hooks.next_generation)(&new, &old)) {

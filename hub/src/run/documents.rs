@@ -45,10 +45,7 @@ impl RegistryDocuments {
     /// `/api` and `/apis`, aggregated where the client asks for it first.
     fn root(&self, core: bool, accept: &str) -> Document {
         match accept.split(',').find_map(aggregated) {
-            Some((version, name)) => {
-                let content_type = format!("{JSON};g=apidiscovery.k8s.io;v={name};as=APIGroupDiscoveryList");
-                json(&discovery::aggregated(&self.registry, core, version), content_type.into())
-            }
+            Some(wanted) => wanted.document(&discovery::aggregated(&self.registry, core, wanted.version)),
             None if core => plain(discovery::api_versions(&self.address), accept),
             None => plain(discovery::api_groups(&self.registry), accept),
         }
@@ -92,17 +89,38 @@ impl Documents for RegistryDocuments {
     }
 }
 
-/// The aggregated version that one entry of an `Accept` header asks for.
-fn aggregated(entry: &str) -> Option<(Aggregated, &'static str)> {
+/// A form of the aggregated document.
+struct Wanted {
+    media: &'static str,
+    version: Aggregated,
+    /// The version's name.
+    name: &'static str,
+}
+
+/// The aggregated form that one entry of an `Accept` header asks for.
+fn aggregated(entry: &str) -> Option<Wanted> {
     let parameter = |text: &str| entry.split(';').any(|p| p.trim() == text);
-    let json = entry.trim_start().starts_with(JSON);
-    if !json || !parameter("as=APIGroupDiscoveryList") || !parameter("g=apidiscovery.k8s.io") {
+    let media = entry.split(';').next().unwrap_or_default().trim();
+    let media = [JSON, PROTOBUF].into_iter().find(|served| *served == media)?;
+    if !parameter("as=APIGroupDiscoveryList") || !parameter("g=apidiscovery.k8s.io") {
         return None;
     }
-    if parameter("v=v2") {
-        return Some((Aggregated::V2, "v2"));
+    let versions = [(Aggregated::V2, "v2"), (Aggregated::V2Beta1, "v2beta1")];
+    let (version, name) = versions.into_iter().find(|(_, name)| parameter(&format!("v={name}")))?;
+    Some(Wanted { media, version, name })
+}
+
+impl Wanted {
+    /// The document in this form. Clients keep it and ask by its hash whether it is still the same.
+    fn document(&self, value: &Value) -> Document {
+        let content_type = format!("{};g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList", self.media, self.name);
+        let text = value.to_string();
+        let digest = ring::digest::digest(&ring::digest::SHA512, text.as_bytes());
+        let etag = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+        let message = (self.media == PROTOBUF).then(|| encode_protobuf(Schema::builtin(), value)).flatten();
+        let body = message.unwrap_or_else(|| text.into_bytes()).into();
+        Document { content_type: content_type.into(), body, gzip: false, etag: Some(etag) }
     }
-    parameter("v=v2beta1").then_some((Aggregated::V2Beta1, "v2beta1"))
 }
 
 /// A document that is not aggregated: JSON, or protobuf where the client asks for it before JSON.
@@ -166,6 +184,16 @@ mod tests {
         let nodes = documents.get("/apis/node.k8s.io/v1", PROTOBUF).unwrap().body;
         let verbs = b"\x22\x43\x0a\x06create\x0a\x06delete\x0a\x10deletecollection\x0a\x03get\x0a\x04list\x0a\x05patch\x0a\x06update\x0a\x05watch";
         assert!(nodes.windows(verbs.len()).any(|w| w == verbs), "{nodes:?}");
+        for version in ["v2", "v2beta1"] {
+            let form = |media| format!("{media};g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList");
+            let [message, text] = [PROTOBUF, JSON].map(|media| documents.get("/apis", &form(media)).unwrap());
+            assert_eq!(message.content_type, form(PROTOBUF));
+            assert!(message.etag.is_some_and(|etag| Some(etag) == text.etag), "{version}");
+            let decoded = decode_protobuf(Schema::builtin(), &message.body).unwrap();
+            let expected: Value = serde_json::from_slice(&text.body).unwrap();
+            assert_eq!(decoded["apiVersion"], format!("apidiscovery.k8s.io/{version}"));
+            assert_eq!(decoded["items"][0]["versions"], expected["items"][0]["versions"], "{version}");
+        }
         assert_eq!(kind_of("/apis/nope.example/v1", ""), None);
         assert_eq!(kind_of("/api", v2).map(|(_, t)| t).as_deref(), Some(v2));
     }

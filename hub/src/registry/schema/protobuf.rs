@@ -54,6 +54,7 @@ pub(super) fn find(schema: &Schema, api_version: &str, kind: &str) -> Option<u16
         // Metadata is field 1 of every object, and here the only one that is used.
         ("meta.k8s.io/v1", "PartialObjectMetadata") => schema.find("io.k8s.api.core.v1.Namespace"),
         ("meta.k8s.io/v1", "PartialObjectMetadataList") => schema.find("io.k8s.api.core.v1.NamespaceList"),
+        ("apidiscovery.k8s.io/v2beta1", _) => schema.find(&format!("io.k8s.api.apidiscovery.v2.{kind}")),
         (_, "DeleteOptions") | ("meta.k8s.io/v1", _) => of_meta(),
         ("v1", "Status" | "APIVersions" | "APIGroup" | "APIGroupList" | "APIResourceList") => of_meta(),
         _ => of_group(),

@@ -34,6 +34,11 @@ fn messages_have_the_bytes_that_go_writes() {
             b"\x0a\x11\x8a\x01\x0e\x3a\x0c\x0a\x0a{\"f:a\":{}}".to_vec(),
         ),
         (
+            // The verbs are a message of their own: field 4, with the texts in its field 1.
+            json!({"apiVersion": "v1", "kind": "APIResourceList", "resources": [{"name": "a", "verbs": ["get", "list"]}]}),
+            b"\x12\x10\x0a\x01a\x22\x0b\x0a\x03get\x0a\x04list".to_vec(),
+        ),
+        (
             json!({"apiVersion": "v1", "kind": "Status", "code": 404, "reason": "NotFound"}),
             b"\x22\x08NotFound\x30\x94\x03".to_vec(),
         ),
@@ -141,7 +146,7 @@ proptest! {
     fn every_kind_survives_the_way_there_and_back(seed: u64) {
         let schema = Schema::builtin();
         let kinds = Registry::builtin();
-        let others = [("v1", "Status"), ("v1", "APIResourceList"), ("v1", "APIGroupList"), ("autoscaling/v1", "Scale")];
+        let others = [("v1", "Status"), ("v1", "APIResourceList"), ("v1", "APIGroupList"), ("autoscaling/v1", "Scale"), ("apidiscovery.k8s.io/v2", "APIGroupDiscoveryList")];
         let of_registry = kinds.kinds().iter().map(|k| (k.api_version(), k.kind));
         for (api_version, kind) in of_registry.chain(others.map(|(version, kind)| (version.to_owned(), kind))) {
             let index = find(schema, &api_version, kind).expect(kind);
