@@ -164,11 +164,15 @@ impl Kubectl {
     }
 }
 
-/// Where `tests/run` puts a release: `target/kubectl`, which stands beside the directory of the binaries.
 fn release(name: &str) -> PathBuf {
+    fetched("kubectl", name)
+}
+
+/// Where `tests/run` puts a release of a program: `target/PROGRAM`, which stands beside the directory of the binaries.
+pub(crate) fn fetched(program: &str, release: &str) -> PathBuf {
     let binaries = binary("skiff-hub");
     let target = binaries.parent().and_then(Path::parent).expect("binaries are in target/PROFILE");
-    target.join("kubectl").join(format!("kubectl.{name}"))
+    target.join(program).join(format!("{program}.{release}"))
 }
 
 /// The cells of a printed table, headings first. Columns are at least two spaces apart; cells hold single ones.
@@ -189,7 +193,7 @@ fn succeeded(line: &str, output: &Output) -> String {
 }
 
 /// Splits at spaces, except between single quotes.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     for (index, part) in line.split('\'').enumerate() {
         let quoted = index % 2 == 1;

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod helm;
 pub mod hub;
 pub mod kubectl;
 pub mod lab;
@@ -20,6 +21,7 @@ pub mod sim;
 pub mod wait;
 
 pub use cluster::Cluster;
+pub use helm::Helm;
 pub use hub::Hub;
 pub use kubectl::Kubectl;
 pub use lab::Lab;
