@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -12,6 +13,20 @@ use crate::process::{Process, binary, command, text};
 
 /// The releases that the hub is tested with, oldest first; `deploy/lib.sh` has the same list.
 pub const RELEASES: [&str; 8] = ["1.20", "1.27", "1.28", "1.29", "1.30", "1.31", "1.32", "1.33"];
+
+/// Does this with each release at the same time.
+///
+/// # Panics
+/// When it panics for any of them; its thread is named after the release.
+pub fn each_release(releases: &[&'static str], test: impl Fn(&'static str) + Sync) {
+    thread::scope(|scope| {
+        for &release in releases {
+            let test = &test;
+            let named = thread::Builder::new().name(release.to_owned());
+            named.spawn_scoped(scope, move || test(release)).expect("a thread can be started");
+        }
+    });
+}
 
 /// A kubectl with a kubeconfig and a discovery cache of its own.
 #[derive(Debug)]

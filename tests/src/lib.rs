@@ -18,6 +18,7 @@ pub mod process;
 pub mod registry;
 pub mod relay;
 pub mod sim;
+pub mod steps;
 pub mod wait;
 
 pub use cluster::Cluster;

@@ -4,10 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use std::fs;
-use std::thread;
 
 use skiff_tests::helm::RELEASES;
-use skiff_tests::kubectl::table;
+use skiff_tests::kubectl::{each_release, table};
 use skiff_tests::wait::ensure;
 use skiff_tests::{Cluster, Helm, Hub, Kubectl, wait_for};
 
@@ -47,7 +46,7 @@ const MADE: &[&str] = &[
 #[test]
 fn releases_live_on_a_node() {
     let cluster = Cluster::start(1);
-    each_release(|version| {
+    each_release(&RELEASES, |version| {
         let helm = Helm::version(version, &cluster.hub.kubeconfig());
         let kubectl = Kubectl::new(&cluster.hub.kubeconfig());
         life(&Release::new(&helm, &kubectl, version));
@@ -58,7 +57,7 @@ fn releases_live_on_a_node() {
 fn charts_have_every_kind() {
     let dir = tempfile::tempdir().unwrap();
     let hub = Hub::start(&dir.path().join("hub"), &[]);
-    each_release(|version| {
+    each_release(&RELEASES, |version| {
         let helm = Helm::version(version, &hub.kubeconfig());
         let kubectl = Kubectl::new(&hub.kubeconfig());
         kinds(&Release::new(&helm, &kubectl, version));
@@ -69,16 +68,6 @@ fn charts_have_every_kind() {
 fn the_installer_has_the_same_releases() {
     let script = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/lib.sh")).unwrap();
     assert!(script.contains(&format!("HELM_RELEASES=\"{}\"", RELEASES.join(" "))));
-}
-
-/// Does this with every release of Helm at the same time.
-fn each_release(test: impl Fn(&'static str) + Sync) {
-    thread::scope(|scope| {
-        for version in RELEASES {
-            let test = &test;
-            thread::Builder::new().name(format!("Helm {version}")).spawn_scoped(scope, move || test(version)).unwrap();
-        }
-    });
 }
 
 /// A release named like its namespace, with the Helm of one version.
