@@ -136,7 +136,7 @@ const TOUR: &[Step] = &[
     ok("apply -f {dir}/pruned.yaml", &["configmap/pruned created", "configmap/kept created"]),
     ok("delete configmap -l set=one", &["\"kept\" deleted", "\"pruned\" deleted"]),
     ok("auth reconcile -f {dir}/role.yaml", &["role.rbac.authorization.k8s.io/r2 reconciled"]),
-    since(27, "auth whoami", &["kubernetes-admin", "system:masters"]),
+    since(28, "auth whoami", &["kubernetes-admin", "system:masters"]),
     since(26, "events", &["ScalingReplicaSet"]),
     ok("run p2 --image=x", &["pod/p2 created"]),
     ok("create -f {dir}/node.yaml", &["node/edge created"]),
