@@ -88,10 +88,11 @@ const STEPS: &[Step] = &[
 
 /// What changes the whole node, one release after the other.
 const MAINTENANCE: &[Step] = &[
+    ok("label pod web of={ns}", &["pod/web labeled"]),
     ok("cordon node-0", &["node/node-0 cordoned"]),
     ok("get nodes", &["Ready,SchedulingDisabled"]),
-    fails("drain node-0 --pod-selector=app=web --ignore-daemonsets", &["use --force to override"]),
-    ok("drain node-0 --pod-selector=app=web --ignore-daemonsets --force --timeout=60s", &["web evicted"]),
+    fails("drain node-0 --pod-selector=of={ns} --ignore-daemonsets", &["use --force to override"]),
+    ok("drain node-0 --pod-selector=of={ns} --ignore-daemonsets --force --timeout=60s", &["web evicted"]),
     fails("get pod web", &["pods \"web\" not found"]),
     ok("run waits --image=localhost/test:1 --restart=Never", &["pod/waits created"]),
     ok("get events --field-selector involvedObject.name=waits", &["1 node(s) were unschedulable"]),
