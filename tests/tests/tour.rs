@@ -1,5 +1,5 @@
-//! kubectl in every release, against a hub without nodes: a core of commands for each, and a tour of all others for the
-//! newest. What needs running containers is in `kubectl.rs` and `streams.rs`.
+//! kubectl in every release, against a hub without nodes: a tour of all commands. What needs running containers is in
+//! `releases.rs` and `streams.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
@@ -7,32 +7,11 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use skiff_tests::kubectl::RELEASES;
-use skiff_tests::process::{command, run, text};
-use skiff_tests::{Hub, Kubectl, wait_for};
+use skiff_tests::process::{command, run};
+use skiff_tests::steps::{Step, fails, fails_since, ok, since};
+use skiff_tests::{Hub, Kubectl, steps, wait_for};
 
-/// One command line. `{dir}` is a directory with the files below.
-struct Step {
-    /// The first minor release that has the command.
-    since: u32,
-    line: &'static str,
-    /// What its two outputs must contain.
-    expected: &'static [&'static str],
-    fails: bool,
-}
-
-const fn ok(line: &'static str, expected: &'static [&'static str]) -> Step {
-    Step { since: 20, line, expected, fails: false }
-}
-
-const fn since(since: u32, line: &'static str, expected: &'static [&'static str]) -> Step {
-    Step { since, line, expected, fails: false }
-}
-
-const fn fails(line: &'static str, expected: &'static [&'static str]) -> Step {
-    Step { since: 20, line, expected, fails: true }
-}
-
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 11] = [
     ("map.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: applied}, data: {a: one}}"),
     ("changed.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: applied}, data: {a: two}}"),
     ("unknown.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: applied}, dato: {a: two}}"),
@@ -45,16 +24,18 @@ const FILES: [(&str, &str); 9] = [
     ),
     (
         "role.yaml",
-        "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: r, namespace: default}, rules: [{apiGroups: [''], resources: [secrets], verbs: [get]}]}",
+        "{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {name: r2, namespace: default}, rules: [{apiGroups: [''], resources: [secrets], verbs: [get]}]}",
     ),
+    ("node.yaml", "{apiVersion: v1, kind: Node, metadata: {name: edge}}"),
+    ("left.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: kept, labels: {set: one}}}"),
     (
         "pruned.yaml",
         "{apiVersion: v1, kind: ConfigMap, metadata: {name: pruned, labels: {set: one}}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: kept, labels: {set: one}}}\n",
     ),
 ];
 
-/// What every release must do.
-const CORE: &[Step] = &[
+/// What every release must do, from the first that can.
+const TOUR: &[Step] = &[
     ok("create configmap c --from-literal=a=b", &["configmap/c created"]),
     ok("create secret generic s --from-literal=a=b", &["secret/s created"]),
     ok("create serviceaccount a", &["serviceaccount/a created"]),
@@ -90,7 +71,8 @@ const CORE: &[Step] = &[
     ok("label pod p x=y", &["pod/p labeled"]),
     ok("annotate pod p x=y", &["pod/p annotate"]),
     ok("apply -f {dir}/map.yaml", &["configmap/applied created"]),
-    Step { since: 20, line: "diff -f {dir}/changed.yaml", expected: &["-  a: one", "+  a: two"], fails: true },
+    fails("diff -f {dir}/changed.yaml", &["-  a: one", "+  a: two"]),
+    fails_since(27, "diff --server-side -f {dir}/changed.yaml", &["-  a: one", "+  a: two"]),
     ok("apply -f {dir}/changed.yaml", &["configmap/applied configured"]),
     ok("apply view-last-applied configmap/applied", &["a: two"]),
     ok("edit configmap applied", &["configmap/applied edited"]),
@@ -121,22 +103,18 @@ const CORE: &[Step] = &[
     ok("delete deployment web --cascade=orphan", &["deployment.apps \"web\" deleted"]),
     ok("delete pod p --force --grace-period=0", &["pod \"p\" force deleted"]),
     ok("delete replicasets --all", &["deleted"]),
-];
-
-/// What the newest release does besides.
-const TOUR: &[Step] = &[
     ok("create namespace n", &["namespace/n created"]),
     ok("create secret docker-registry sd --docker-username=u --docker-password=p", &["secret/sd created"]),
     ok("create clusterrole cr --verb=get --resource=nodes", &["clusterrole.rbac.authorization.k8s.io/cr created"]),
     ok("create clusterrolebinding cb --clusterrole=cr --user=bob", &["clusterrolebinding", "created"]),
     ok("create quota q --hard=pods=100 --scopes=BestEffort", &["resourcequota/q created"]),
     ok("create priorityclass pc --value=5", &["priorityclass.scheduling.k8s.io/pc created"]),
-    ok("create job j2 --from=cronjob/t", &["job.batch/j2 created"]),
+    since(21, "create job j2 --from=cronjob/t", &["job.batch/j2 created"]),
     ok("create service clusterip s1 --tcp=80", &["service/s1 created"]),
     ok("create service nodeport s2 --tcp=80", &["service/s2 created"]),
     ok("create service loadbalancer s3 --tcp=80", &["service/s3 created"]),
     ok("create service externalname s4 --external-name=example.com", &["service/s4 created"]),
-    ok("create token a", &["eyJ"]),
+    since(24, "create token a", &["eyJ"]),
     ok("create deployment web --image=x", &["deployment.apps/web created"]),
     ok("create deployment none --image=x --dry-run=client -o name", &["deployment.apps/none"]),
     ok("create deployment none --image=x --dry-run=server -o yaml", &["uid:", "revisionHistoryLimit: 10"]),
@@ -150,16 +128,71 @@ const TOUR: &[Step] = &[
     ok("rollout restart deployment web", &["restarted"]),
     fails("rollout status deployment web --timeout=1s", &["Waiting for deployment \"web\" rollout"]),
     fails("scale deployment web --current-replicas=9 --replicas=1", &["Expected replicas to be 9, was 1"]),
-    ok("wait --for=jsonpath='{.data.a}'=one configmap/applied --timeout=9s", &["condition met"]),
-    ok("wait --for=delete configmap/none --timeout=9s", &[]),
+    since(23, "wait --for=jsonpath='{.data.a}'=one configmap/applied --timeout=9s", &["condition met"]),
+    since(27, "wait --for=delete configmap/none --timeout=9s", &[]),
     ok("taint nodes --all a=b:NoSchedule", &[]),
     ok("apply -k {dir}", &["configmap/k-applied created", "configmap/k-made-"]),
     ok("delete -k {dir}", &["deleted"]),
     ok("apply -f {dir}/pruned.yaml", &["configmap/pruned created", "configmap/kept created"]),
     ok("delete configmap -l set=one", &["\"kept\" deleted", "\"pruned\" deleted"]),
-    ok("auth reconcile -f {dir}/role.yaml", &["role.rbac.authorization.k8s.io/r reconciled"]),
-    ok("auth whoami", &["kubernetes-admin", "system:masters"]),
-    ok("events", &["ScalingReplicaSet"]),
+    ok("auth reconcile -f {dir}/role.yaml", &["role.rbac.authorization.k8s.io/r2 reconciled"]),
+    since(28, "auth whoami", &["kubernetes-admin", "system:masters"]),
+    since(26, "events", &["ScalingReplicaSet"]),
+    ok("run p2 --image=x", &["pod/p2 created"]),
+    ok("create -f {dir}/node.yaml", &["node/edge created"]),
+    ok("label pod p2 x=y z=w", &["pod/p2 labeled"]),
+    fails("label pod p2 x=other", &["--overwrite is false"]),
+    ok("label pod p2 x=other --overwrite", &["pod/p2 labeled"]),
+    ok("label pod p2 z-", &["pod/p2"]),
+    ok("get pods -l 'x in (other),!z' -o name", &["pod/p2"]),
+    ok("annotate pods --all note=all", &["pod/p2 annotate"]),
+    ok("annotate pod p2 note-", &["pod/p2 annotate"]),
+    ok("patch configmap c --type=merge -p '{\"data\":{\"m\":\"n\"}}'", &["configmap/c patched"]),
+    since(24, "patch pod p2 --subresource=status -p '{\"status\":{\"message\":\"hm\"}}'", &["pod/p2 patched"]),
+    since(24, "get pod p2 --subresource=status -o jsonpath={.status.message}", &["hm"]),
+    since(24, "create token a --duration=1h --audience=x", &["eyJ"]),
+    ok("replace -f {dir}/changed.yaml", &["configmap/applied replaced"]),
+    fails("create -f {dir}/role.yaml --dry-run=server", &["roles.rbac.authorization.k8s.io \"r2\" already exists"]),
+    ok("set env deployment/web --list", &["container x"]),
+    ok("set env deployment/web --from=configmap/c", &["env updated"]),
+    ok("set image deployment/web *=z --record=false", &["image updated"]),
+    ok("create service clusterip headless --clusterip=None", &["service/headless created"]),
+    ok("expose pod p2 --port=80 --name=p2 --type=NodePort", &["service/p2 exposed"]),
+    ok(
+        "autoscale deployment web --name=w2 --max=5 --cpu-percent=50",
+        &["horizontalpodautoscaler.autoscaling/w2 autoscaled"],
+    ),
+    ok("describe hpa w2", &["50%"]),
+    ok("describe service p2", &["NodePort:", "Endpoints:"]),
+    ok("describe quota q", &["BestEffort"]),
+    ok("describe ingress i", &["example.com", "web:80"]),
+    ok("describe namespace default", &["Active"]),
+    ok("explain cronjob.spec.jobTemplate.spec.template.spec.containers.env.valueFrom", &["configMapKeyRef"]),
+    ok("explain deployments --api-version=apps/v1", &["Deployment enables declarative updates"]),
+    fails("explain pod.spec.nothing", &["field \"nothing\" does not exist"]),
+    ok("auth can-i create pods --subresource=exec", &["yes"]),
+    fails("auth can-i delete nodes --as=bob", &["no"]),
+    ok("auth can-i list secrets -A --as=bob --as-group=system:masters", &["yes"]),
+    ok("cordon edge", &["node/edge cordoned"]),
+    ok("get node edge", &["SchedulingDisabled"]),
+    ok("uncordon edge", &["node/edge uncordoned"]),
+    ok("taint node edge a=b:NoSchedule", &["node/edge tainted"]),
+    ok("taint node edge a:NoSchedule-", &["node/edge untainted"]),
+    ok("cluster-info dump", &["\"kind\": \"NodeList\""]),
+    ok("config current-context", &["skiff"]),
+    ok("config view --minify", &["current-context", "server: https://127.0.0.1:"]),
+    ok("get pods --chunk-size=1", &["p2"]),
+    ok("get configmaps,secrets -l nothing=here", &["No resources found"]),
+    ok("get -f {dir}/map.yaml -o name", &["configmap/applied"]),
+    ok("api-resources --api-group=apps --verbs=list --sort-by=name -o wide", &["deployments", "deploy"]),
+    since(27, "version -o yaml", &["gitVersion: v1.33"]),
+    ok("apply -f {dir}/pruned.yaml", &["configmap/pruned created", "configmap/kept created"]),
+    since(
+        27,
+        "apply -f {dir}/left.yaml --prune -l set=one --prune-allowlist=core/v1/ConfigMap",
+        &["configmap/kept", "configmap/pruned pruned"],
+    ),
+    fails_since(27, "get configmap pruned", &["not found"]),
     ok("get --raw /api/v1/namespaces/default", &["\"kind\":\"Namespace\""]),
     fails("get --raw /nothing", &["could not find the requested resource"]),
     fails("get pods,nosuch", &["the server doesn't have a resource type \"nosuch\""]),
@@ -176,42 +209,42 @@ const TOUR: &[Step] = &[
 
 #[test]
 fn kubectl_1_20() {
-    walk("1.20", &[CORE]);
+    walk("1.20");
 }
 
 #[test]
 fn kubectl_1_27() {
-    walk("1.27", &[CORE]);
+    walk("1.27");
 }
 
 #[test]
 fn kubectl_1_28() {
-    walk("1.28", &[CORE]);
+    walk("1.28");
 }
 
 #[test]
 fn kubectl_1_29() {
-    walk("1.29", &[CORE]);
+    walk("1.29");
 }
 
 #[test]
 fn kubectl_1_30() {
-    walk("1.30", &[CORE]);
+    walk("1.30");
 }
 
 #[test]
 fn kubectl_1_31() {
-    walk("1.31", &[CORE]);
+    walk("1.31");
 }
 
 #[test]
 fn kubectl_1_32() {
-    walk("1.32", &[CORE]);
+    walk("1.32");
 }
 
 #[test]
-fn kubectl_1_33_and_the_rest_of_its_commands() {
-    walk("1.33", &[CORE, TOUR]);
+fn kubectl_1_33() {
+    walk("1.33");
 }
 
 #[test]
@@ -220,14 +253,13 @@ fn the_installer_has_the_same_releases() {
     assert!(script.contains(&format!("KUBECTL_RELEASES=\"{}\"", RELEASES.join(" "))));
 }
 
-/// Runs all steps in order, and tells every one that went wrong.
-fn walk(release: &str, parts: &[&[Step]]) {
+/// Takes the tour with a hub of its own. The newest release describes everything besides.
+fn walk(release: &str) {
     let dir = tempfile::tempdir().unwrap();
     let hub = Hub::start(&dir.path().join("hub"), &[]);
     let kubectl = Kubectl::version(release, &hub.kubeconfig());
-    let minor: u32 = release.strip_prefix("1.").unwrap().parse().unwrap();
     let files = kubectl.file("edit", "");
-    let files = std::path::Path::new(&files).parent().unwrap();
+    let files = std::path::Path::new(&files).parent().unwrap().to_owned();
     for (name, content) in FILES {
         // What begins with a brace would be taken for JSON.
         let marker = if content.starts_with('{') { "---\n" } else { "" };
@@ -235,23 +267,11 @@ fn walk(release: &str, parts: &[&[Step]]) {
     }
     fs::set_permissions(files.join("edit"), fs::Permissions::from_mode(0o755)).unwrap();
     let kubectl = kubectl.with_editor(&files.join("edit"));
-    let steps = parts.iter().flat_map(|part| part.iter()).filter(|step| step.since <= minor);
-    let wrong: Vec<String> = steps.filter_map(|step| complaint(&kubectl, step, &files.display().to_string())).collect();
-    assert!(wrong.is_empty(), "kubectl {release}:\n{}", wrong.join("\n"));
-    if parts.len() > 1 {
+    steps::walk(&kubectl, release, TOUR, &files.display().to_string(), "default");
+    certificates(&kubectl, &files.display().to_string());
+    if RELEASES.last() == Some(&release) {
         describe_everything(&kubectl);
-        tls_secrets(&kubectl, &files.display().to_string());
     }
-}
-
-/// What is wrong with what a step did. What a controller has yet to do is waited for.
-fn complaint(kubectl: &Kubectl, step: &Step, dir: &str) -> Option<String> {
-    let line = step.line.replace("{dir}", dir);
-    let output = kubectl.output(&line, "");
-    let said = text(&output.stdout) + &text(&output.stderr);
-    let missing: Vec<_> = step.expected.iter().filter(|part| !said.contains(**part)).collect();
-    (output.status.success() == step.fails || !missing.is_empty())
-        .then(|| format!("kubectl {line}: {}, lacks {missing:?}:\n{said}", output.status))
 }
 
 /// `get -o wide`, `get -o yaml` and `describe` of every kind that can be listed.
@@ -266,7 +286,7 @@ fn describe_everything(kubectl: &Kubectl) {
 }
 
 /// A TLS secret, and a certificate request that is approved and one that is denied.
-fn tls_secrets(kubectl: &Kubectl, dir: &str) {
+fn certificates(kubectl: &Kubectl, dir: &str) {
     let openssl = |line: &str| run(command(None, "openssl").args(line.split(' ')).current_dir(dir));
     openssl("req -x509 -newkey rsa:2048 -nodes -keyout t.key -out t.crt -subj /CN=x -days 1");
     let created = kubectl.ok(&format!("create secret tls st --cert={dir}/t.crt --key={dir}/t.key"));

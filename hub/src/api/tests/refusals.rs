@@ -274,6 +274,8 @@ async fn the_version_is_kubernetes() {
     let version = api().await.get("/version").await.json();
     assert_eq!((&version["major"], &version["minor"]), (&json!("1"), &json!("33")));
     assert!(version["gitVersion"].as_str().unwrap().starts_with("v1.33.0+skiff"), "{version}");
+    let commit = version["gitCommit"].as_str().unwrap();
+    assert!(!commit.is_empty() && commit.bytes().all(|b| b.is_ascii_hexdigit()), "{version}");
 }
 
 #[tokio::test(start_paused = true)]
