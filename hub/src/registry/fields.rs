@@ -16,6 +16,11 @@ impl Path {
         Self(field.to_owned())
     }
 
+    /// The object as a whole.
+    pub(crate) fn whole() -> Self {
+        Self::new("[]")
+    }
+
     /// A field of this object.
     pub(crate) fn child(&self, field: &str) -> Self {
         if self.0.is_empty() { Self::new(field) } else { Self(format!("{}.{field}", self.0)) }
@@ -29,6 +34,12 @@ impl Path {
     /// An entry of this map.
     pub(crate) fn key(&self, key: &str) -> Self {
         Self(format!("{}[{key}]", self.0))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 
@@ -60,8 +71,13 @@ impl Errors {
 
     /// A value outside of a closed set.
     pub(crate) fn not_supported(&mut self, path: &Path, text: &str, supported: &[&str]) {
+        self.not_supported_shown(path, quoted(text), supported);
+    }
+
+    /// As [`Errors::not_supported`]; `shown` as for [`Errors::invalid`].
+    pub(crate) fn not_supported_shown(&mut self, path: &Path, shown: String, supported: &[&str]) {
         let list: Vec<String> = supported.iter().map(|s| quoted(s)).collect();
-        self.add(path, FieldErrorKind::NotSupported(quoted(text)), format!("supported values: {}", list.join(", ")));
+        self.add(path, FieldErrorKind::NotSupported(shown), format!("supported values: {}", list.join(", ")));
     }
 
     /// A value that occurs twice; `shown` as for [`Errors::invalid`].
@@ -101,6 +117,11 @@ impl Errors {
         if !super::json::same(new, old) {
             self.invalid(path, shown(new.unwrap_or(&Value::Null)), IMMUTABLE);
         }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// All of them.

@@ -22,6 +22,7 @@ pub(super) mod namespace;
 pub(super) mod networkpolicy;
 pub(super) mod node;
 pub(super) mod persistentvolume;
+mod persistentvolume_sources;
 pub(super) mod persistentvolumeclaim;
 pub(super) mod pod;
 mod pod_parts;

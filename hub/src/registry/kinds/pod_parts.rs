@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::pod::spec_of_pod;
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::json::{at, copy, ensure, entries, get, get_mut, items_mut, list, list_at, same, text};
 use crate::registry::podspec::{differences, parse_quantity, qos_class};
-use crate::registry::{FieldError, Part, names, objectmeta};
+use crate::registry::{FieldError, Part, names, objectmeta, podspec};
 
 /// `pods/NAME/ephemeralcontainers`.
 pub(super) const EPHEMERAL_CONTAINERS: Part = Part {
@@ -57,7 +56,7 @@ fn ephemeral_containers(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(new, Some(old), true, names::dns_subdomain, &mut errors);
     let path = Path::new("spec");
-    spec_of_pod(new.get("spec").unwrap_or(&Value::Null), &path, &mut errors);
+    podspec::pod(new, &mut errors);
     let path = path.child(EPHEMERAL);
     for old in list_at(old, &["spec", EPHEMERAL]) {
         let name = quoted(text(old, "name"));
@@ -90,10 +89,10 @@ fn resize(new: &Value, old: &Value) -> Vec<FieldError> {
     objectmeta::validate(new, Some(old), true, names::dns_subdomain, &mut errors);
     let path = Path::new("spec");
     let empty = Value::Object(Map::new());
+    podspec::pod(new, &mut errors);
     let (new, old) = (new.get("spec").unwrap_or(&empty), old.get("spec").unwrap_or(&empty));
-    spec_of_pod(new, &path, &mut errors);
     if at(old, &["resources", "requests"]).or(at(old, &["resources", "limits"])).is_some() {
-        errors.forbidden(&Path::new(""), "pods with pod-level resources cannot be resized");
+        errors.forbidden(&Path::whole(), "pods with pod-level resources cannot be resized");
         return errors.into_vec();
     }
     let class = qos_class(new);

@@ -175,9 +175,7 @@ fn default_volume(volume: &mut Value) {
             items_mut(source, "sources").for_each(default_projection);
         }
     }
-    if let Some(host_path) = get_mut(volume, "hostPath") {
-        set_default(host_path, "type", "");
-    }
+    default_source(volume);
     if let Some(empty_dir) = get_mut(volume, "emptyDir") {
         let limit = empty_dir.clone();
         if get(&limit, "sizeLimit").is_some() {
@@ -190,6 +188,28 @@ fn default_volume(volume: &mut Value) {
         get_mut(volume, "ephemeral").and_then(|e| get_mut(e, "volumeClaimTemplate")).and_then(|t| get_mut(t, "spec"))
     {
         set_default(claim, "volumeMode", "Filesystem");
+    }
+}
+
+/// Defaults of sources that volumes of pods and PersistentVolumes have in common.
+const SOURCES: [(&str, &[(&str, &str)]); 5] = [
+    ("azureDisk", &[("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")]),
+    ("hostPath", &[("type", "")]),
+    ("iscsi", &[("iscsiInterface", "default")]),
+    ("rbd", &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")]),
+    ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
+];
+
+/// Sets the defaults of the source of a volume of a pod, or of a PersistentVolume's spec.
+pub(crate) fn default_source(holder: &mut Value) {
+    for (kind, defaults) in SOURCES {
+        let Some(source) = get_mut(holder, kind) else { continue };
+        for (field, value) in defaults {
+            set_default(source, field, *value);
+        }
+    }
+    if let Some(disk) = get_mut(holder, "azureDisk") {
+        set_default(disk, "readOnly", false);
     }
 }
 
