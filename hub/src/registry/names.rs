@@ -167,6 +167,20 @@ pub(crate) fn ip(text: &str) -> Vec<String> {
     )
 }
 
+/// A range of IP addresses.
+pub(crate) fn cidr(text: &str) -> Vec<String> {
+    let valid = text.split_once('/').is_some_and(|(address, width)| {
+        let widest = match address.parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V4(_)) => 32,
+            Ok(std::net::IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        let digits = !width.is_empty() && width.bytes().all(|b| b.is_ascii_digit());
+        digits && width.parse::<u32>().is_ok_and(|width| width <= widest)
+    });
+    check(text, usize::MAX, valid, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+}
+
 /// A percentage such as `25%`.
 pub(crate) fn percent(text: &str) -> Vec<String> {
     let valid = text.strip_suffix('%').is_some_and(|n| !n.is_empty() && n.bytes().all(|c| c.is_ascii_digit()));
@@ -180,7 +194,8 @@ mod tests {
 
     #[test]
     fn good_names_pass() {
-        let table: [(Rule, &[&str]); 11] = [
+        let table: [(Rule, &[&str]); 12] = [
+            (cidr, &["10.0.0.0/8", "::/0"]),
             (search_domain, &["_tcp.example.com", "a_b", "1"]),
             (http_header, &["X-A", "1"]),
             (dns_label, &["a", "web-1", "1a"]),
@@ -240,7 +255,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_judged(text in "\\PC{0,80}") {
-            for rule in [dns_label, dns_subdomain, dns_1035_label, qualified_name, label_value, config_key, env_name, port_name, ip, percent, search_domain, http_header] {
+            for rule in [dns_label, dns_subdomain, dns_1035_label, qualified_name, label_value, config_key, env_name, port_name, ip, percent, search_domain, http_header, cidr] {
                 let complaints = rule(&text);
                 prop_assert!(complaints.iter().all(|c| !c.is_empty()));
             }

@@ -38,6 +38,7 @@ pub(super) mod review;
 pub(super) mod runtimeclass;
 pub(super) mod secret;
 pub(super) mod service;
+mod service_addresses;
 mod service_rules;
 mod service_table;
 pub(super) mod serviceaccount;

@@ -265,10 +265,7 @@ mod tests {
             (
                 json!({"local": {"path": "/x"}}),
                 None,
-                vec![
-                    "spec.local: Forbidden: may not specify more than 1 volume type",
-                    "spec.nodeAffinity: Required value: Local volume requires node affinity",
-                ],
+                vec!["spec.local: Forbidden: may not specify more than 1 volume type"],
             ),
             (
                 json!({"hostPath": {"path": "/e"}}),

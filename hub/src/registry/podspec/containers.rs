@@ -178,7 +178,7 @@ pub(super) fn pull_policy(policy: &str, path: &Path, errors: &mut Errors) {
 }
 
 /// Validates that one of the supported values is given.
-pub(super) fn one_of(value: &str, supported: &[&str], path: &Path, errors: &mut Errors) {
+pub(crate) fn one_of(value: &str, supported: &[&str], path: &Path, errors: &mut Errors) {
     if value.is_empty() {
         errors.required(path, "");
     } else if !supported.contains(&value) {

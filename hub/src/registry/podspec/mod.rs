@@ -21,7 +21,7 @@ mod windows;
 
 pub(crate) use affinity::node_selector;
 pub(crate) use claims::{access_modes, class_and_mode, positive, spec as claim_spec};
-pub(crate) use containers::protocol;
+pub(crate) use containers::{one_of, protocol};
 pub(crate) use defaults::{default_pod_only, default_source, default_spec};
 pub(crate) use probes::port_or_name;
 pub(crate) use resources::{

@@ -183,7 +183,7 @@ fn a_pod_update_changes_little() {
     );
     assert_eq!(
         update(json!({"containers": []}), old()),
-        ["spec.containers: Forbidden: pod updates may not add or remove containers"]
+        ["spec.containers: Required value", "spec.containers: Forbidden: pod updates may not add or remove containers",]
     );
     assert_eq!(
         update(old(), pod(json!({"activeDeadlineSeconds": 9}))),
