@@ -140,7 +140,7 @@ pub(crate) fn port_name(text: &str) -> Vec<String> {
     let mut complaints = check(
         text,
         PORT_NAME_MAX,
-        text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'),
+        !text.is_empty() && text.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-'),
         "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
     );
     let rules = [

@@ -112,9 +112,12 @@ fn limit_type(kind: &str, path: &Path, errors: &mut Errors) {
     errors.invalid_text(path, kind, complaints);
 }
 
+/// A list and how errors call its amounts.
+type Words = (&'static str, &'static str);
+
 /// Pairs of lists of which the first may not be above the second: where the error is, which amount it shows, and field
 /// and words of each.
-const ORDERED: [(&str, &str, (&str, &str), (&str, &str)); 6] = [
+const ORDERED: [(&str, &str, Words, Words); 6] = [
     ("min", "min", ("min", "min value"), ("max", "max value")),
     ("defaultRequest", "defaultRequest", ("min", "min value"), ("defaultRequest", "default request value")),
     ("defaultRequest", "defaultRequest", ("defaultRequest", "default request value"), ("max", "max value")),

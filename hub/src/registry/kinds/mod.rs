@@ -26,6 +26,7 @@ mod persistentvolume_sources;
 pub(super) mod persistentvolumeclaim;
 pub(super) mod pod;
 mod pod_parts;
+mod pod_status;
 mod pod_table;
 pub(super) mod poddisruptionbudget;
 pub(super) mod podtemplate;

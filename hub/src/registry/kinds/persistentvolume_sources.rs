@@ -74,10 +74,10 @@ fn persistent(kind: &str, source: &Value, name: &str, path: &Path, errors: &mut 
         "azureFile" if source.get("secretNamespace").and_then(Value::as_str) == Some("") => {
             errors.required(&own.child("secretNamespace"), "");
         }
-        "cinder" | "storageos" => {
-            if get(source, "secretRef").is_some_and(|secret| text(secret, "namespace").is_empty()) {
-                errors.required(&own.child("secretRef").child("namespace"), "");
-            }
+        "cinder" | "storageos"
+            if get(source, "secretRef").is_some_and(|secret| text(secret, "namespace").is_empty()) =>
+        {
+            errors.required(&own.child("secretRef").child("namespace"), "");
         }
         "csi" => csi(source, &own, errors),
         "glusterfs" => endpoints_namespace(source, &own.child("endpointsNamespace"), errors),

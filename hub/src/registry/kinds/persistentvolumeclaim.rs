@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::persistentvolume::{CLASS_ANNOTATION, class, or_unset, phase, short_modes};
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, copy, get, get_mut, same, set, set_default, text_at, texts};
+use crate::registry::json::{at, copy, get, get_mut, remove, same, set, set_default, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
@@ -65,8 +65,17 @@ pub(super) fn default(claim: &mut Value) {
     }
 }
 
-/// `dataSource` is the older name of `dataSourceRef`; within its namespace, a claim has both.
+/// `dataSource` is the older name of `dataSourceRef`; within its namespace, a claim has both. Before there were two, it
+/// was left out where it named anything but a claim or a snapshot.
 fn same_sources(spec: &mut Value) {
+    let known = |source: &Value| match text(source, "kind") {
+        "PersistentVolumeClaim" => text(source, "apiGroup").is_empty(),
+        "VolumeSnapshot" => text(source, "apiGroup") == "snapshot.storage.k8s.io",
+        _ => false,
+    };
+    if get(spec, "dataSourceRef").is_none() && get(spec, "dataSource").is_some_and(|source| !known(source)) {
+        remove(spec, "dataSource");
+    }
     let local = text_at(spec, &["dataSourceRef", "namespace"]).is_empty();
     match (get(spec, "dataSource").cloned(), get(spec, "dataSourceRef").cloned()) {
         (Some(source), None) => set(spec, "dataSourceRef", source),
@@ -171,6 +180,20 @@ mod tests {
         object["spec"]["volumeName"] = "".into();
         object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
         assert_eq!(texts(&object)[1..5], ["Terminating", "", "", ""]);
+    }
+
+    #[test]
+    fn data_sources_are_two() {
+        let snapshot = json!({"kind": "VolumeSnapshot", "apiGroup": "snapshot.storage.k8s.io", "name": "s"});
+        let other = json!({"kind": "Other", "name": "o"});
+        for (fields, source, reference) in [
+            (json!({"dataSource": snapshot}), &snapshot, &snapshot),
+            (json!({"dataSourceRef": snapshot}), &snapshot, &snapshot),
+            (json!({"dataSource": other}), &Value::Null, &Value::Null),
+        ] {
+            let object = created(&kind(), spec(fields));
+            assert_eq!((&object["spec"]["dataSource"], &object["spec"]["dataSourceRef"]), (source, reference));
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{pod_parts, pod_table};
+use super::{pod_parts, pod_status, pod_table};
 use crate::registry::fields::Errors;
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, ensure, get_mut, is_true, list_at, set, text, text_at};
@@ -67,13 +67,12 @@ fn validate(pod: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(pod, old, true, names::dns_subdomain, &mut errors);
     match old {
+        Some(old) if old.get("spec") == pod.get("spec") => changes(pod, old, &mut errors),
         Some(old) => {
             // A pod stored by an older hub may lack defaults of today, which are no change.
             let mut old = old.clone();
-            if old.get("spec") != pod.get("spec") {
-                default(&mut old);
-            }
-            podspec::pod_update(pod, &old, &mut errors);
+            default(&mut old);
+            changes(pod, &old, &mut errors);
         }
         None => {
             podspec::pod(pod, &mut errors);
@@ -81,6 +80,15 @@ fn validate(pod: &Value, old: Option<&Value>) -> Vec<FieldError> {
         }
     }
     errors.into_vec()
+}
+
+fn changes(pod: &Value, old: &Value, errors: &mut Errors) {
+    podspec::pod_update(pod, old, errors);
+    if old.get("status") != pod.get("status") {
+        let empty = Value::Null;
+        let [new, old] = [pod, old].map(|pod| pod.get("status").unwrap_or(&empty));
+        pod_status::validate(new, old, errors);
+    }
 }
 
 fn field(pod: &Value, path: &str) -> Option<String> {

@@ -294,6 +294,15 @@ mod tests {
                 json!({"ports": [{"port": 80, "nodePort": 30000}]}),
                 vec!["spec.ports[0].nodePort: Forbidden: may not be used when `type` is 'ClusterIP'"],
             ),
+        ];
+        for (spec, expected) in table {
+            assert_eq!(check(spec.clone()), expected, "{spec}");
+        }
+    }
+
+    #[test]
+    fn addresses_and_traffic() {
+        let table = [
             (
                 json!({"ports": [{"port": 80}], "sessionAffinity": "Some"}),
                 vec!["spec.sessionAffinity: Unsupported value: \"Some\": supported values: \"ClientIP\", \"None\""],

@@ -195,9 +195,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    type Check = fn(&Value, &Path, &mut Errors);
+
     #[test]
     fn files_of_objects() {
-        let table: [(fn(&Value, &Path, &mut Errors), Value, Vec<&str>); 5] = [
+        let table: [(Check, Value, Vec<&str>); 5] = [
             (
                 |v, p, e| of_object(v, "secretName", p, e),
                 json!({"items": [{"mode": 512}, {"key": "a b", "path": "/a"}, {"key": "k", "path": "..a"}]}),

@@ -274,7 +274,6 @@ mod tests {
 
     #[test]
     fn sources_say_what_they_lack() {
-        let portal = "h:1,[::1]:2";
         let table = [
             ("awsElasticBlockStore", json!({}), vec!["v.awsElasticBlockStore.volumeID: Required value"]),
             (
@@ -322,6 +321,14 @@ mod tests {
                     r#"v.flocker.datasetName: Invalid value: "a/b": must not contain '/'"#,
                 ],
             ),
+        ];
+        check(table);
+    }
+
+    #[test]
+    fn registries_secrets_and_paths() {
+        let portal = "h:1,[::1]:2";
+        check([
             ("quobyte", json!({"registry": portal, "volume": "v"}), vec![]),
             (
                 "quobyte",
@@ -339,7 +346,10 @@ mod tests {
                     r#"v.hostPath.type: Unsupported value: "Dir": supported values: "", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket""#,
                 ],
             ),
-        ];
+        ]);
+    }
+
+    fn check<const N: usize>(table: [(&str, Value, Vec<&str>); N]) {
         for (kind, value, expected) in table {
             let mut errors = Errors::default();
             source(kind, &value, &Path::new("v"), &mut errors);
