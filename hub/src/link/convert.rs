@@ -25,7 +25,8 @@ pub(super) fn pod(pod: &core::Pod) -> Result<Pod, InvalidId> {
     let spec = pod.spec.clone().unwrap_or_default();
     let security = spec.security_context.clone().unwrap_or_default();
     let name = meta.name.clone().unwrap_or_default();
-    let grace = spec.termination_grace_period_seconds.unwrap_or(30);
+    // Kubernetes turns a negative grace into one second.
+    let grace = spec.termination_grace_period_seconds.map_or(30, |grace| if grace < 0 { 1 } else { grace });
     let containers = |list: &[core::Container]| list.iter().map(|c| container(c, &security)).collect();
     Ok(Pod {
         uid: PodUid::parse(meta.uid.as_deref().unwrap_or_default())?,

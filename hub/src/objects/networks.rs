@@ -47,6 +47,10 @@ impl Networks {
         if let Some(old) = old {
             keep(service, old);
         }
+        // What is wrong with the addresses is told before any is given.
+        let of_addresses = |e: &FieldError| ["spec.clusterIP", "spec.ipFamil"].iter().any(|f| e.field.starts_with(f));
+        let errors = (target.kind.hooks.validate)(service, old).into_iter().filter(of_addresses).collect();
+        target.invalid(service, errors)?;
         families(target, service)?;
         let guard = self.allocation.lock().await;
         // Taken under the lock: it shows whatever was allocated before.

@@ -39,7 +39,8 @@ impl Target {
         Error::Conflict { resource: self.kind.group_resource(), name: self.name.clone(), detail: detail.into() }
     }
 
-    fn invalid(&self, object: &Value, errors: Vec<FieldError>) -> Result<(), Error> {
+    /// Refuses the object when there are errors.
+    pub(super) fn invalid(&self, object: &Value, errors: Vec<FieldError>) -> Result<(), Error> {
         if errors.is_empty() {
             return Ok(());
         }

@@ -16,6 +16,11 @@ impl Path {
         Self(field.to_owned())
     }
 
+    /// The object as a whole.
+    pub(crate) fn whole() -> Self {
+        Self::new("[]")
+    }
+
     /// A field of this object.
     pub(crate) fn child(&self, field: &str) -> Self {
         if self.0.is_empty() { Self::new(field) } else { Self(format!("{}.{field}", self.0)) }
@@ -29,6 +34,12 @@ impl Path {
     /// An entry of this map.
     pub(crate) fn key(&self, key: &str) -> Self {
         Self(format!("{}[{key}]", self.0))
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

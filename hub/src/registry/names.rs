@@ -14,6 +14,9 @@ const ENV_NAME: &str =
     "a valid environment variable name must consist only of printable ASCII characters other than '='";
 const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')";
 
+const HTTP_HEADER: &str = "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')";
+const SEARCH_DOMAIN: &str = r"a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')";
+
 const LABEL_MAX: usize = 63;
 const SUBDOMAIN_MAX: usize = 253;
 const PORT_NAME_MAX: usize = 15;
@@ -55,6 +58,23 @@ pub(crate) fn dns_subdomain(text: &str) -> Vec<String> {
 pub(crate) fn wildcard_subdomain(text: &str) -> Vec<String> {
     let valid = text.strip_prefix("*.").is_some_and(|rest| is_dns_subdomain(head(rest, SUBDOMAIN_MAX)));
     check(text, SUBDOMAIN_MAX, valid, WILDCARD)
+}
+
+/// A domain that resolvers search, where parts may hold underscores.
+pub(crate) fn search_domain(text: &str) -> Vec<String> {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let part = |part: &str| {
+        let part = part.strip_prefix('_').unwrap_or(part).as_bytes();
+        let ends = part.first().is_some_and(|b| inner(*b)) && part.last().is_some_and(|b| inner(*b));
+        ends && part.iter().all(|b| inner(*b) || matches!(b, b'-' | b'_'))
+    };
+    check(text, SUBDOMAIN_MAX, text.split('.').all(part), SEARCH_DOMAIN)
+}
+
+/// The name of an HTTP header.
+pub(crate) fn http_header(text: &str) -> Vec<String> {
+    let valid = !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+    check(text, usize::MAX, valid, HTTP_HEADER)
 }
 
 /// A lower-case RFC 1035 label: the name of a Service.
@@ -154,6 +174,20 @@ pub(crate) fn ip(text: &str) -> Vec<String> {
     )
 }
 
+/// A range of IP addresses.
+pub(crate) fn cidr(text: &str) -> Vec<String> {
+    let valid = text.split_once('/').is_some_and(|(address, width)| {
+        let widest = match address.parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V4(_)) => 32,
+            Ok(std::net::IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        let digits = !width.is_empty() && width.bytes().all(|b| b.is_ascii_digit());
+        digits && width.parse::<u32>().is_ok_and(|width| width <= widest)
+    });
+    check(text, usize::MAX, valid, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")
+}
+
 /// A percentage such as `25%`.
 pub(crate) fn percent(text: &str) -> Vec<String> {
     let valid = text.strip_suffix('%').is_some_and(|n| !n.is_empty() && n.bytes().all(|c| c.is_ascii_digit()));
@@ -167,7 +201,10 @@ mod tests {
 
     #[test]
     fn good_names_pass() {
-        let table: [(Rule, &[&str]); 9] = [
+        let table: [(Rule, &[&str]); 12] = [
+            (cidr, &["10.0.0.0/8", "::/0"]),
+            (search_domain, &["_tcp.example.com", "a_b", "1"]),
+            (http_header, &["X-A", "1"]),
             (dns_label, &["a", "web-1", "1a"]),
             (dns_subdomain, &["a.b", "web-1.example.com", "1"]),
             (dns_1035_label, &["web", "a-1"]),
@@ -225,7 +262,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_judged(text in "\\PC{0,80}") {
-            for rule in [dns_label, dns_subdomain, dns_1035_label, qualified_name, label_value, config_key, env_name, port_name, ip, percent] {
+            for rule in [dns_label, dns_subdomain, dns_1035_label, qualified_name, label_value, config_key, env_name, port_name, ip, percent, search_domain, http_header, cidr] {
                 let complaints = rule(&text);
                 prop_assert!(complaints.iter().all(|c| !c.is_empty()));
             }

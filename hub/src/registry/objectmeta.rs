@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields::{Errors, Path, quoted};
+use super::fields::{Errors, Path, quoted, shown};
 use super::json;
 use super::names::{self, Rule};
 
@@ -25,8 +25,20 @@ pub(crate) fn validate(object: &Value, old: Option<&Value>, namespaced: bool, na
     labels(meta.get("labels"), &path.child("labels"), errors);
     annotations(meta.get("annotations"), &path.child("annotations"), errors);
     owner_references(meta, &path.child("ownerReferences"), errors);
-    for finalizer in json::texts(meta, "finalizers") {
-        finalizer_name(finalizer, &path.child("finalizers"), errors);
+    finalizers(&json::texts(meta, "finalizers"), &path.child("finalizers"), errors);
+}
+
+fn finalizers(finalizers: &[&str], path: &Path, errors: &mut Errors) {
+    for finalizer in finalizers {
+        errors.invalid_text(path, finalizer, names::qualified_name(finalizer));
+    }
+    if ["orphan", "foregroundDeletion"].iter().all(|f| finalizers.contains(f)) {
+        let list: Vec<Value> = finalizers.iter().map(|f| Value::from(*f)).collect();
+        let detail = "finalizer orphan and foregroundDeletion cannot be both set";
+        errors.invalid(path, shown(&list.into()), detail);
+    }
+    for (i, finalizer) in finalizers.iter().enumerate() {
+        known_finalizer(finalizer, &path.index(i), errors);
     }
 }
 
@@ -69,19 +81,24 @@ fn update(meta: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+/// Kubernetes names the list here, not the reference.
 fn owner_references(meta: &Value, path: &Path, errors: &mut Errors) {
     let mut controller: Option<&str> = None;
-    for (i, owner) in json::list(meta, "ownerReferences").iter().enumerate() {
-        let path = path.index(i);
-        for (field, detail) in [
-            ("apiVersion", "version must not be empty"),
-            ("kind", "kind must not be empty"),
-            ("name", "name must not be empty"),
-            ("uid", "uid must not be empty"),
-        ] {
+    for owner in json::list(meta, "ownerReferences") {
+        let version = json::text(owner, "apiVersion");
+        if version.is_empty() || version.matches('/').count() > 1 {
+            errors.invalid(&path.child("apiVersion"), quoted(version), "version must not be empty");
+        }
+        for (field, detail) in
+            [("kind", "kind must not be empty"), ("name", "name must not be empty"), ("uid", "uid must not be empty")]
+        {
             if json::text(owner, field).is_empty() {
                 errors.invalid(&path.child(field), quoted(""), detail);
             }
+        }
+        let kind = json::text(owner, "kind");
+        if version == "v1" && kind == "Event" {
+            errors.invalid(path, owner.to_string(), "/v1, Kind=Event is disallowed from being an owner");
         }
         if json::is_true(owner, "controller") {
             let name = json::text(owner, "name");
@@ -89,7 +106,7 @@ fn owner_references(meta: &Value, path: &Path, errors: &mut Errors) {
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
                 );
-                errors.invalid(&path.child("controller"), "true", detail);
+                errors.invalid(path, meta["ownerReferences"].to_string(), detail);
             }
             controller = controller.or(Some(name));
         }
@@ -99,6 +116,10 @@ fn owner_references(meta: &Value, path: &Path, errors: &mut Errors) {
 /// Validates the form of a finalizer's name.
 pub(crate) fn finalizer_name(name: &str, path: &Path, errors: &mut Errors) {
     errors.invalid_text(path, name, names::qualified_name(name));
+    known_finalizer(name, path, errors);
+}
+
+fn known_finalizer(name: &str, path: &Path, errors: &mut Errors) {
     if !name.contains('/') && !STANDARD_FINALIZERS.contains(&name) {
         errors.invalid(path, quoted(name), "name is neither a standard finalizer name nor is it fully qualified");
     }
@@ -198,7 +219,7 @@ mod tests {
                 json!({"name": "a", "finalizers": ["x"]}),
                 false,
                 vec![
-                    "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully q",
+                    "metadata.finalizers[0]: Invalid value: \"x\": name is neither a standard finalizer name nor is it full",
                 ],
             ),
             (
@@ -212,7 +233,7 @@ mod tests {
             (
                 json!({"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": ""}]}),
                 false,
-                vec!["metadata.ownerReferences[0].uid: Invalid value: \"\": uid must not be empty"],
+                vec!["metadata.ownerReferences.uid: Invalid value: \"\": uid must not be empty"],
             ),
             (
                 json!({"name": "a", "annotations": {"k": "v".repeat(ANNOTATIONS_MAX)}}),

@@ -58,7 +58,7 @@ fn validate(map: &Value, old: Option<&Value>) -> Vec<FieldError> {
     }
     if size > SIZE_MAX {
         // The empty field says that the whole object is meant.
-        errors.too_long(&Path::new(""), SIZE_MAX);
+        errors.too_long(&Path::whole(), SIZE_MAX);
     }
     if let Some(old) = old {
         immutable(map, old, &["data", "binaryData"], &mut errors);
@@ -126,7 +126,7 @@ mod tests {
         );
         assert_eq!(
             check(json!({"data": {"a": "x".repeat(SIZE_MAX + 1)}}), None),
-            [": Too long: may not be more than 1048576 bytes"]
+            ["[]: Too long: may not be more than 1048576 bytes"]
         );
         assert_eq!(check(json!({"data": {"a": "x".repeat(SIZE_MAX)}}), None), Vec::<String>::new());
     }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{int, items_mut, list, set_default, text};
+use crate::registry::json::{get, int, items_mut, list, set_default, text};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
@@ -70,28 +70,30 @@ fn validate(endpoints: &Value, old: Option<&Value>) -> Vec<FieldError> {
 
 fn one_address(address: &Value, path: &Path, errors: &mut Errors) {
     let ip = text(address, "ip");
-    let complaints = names::ip(ip);
-    if complaints.is_empty() {
-        special_ip(ip, &path.child("ip"), errors);
+    errors.invalid_text(&path.child("ip"), ip, names::ip(ip));
+    let hostname = text(address, "hostname");
+    if !hostname.is_empty() {
+        errors.invalid_text(&path.child("hostname"), hostname, names::dns_label(hostname));
     }
-    errors.invalid_text(&path.child("ip"), ip, complaints);
-    for (field, rule) in [("hostname", names::dns_label as names::Rule), ("nodeName", names::dns_subdomain)] {
-        let name = text(address, field);
-        if !name.is_empty() {
-            errors.invalid_text(&path.child(field), name, rule(name));
-        }
+    if get(address, "nodeName").is_some() {
+        let name = text(address, "nodeName");
+        errors.invalid_text(&path.child("nodeName"), name, names::dns_subdomain(name));
     }
+    special_ip(ip, &path.child("ip"), errors);
 }
 
 /// Addresses that mean something else on every machine lead nowhere.
 pub(super) fn special_ip(text: &str, path: &Path, errors: &mut Errors) {
-    let Ok(ip) = text.parse::<std::net::IpAddr>() else { return };
+    let Ok(ip) = text.parse::<std::net::IpAddr>() else {
+        return errors.invalid(path, quoted(text), "must be a valid IP address");
+    };
     let (link_local, multicast) = match ip {
         std::net::IpAddr::V4(v4) => (v4.is_link_local(), v4.octets()[..3] == [224, 0, 0]),
         std::net::IpAddr::V6(v6) => (v6.segments()[0] & 0xffc0 == 0xfe80, v6.segments()[0] & 0xff0f == 0xff02),
     };
+    let unspecified = format!("may not be unspecified ({text})");
     let rules = [
-        (ip.is_unspecified(), "may not be unspecified (0.0.0.0 or ::)"),
+        (ip.is_unspecified(), &*unspecified),
         (ip.is_loopback(), "may not be in the loopback range (127.0.0.0/8, ::1/128)"),
         (link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
         (multicast, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)"),
@@ -115,7 +117,7 @@ fn one_port(port: &Value, named: bool, path: &Path, errors: &mut Errors) {
     }
     podspec::protocol(port, path, errors);
     let application = text(port, "appProtocol");
-    if !application.is_empty() {
+    if get(port, "appProtocol").is_some() {
         errors.invalid_text(&path.child("appProtocol"), application, names::qualified_name(application));
     }
 }
@@ -181,6 +183,14 @@ mod tests {
                 json!({"addresses": [{"ip": "127.0.0.1"}]}),
                 vec![
                     "subsets[0].addresses[0].ip: Invalid value: \"127.0.0.1\": may not be in the loopback range (127.0.0.0/8, ::1/128)",
+                ],
+            ),
+            (
+                json!({"addresses": [{"ip": "0.0.0.0"}, {"ip": "x"}]}),
+                vec![
+                    "subsets[0].addresses[0].ip: Invalid value: \"0.0.0.0\": may not be unspecified (0.0.0.0)",
+                    "subsets[0].addresses[1].ip: Invalid value: \"x\": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+                    "subsets[0].addresses[1].ip: Invalid value: \"x\": must be a valid IP address",
                 ],
             ),
             (

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
+use skiff_shared::quantity::Quantity;
 
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::PLAIN;
@@ -67,18 +68,40 @@ fn validate(range: &Value, old: Option<&Value>) -> Vec<FieldError> {
         if !seen.insert(kind) {
             errors.duplicate(&path.child("type"), quoted(kind));
         }
-        if kind == "Pod" {
-            for field in ["default", "defaultRequest"].into_iter().filter(|f| entries(get(item, f)).next().is_some()) {
+        lists(item, kind, &path, &mut errors);
+        let names: BTreeSet<&str> = LISTS.iter().flat_map(|f| entries(get(item, f)).map(|(name, _)| name)).collect();
+        for name in names {
+            ordered(item, name, &path, &mut errors);
+            ratio(item, name, &path, &mut errors);
+            fixed(item, name, &path, &mut errors);
+        }
+    }
+    errors.into_vec()
+}
+
+fn lists(item: &Value, kind: &str, path: &Path, errors: &mut Errors) {
+    for field in ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"] {
+        let of_default = field.starts_with("default");
+        if kind == "Pod" && of_default {
+            if entries(get(item, field)).next().is_some() {
                 errors.forbidden(&path.child(field), "may not be specified when `type` is 'Pod'");
             }
+            continue;
         }
-        if kind == "PersistentVolumeClaim" && ["min", "max"].iter().all(|f| at(item, &[f, "storage"]).is_none()) {
+        for (name, _) in entries(get(item, field)) {
+            let path = path.child(field).key(name);
+            if ["Pod", "Container"].contains(&kind) {
+                podspec::container_resource_name(name, &path, errors);
+            } else {
+                podspec::resource_name(name, &path, errors);
+            }
+        }
+        let unbound = ["min", "max"].iter().all(|f| at(item, &[f, "storage"]).is_none());
+        if field == "defaultRequest" && kind == "PersistentVolumeClaim" && unbound {
             let detail = "either minimum or maximum storage value is required, but neither was provided";
             errors.required(&path.child("limits"), detail);
         }
-        quantities(item, &path, &mut errors);
     }
-    errors.into_vec()
 }
 
 fn limit_type(kind: &str, path: &Path, errors: &mut Errors) {
@@ -89,36 +112,66 @@ fn limit_type(kind: &str, path: &Path, errors: &mut Errors) {
     errors.invalid_text(path, kind, complaints);
 }
 
-/// Pairs of lists of which the first may not be above the second: field and words of each.
-const ORDERED: [(&str, &str, &str, &str, &str); 6] = [
-    ("min", "min", "min value", "max", "max value"),
-    ("defaultRequest", "min", "min value", "defaultRequest", "default request value"),
-    ("defaultRequest", "defaultRequest", "default request value", "max", "max value"),
-    ("defaultRequest", "defaultRequest", "default request value", "default", "default limit value"),
-    ("default", "min", "min value", "default", "default value"),
-    ("default", "default", "default value", "max", "max value"),
-];
+/// A list and how errors call its amounts.
+type Words = (&'static str, &'static str);
 
-fn quantities(item: &Value, path: &Path, errors: &mut Errors) {
-    for field in LISTS {
-        for (name, value) in entries(get(item, field)) {
-            let path = path.child(field).key(name);
-            podspec::resource_name(name, &path, errors);
-            podspec::quantity(value, &path, errors);
+/// Pairs of lists of which the first may not be above the second: where the error is, which amount it shows, and field
+/// and words of each.
+const ORDERED: [(&str, &str, Words, Words); 6] = [
+    ("min", "min", ("min", "min value"), ("max", "max value")),
+    ("defaultRequest", "defaultRequest", ("min", "min value"), ("defaultRequest", "default request value")),
+    ("defaultRequest", "defaultRequest", ("defaultRequest", "default request value"), ("max", "max value")),
+    (
+        "defaultRequest",
+        "defaultRequest",
+        ("defaultRequest", "default request value"),
+        ("default", "default limit value"),
+    ),
+    ("default", "min", ("min", "min value"), ("default", "default value")),
+    ("default", "max", ("default", "default value"), ("max", "max value")),
+];
+const ONE: i128 = 1_000_000_000;
+
+fn amount(item: &Value, field: &str, name: &str) -> Option<Quantity> {
+    at(item, &[field, name]).and_then(podspec::parse_quantity).filter(|_| {
+        // A Pod has no defaults, even where some are given.
+        text(item, "type") != "Pod" || !field.starts_with("default")
+    })
+}
+
+fn ordered(item: &Value, name: &str, path: &Path, errors: &mut Errors) {
+    for (blamed, shown, (low, low_words), (high, high_words)) in ORDERED {
+        let (Some(a), Some(b)) = (amount(item, low, name), amount(item, high, name)) else { continue };
+        if a.nano() > b.nano() {
+            let detail = format!("{low_words} {a} is greater than {high_words} {b}");
+            let shown = if shown == low { a } else { b };
+            errors.invalid(&path.child(blamed).key(name), shown.to_string(), detail);
         }
     }
-    for (blamed, low, low_words, high, high_words) in ORDERED {
-        for (name, value) in entries(get(item, low)) {
-            let (Some(a), Some(b)) =
-                (podspec::parse_quantity(value), at(item, &[high, name]).and_then(podspec::parse_quantity))
-            else {
-                continue;
-            };
-            if a.nano() > b.nano() {
-                let detail = format!("{low_words} {a} is greater than {high_words} {b}");
-                errors.invalid(&path.child(blamed).key(name), quoted(&a.to_string()), detail);
-            }
-        }
+}
+
+fn ratio(item: &Value, name: &str, path: &Path, errors: &mut Errors) {
+    let Some(ratio) = amount(item, "maxLimitRequestRatio", name) else { return };
+    let path = path.child("maxLimitRequestRatio").key(name);
+    if ratio.nano() < ONE {
+        errors.invalid(&path, ratio.to_string(), format!("ratio {ratio} is less than 1"));
+    }
+    let (Some(min), Some(max)) = (amount(item, "min", name), amount(item, "max", name)) else { return };
+    #[expect(clippy::cast_precision_loss, reason = "the bound is shown with six digits")]
+    let [ratio_value, bound] = [ratio.nano() as f64 / ONE as f64, max.nano() as f64 / min.nano() as f64];
+    if ratio_value > bound {
+        errors.invalid(&path, ratio.to_string(), format!("ratio {ratio} is greater than max/min = {bound:.6}"));
+    }
+}
+
+/// Of what cannot be overcommitted, limit and request are one.
+fn fixed(item: &Value, name: &str, path: &Path, errors: &mut Errors) {
+    let (Some(limit), Some(request)) = (amount(item, "default", name), amount(item, "defaultRequest", name)) else {
+        return;
+    };
+    if !podspec::overcommits(name) && limit.nano() != request.nano() {
+        let detail = format!("default value {limit} must equal to defaultRequest value {request} in {name}");
+        errors.invalid(&path.child("defaultRequest").key(name), request.to_string(), detail);
     }
 }
 
@@ -155,7 +208,25 @@ mod tests {
             ),
             (
                 json!({"type": "Pod", "min": {"cpu": "2"}, "max": {"cpu": "1"}}),
-                vec!["spec.limits[0].min[cpu]: Invalid value: \"2\": min value 2 is greater than max value 1"],
+                vec!["spec.limits[0].min[cpu]: Invalid value: 2: min value 2 is greater than max value 1"],
+            ),
+            (
+                json!({"type": "Container", "min": {"cpu": "2"}, "max": {"cpu": "4"}, "maxLimitRequestRatio": {"cpu": "3"},
+                    "default": {"cpu": "5"}, "defaultRequest": {"cpu": "1"}}),
+                vec![
+                    "spec.limits[0].defaultRequest[cpu]: Invalid value: 1: min value 2 is greater than default request value 1",
+                    "spec.limits[0].default[cpu]: Invalid value: 4: default value 5 is greater than max value 4",
+                    "spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: 3: ratio 3 is greater than max/min = 2.000000",
+                ],
+            ),
+            (
+                json!({"type": "Container", "default": {"a.b/c": "1"}, "defaultRequest": {"a.b/c": "2"},
+                    "maxLimitRequestRatio": {"cpu": "500m"}}),
+                vec![
+                    "spec.limits[0].defaultRequest[a.b/c]: Invalid value: 2: default request value 2 is greater than default limit value 1",
+                    "spec.limits[0].defaultRequest[a.b/c]: Invalid value: 2: default value 1 must equal to defaultRequest value 2 in a.b/c",
+                    "spec.limits[0].maxLimitRequestRatio[cpu]: Invalid value: 500m: ratio 500m is less than 1",
+                ],
             ),
             (
                 json!({"type": "PersistentVolumeClaim"}),

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::registry::fields::{Errors, Path};
+use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{copy, ensure, list_at, set, set_default, text_at};
+use crate::registry::json::{at, copy, ensure, list_at, set, set_default, text_at};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
 
@@ -47,7 +47,8 @@ const STATUS: Column = text_column("Status", "The status of the namespace");
 
 fn label(namespace: &mut Value) {
     let name = text_at(namespace, &["metadata", "name"]).to_owned();
-    if name.is_empty() {
+    // A wrong name is one error, not two.
+    if !names::dns_label(&name).is_empty() {
         return;
     }
     if let Some(labels) = ensure(namespace, "metadata").and_then(|m| ensure(m, "labels")) {
@@ -75,10 +76,27 @@ fn prepare_update(namespace: &mut Value, old: &Value) {
 fn validate(namespace: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(namespace, old, false, names::dns_label, &mut errors);
+    if let Some(old) = old
+        && old.get("status") != namespace.get("status")
+    {
+        phase(namespace, &mut errors);
+    }
     for finalizer in list_at(namespace, &["spec", "finalizers"]).iter().filter_map(Value::as_str) {
         objectmeta::finalizer_name(finalizer, &Path::new("spec").child("finalizers"), &mut errors);
     }
     errors.into_vec()
+}
+
+/// A namespace is active until it is deleted. The capital letter is Kubernetes' own.
+fn phase(namespace: &Value, errors: &mut Errors) {
+    let (phase, path) = (text_at(namespace, &["status", "phase"]), Path::new("status").child("Phase"));
+    match (at(namespace, &["metadata", "deletionTimestamp"]), phase) {
+        (None, "Active") | (Some(_), "Terminating") => {}
+        (None, _) => errors.invalid(&path, quoted(phase), "may only be 'Active' if `deletionTimestamp` is empty"),
+        (Some(_), _) => {
+            errors.invalid(&path, quoted(phase), "may only be 'Terminating' if `deletionTimestamp` is not empty");
+        }
+    }
 }
 
 fn row(namespace: &Value, now: i64) -> Vec<Value> {
@@ -104,6 +122,18 @@ mod tests {
         );
         assert_eq!(validate(&namespace, None), []);
         assert_eq!(row(&namespace, 0), [json!("shop"), json!("Active"), json!("<unknown>")]);
+    }
+
+    #[test]
+    fn the_phase_follows_deletion() {
+        let active = json!({"metadata": {"name": "a"}, "status": {"phase": "Active"}});
+        let mut other = active.clone();
+        other["status"]["phase"] = "Terminating".into();
+        let texts: Vec<String> = validate(&other, Some(&active)).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            texts,
+            ["status.Phase: Invalid value: \"Terminating\": may only be 'Active' if `deletionTimestamp` is empty"]
+        );
     }
 
     #[test]

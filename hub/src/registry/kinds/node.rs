@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::registry::excerpt::{Field, fields};
-use crate::registry::fields::{Errors, Path, quoted};
+use crate::registry::fields::{Errors, Path, quoted, shown};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, entries, get, get_mut, is_true, list, list_at, set, text, text_at};
+use crate::registry::json::{at, entries, get, get_mut, is_true, list, list_at, set, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
@@ -72,7 +72,22 @@ const COLUMNS: &[Column] = &[
     )),
 ];
 
+/// `podCIDR` is the older name of the first of `podCIDRs`.
+fn first_range(spec: &mut Value) {
+    let range = text(spec, "podCIDR").to_owned();
+    let first = texts(spec, "podCIDRs").first().map(|first| (*first).to_owned());
+    match first {
+        None if !range.is_empty() => set(spec, "podCIDRs", vec![range]),
+        Some(first) if range.is_empty() => set(spec, "podCIDR", first),
+        Some(first) if first != range => set(spec, "podCIDRs", vec![range]),
+        None | Some(_) => {}
+    }
+}
+
 fn default(node: &mut Value) {
+    if let Some(spec) = get_mut(node, "spec") {
+        first_range(spec);
+    }
     let Some(status) = get_mut(node, "status") else { return };
     for list in ["capacity", "allocatable"] {
         if let Some(list) = get_mut(status, list) {
@@ -96,16 +111,60 @@ fn validate(node: &Value, old: Option<&Value>) -> Vec<FieldError> {
     for field in ["capacity", "allocatable"] {
         podspec::resource_list(at(node, &["status", field]), &status.child(field), &mut errors);
     }
-    if let Some(old) = old {
-        for (field, name, path) in [("podCIDR", "podCIDR", "podCIDRs"), ("providerID", "providerID", "providerID")] {
-            let before = text_at(old, &["spec", field]);
-            if !before.is_empty() && before != text(spec, field) {
-                let path = Path::new("spec").child(path);
-                errors.forbidden(&path, format!("node updates may not change {name} except from \"\" to valid"));
-            }
+    match old {
+        None => pod_ranges(spec, &Path::new("spec").child("podCIDRs"), &mut errors),
+        Some(old) => {
+            addresses(node, &mut errors);
+            unchanged(spec, old.get("spec").unwrap_or(&Value::Null), &Path::new("spec"), &mut errors);
         }
     }
     errors.into_vec()
+}
+
+/// At most one range of each family of addresses.
+fn pod_ranges(spec: &Value, path: &Path, errors: &mut Errors) {
+    let ranges = texts(spec, "podCIDRs");
+    for (i, range) in ranges.iter().enumerate() {
+        errors.invalid_text(&path.index(i), range, names::cidr(range));
+    }
+    let sixth: BTreeSet<bool> = ranges.iter().map(|range| range.contains(':')).collect();
+    if ranges.len() > 2 || ranges.len() == 2 && sixth.len() != 2 {
+        let detail = "may specify no more than one CIDR for each IP family";
+        errors.invalid(path, shown(&spec["podCIDRs"]), detail);
+    }
+    let mut seen = BTreeSet::new();
+    for (i, range) in ranges.iter().enumerate().filter(|(_, range)| !seen.insert(**range)) {
+        errors.duplicate(&path.index(i), quoted(range));
+    }
+}
+
+fn addresses(node: &Value, errors: &mut Errors) {
+    let mut seen = BTreeSet::new();
+    for (i, address) in list_at(node, &["status", "addresses"]).iter().enumerate() {
+        let [kind, place] = ["type", "address"].map(|field| text(address, field));
+        if !seen.insert((kind, place)) {
+            let shown = format!("core.NodeAddress{{Type:{}, Address:{}}}", quoted(kind), quoted(place));
+            errors.duplicate(&Path::new("status").child("addresses").index(i), shown);
+        }
+    }
+}
+
+fn unchanged(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+    let (new_ranges, old_ranges) = (texts(spec, "podCIDRs"), texts(old, "podCIDRs"));
+    let changes = old_ranges.iter().zip(&new_ranges).filter(|(old, new)| old != new).count();
+    let changes = if new_ranges.len() == old_ranges.len() { changes } else { 1 };
+    for _ in 0..if old_ranges.is_empty() { 0 } else { changes } {
+        let detail = "node updates may not change podCIDR except from \"\" to valid";
+        errors.forbidden(&path.child("podCIDRs"), detail);
+    }
+    let before = text(old, "providerID");
+    if !before.is_empty() && before != text(spec, "providerID") {
+        let detail = "node updates may not change providerID except from \"\" to valid";
+        errors.forbidden(&path.child("providerID"), detail);
+    }
+    if text(spec, "externalID") != text(old, "externalID") {
+        errors.forbidden(&path.child("externalID"), "may not be updated");
+    }
 }
 
 fn taints(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -251,9 +310,36 @@ mod tests {
         );
         assert_eq!(validate(&node(json!({"taints": [taint, taint]})), None).len(), 1);
         assert_eq!(
-            texts(&node(json!({"podCIDR": "10.1.0.0/24"})), Some(&node(json!({"podCIDR": "10.2.0.0/24"})))),
+            texts(&node(json!({"podCIDRs": ["10.1.0.0/24"]})), Some(&node(json!({"podCIDRs": ["10.2.0.0/24"]})))),
             ["spec.podCIDRs: Forbidden: node updates may not change podCIDR except from \"\" to valid",]
         );
+    }
+
+    #[test]
+    fn ranges_of_pods() {
+        for (ranges, expected) in [
+            (json!(["10.1.0.0/24", "fd00::/64"]), vec![]),
+            (
+                json!(["x"]),
+                vec![
+                    "spec.podCIDRs[0]: Invalid value: \"x\": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+                ],
+            ),
+            (
+                json!(["10.1.0.0/24", "10.1.0.0/24"]),
+                vec![
+                    "spec.podCIDRs: Invalid value: []string{\"10.1.0.0/24\", \"10.1.0.0/24\"}: may specify no more than one CIDR for each IP family",
+                    "spec.podCIDRs[1]: Duplicate value: \"10.1.0.0/24\"",
+                ],
+            ),
+        ] {
+            let node = json!({"metadata": {"name": "n"}, "spec": {"podCIDRs": ranges}});
+            let texts: Vec<String> = validate(&node, None).iter().map(ToString::to_string).collect();
+            assert_eq!(texts, expected, "{node}");
+        }
+        let mut node = json!({"spec": {"podCIDR": "10.1.0.0/24"}});
+        default(&mut node);
+        assert_eq!(node["spec"]["podCIDRs"], json!(["10.1.0.0/24"]));
     }
 
     #[test]

@@ -2,40 +2,17 @@
 
 use serde_json::{Value, json};
 
+use super::persistentvolume_sources::{self, KINDS};
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, entries, get, get_mut, same, set, set_default, text, text_at, texts};
+use crate::registry::json::{at, entries, get, get_mut, remove, same, set, set_default, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
 const ACCESS_MODES: [(&str, &str); 4] =
     [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
-const SOURCES: [&str; 22] = [
-    "awsElasticBlockStore",
-    "azureDisk",
-    "azureFile",
-    "cephfs",
-    "cinder",
-    "csi",
-    "fc",
-    "flexVolume",
-    "flocker",
-    "gcePersistentDisk",
-    "glusterfs",
-    "hostPath",
-    "iscsi",
-    "local",
-    "nfs",
-    "photonPersistentDisk",
-    "portworxVolume",
-    "quobyte",
-    "rbd",
-    "scaleIO",
-    "storageos",
-    "vsphereVolume",
-];
 /// The annotation that named a class before there was a field.
-const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+pub(super) const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -97,9 +74,7 @@ fn default(volume: &mut Value) {
     if let Some(capacity) = get_mut(spec, "capacity") {
         podspec::canonical(capacity);
     }
-    if let Some(host_path) = get_mut(spec, "hostPath") {
-        set_default(host_path, "type", "");
-    }
+    podspec::default_source(spec);
 }
 
 fn validate(volume: &Value, old: Option<&Value>) -> Vec<FieldError> {
@@ -110,103 +85,76 @@ fn validate(volume: &Value, old: Option<&Value>) -> Vec<FieldError> {
     if texts(spec, "accessModes").is_empty() {
         errors.required(&path.child("accessModes"), "");
     }
-    access_modes(spec, &path, &mut errors);
+    podspec::access_modes(spec, &path, &mut errors);
     capacity(spec, &path.child("capacity"), &mut errors);
     let policy = text(spec, "persistentVolumeReclaimPolicy");
     if !["Delete", "Recycle", "Retain", ""].contains(&policy) {
         let path = path.child("persistentVolumeReclaimPolicy");
         errors.not_supported(&path, policy, &["Delete", "Recycle", "Retain"]);
     }
-    sources(spec, &path, &mut errors);
-    class_and_mode(spec, &path, &mut errors);
+    if let Some(affinity) = get(spec, "nodeAffinity") {
+        let path = path.child("nodeAffinity").child("required");
+        match get(affinity, "required") {
+            None => errors.required(&path, "must specify required node constraints"),
+            Some(required) => podspec::node_selector(required, &path, &mut errors),
+        }
+    }
+    persistentvolume_sources::validate(spec, text_at(volume, &["metadata", "name"]), &path, &mut errors);
+    podspec::class_and_mode(spec, &path, &mut errors);
     if let Some(old) = old {
         unchanged(spec, old.get("spec").unwrap_or(&Value::Null), &path, &mut errors);
     }
     errors.into_vec()
 }
 
-/// Validates access modes, of which `ReadWriteOncePod` stands alone.
-pub(super) fn access_modes(spec: &Value, path: &Path, errors: &mut Errors) {
-    let path = path.child("accessModes");
-    let modes = texts(spec, "accessModes");
-    for mode in modes.iter().filter(|m| ACCESS_MODES.iter().all(|(name, _)| name != *m)) {
-        errors.not_supported(&path, mode, &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"]);
-    }
-    if modes.contains(&"ReadWriteOncePod") && modes.len() > 1 {
-        errors.forbidden(&path, "may not use ReadWriteOncePod with other access modes");
-    }
-}
-
-/// Validates `storageClassName` and `volumeMode`.
-pub(super) fn class_and_mode(spec: &Value, path: &Path, errors: &mut Errors) {
-    let class = text(spec, "storageClassName");
-    if !class.is_empty() {
-        errors.invalid_text(&path.child("storageClassName"), class, names::dns_subdomain(class));
-    }
-    let mode = text(spec, "volumeMode");
-    if !["Block", "Filesystem", ""].contains(&mode) {
-        errors.not_supported(&path.child("volumeMode"), mode, &["Block", "Filesystem"]);
-    }
-}
-
-/// Validates that an amount of storage is more than nothing.
-pub(super) fn positive(value: &Value, path: &Path, errors: &mut Errors) {
-    podspec::quantity(value, path, errors);
-    if podspec::parse_quantity(value).is_some_and(|q| q.nano() == 0) {
-        errors.invalid(path, quoted(value.as_str().unwrap_or("0")), "must be greater than zero");
-    }
-}
-
 fn capacity(spec: &Value, path: &Path, errors: &mut Errors) {
     let amounts = get(spec, "capacity");
-    let names: Vec<&str> = entries(amounts).map(|(name, _)| name).collect();
-    match names[..] {
-        [] => errors.required(path, ""),
-        ["storage"] => {}
-        _ => errors.not_supported(path, &names.join(","), &["storage"]),
+    if entries(amounts).next().is_none() {
+        errors.required(path, "");
+    }
+    if amounts.and_then(|a| get(a, "storage")).is_none() || entries(amounts).count() > 1 {
+        let shown = amounts.map_or("core.ResourceList(nil)".into(), |amounts| match entries(Some(amounts)).next() {
+            None => "core.ResourceList{}".into(),
+            Some(_) => amounts.to_string(),
+        });
+        errors.shown_not_supported(path, shown, &["storage"]);
     }
     for (name, value) in entries(amounts) {
-        positive(value, &path.key(name), errors);
+        let path = path.key(name);
+        if let Some(amount) = podspec::parse_quantity(value).filter(|amount| amount.nano() <= -1_000_000_000) {
+            let whole = amount.nano() / 1_000_000_000;
+            errors.invalid(&path, whole.to_string(), "must be a valid resource quantity");
+        }
+        podspec::positive(value, &path, errors);
     }
 }
 
-fn sources(spec: &Value, path: &Path, errors: &mut Errors) {
-    let given: Vec<&str> = SOURCES.into_iter().filter(|s| get(spec, s).is_some()).collect();
-    match given.split_first() {
-        None => errors.required(path, "must specify a volume type"),
-        Some((_, more)) => {
-            for source in more {
-                errors.forbidden(&path.child(source), "may not specify more than 1 volume type");
-            }
-        }
-    }
-    for source in ["hostPath", "local", "nfs"] {
-        if get(spec, source).is_some_and(|s| text(s, "path").is_empty()) {
-            errors.required(&path.child(source).child("path"), "");
-        }
-    }
-    if get(spec, "nfs").is_some_and(|s| text(s, "server").is_empty()) {
-        errors.required(&path.child("nfs").child("server"), "");
-    }
-    if get(spec, "local").is_some() && get(spec, "nodeAffinity").is_none() {
-        errors.required(&path.child("nodeAffinity"), "Local volume requires node affinity");
-    }
-    if text_at(spec, &["hostPath", "path"]) == "/" && text(spec, "persistentVolumeReclaimPolicy") == "Recycle" {
-        let path = path.child("persistentVolumeReclaimPolicy");
-        errors.forbidden(&path, "may not be 'recycle' for a hostPath mount of '/'");
-    }
-}
-
+/// The source, the mode and the nodes of a volume stay; a CSI driver may learn of the secret for growing later.
 fn unchanged(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    if !SOURCES.iter().all(|source| same(spec.get(source), old.get(source))) {
-        errors.forbidden(
-            &path.child("persistentvolumesource"),
-            "spec.persistentvolumesource is immutable after creation",
-        );
+    const SECRET: &str = "controllerExpandSecretRef";
+    let mut spec = spec.clone();
+    if let (Some(csi), Some(before)) = (get_mut(&mut spec, "csi"), get(old, "csi"))
+        && get(before, SECRET).is_none()
+    {
+        remove(csi, SECRET);
     }
-    errors.immutable(&path.child("volumeMode"), spec.get("volumeMode"), old.get("volumeMode"));
-    if get(old, "nodeAffinity").is_some() {
-        errors.immutable(&path.child("nodeAffinity"), spec.get("nodeAffinity"), old.get("nodeAffinity"));
+    let sources = |spec: &Value| -> Value {
+        let kept = KINDS.iter().filter_map(|kind| Some(((*kind).to_owned(), get(spec, kind)?.clone())));
+        kept.collect::<serde_json::Map<_, _>>().into()
+    };
+    let (new_sources, old_sources) = (sources(&spec), sources(old));
+    if !same(Some(&new_sources), Some(&old_sources)) {
+        let lines = podspec::differences(&new_sources, &old_sources).join("\n");
+        let detail = format!("spec.persistentvolumesource is immutable after creation\n{lines}");
+        errors.forbidden(&path.child("persistentvolumesource"), detail);
+    }
+    // Kubernetes names both without `spec`.
+    errors.immutable(&Path::new("volumeMode"), spec.get("volumeMode"), old.get("volumeMode"));
+    let (new_nodes, old_nodes) = (get(&spec, "nodeAffinity"), get(old, "nodeAffinity"));
+    if old_nodes.is_some() && !same(new_nodes, old_nodes) {
+        let shown = new_nodes.map_or_else(|| quoted("null"), ToString::to_string);
+        let detail = "field is immutable, except for updating from beta label to GA";
+        errors.invalid(&Path::new("nodeAffinity"), shown, detail);
     }
 }
 
@@ -285,7 +233,28 @@ mod tests {
     fn validation() {
         for (fields, old, expected) in [
             (json!({}), None, vec![]),
-            (json!({"capacity": null}), None, vec!["spec.capacity: Required value"]),
+            (
+                json!({"capacity": null}),
+                None,
+                vec![
+                    "spec.capacity: Required value",
+                    "spec.capacity: Unsupported value: core.ResourceList(nil): supported values: \"storage\"",
+                ],
+            ),
+            (
+                json!({"capacity": {"storage": "-1"}, "nodeAffinity": {}}),
+                None,
+                vec![
+                    "spec.capacity[storage]: Invalid value: -1: must be a valid resource quantity",
+                    "spec.capacity[storage]: Invalid value: \"-1\": must be greater than zero",
+                    "spec.nodeAffinity.required: Required value: must specify required node constraints",
+                ],
+            ),
+            (
+                json!({"volumeMode": "Block"}),
+                Some(json!({})),
+                vec!["volumeMode: Invalid value: \"Block\": field is immutable"],
+            ),
             (
                 json!({"capacity": {"storage": "0"}}),
                 None,
@@ -296,15 +265,14 @@ mod tests {
             (
                 json!({"local": {"path": "/x"}}),
                 None,
-                vec![
-                    "spec.local: Forbidden: may not specify more than 1 volume type",
-                    "spec.nodeAffinity: Required value: Local volume requires node affinity",
-                ],
+                vec!["spec.local: Forbidden: may not specify more than 1 volume type"],
             ),
             (
                 json!({"hostPath": {"path": "/e"}}),
                 Some(json!({})),
-                vec!["spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation"],
+                vec![
+                    "spec.persistentvolumesource: Forbidden: spec.persistentvolumesource is immutable after creation\n- hostPath.path: \"/d\"\n+ hostPath.path: \"/e\"",
+                ],
             ),
         ] {
             assert_eq!(complaints(&kind(), spec(fields.clone()), old.map(spec)), expected, "{fields}");

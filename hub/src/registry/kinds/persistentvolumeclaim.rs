@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::persistentvolume::{access_modes, class, class_and_mode, or_unset, phase, positive, short_modes};
-use crate::registry::fields::{Errors, Path};
+use super::persistentvolume::{CLASS_ANNOTATION, class, or_unset, phase, short_modes};
+use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, copy, get, get_mut, list, same, set, set_default, text, text_at, texts};
+use crate::registry::json::{at, copy, get, get_mut, remove, same, set, set_default, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
 
@@ -55,6 +55,7 @@ const COLUMNS: &[Column] = &[
 pub(super) fn default(claim: &mut Value) {
     let Some(spec) = get_mut(claim, "spec") else { return };
     set_default(spec, "volumeMode", "Filesystem");
+    same_sources(spec);
     if let Some(resources) = get_mut(spec, "resources") {
         for list in ["limits", "requests"] {
             if let Some(list) = get_mut(resources, list) {
@@ -64,56 +65,75 @@ pub(super) fn default(claim: &mut Value) {
     }
 }
 
+/// `dataSource` is the older name of `dataSourceRef`; within its namespace, a claim has both. Before there were two, it
+/// was left out where it named anything but a claim or a snapshot.
+fn same_sources(spec: &mut Value) {
+    let known = |source: &Value| match text(source, "kind") {
+        "PersistentVolumeClaim" => text(source, "apiGroup").is_empty(),
+        "VolumeSnapshot" => text(source, "apiGroup") == "snapshot.storage.k8s.io",
+        _ => false,
+    };
+    if get(spec, "dataSourceRef").is_none() && get(spec, "dataSource").is_some_and(|source| !known(source)) {
+        remove(spec, "dataSource");
+    }
+    let local = text_at(spec, &["dataSourceRef", "namespace"]).is_empty();
+    match (get(spec, "dataSource").cloned(), get(spec, "dataSourceRef").cloned()) {
+        (Some(source), None) => set(spec, "dataSourceRef", source),
+        (None, Some(source)) if local => set(spec, "dataSource", source),
+        _ => {}
+    }
+}
+
 fn validate(claim: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(claim, old, true, names::dns_subdomain, &mut errors);
     let path = Path::new("spec");
     let spec = claim.get("spec").unwrap_or(&Value::Null);
-    if list(spec, "accessModes").is_empty() {
-        errors.required(&path.child("accessModes"), "at least 1 access mode is required");
-    }
-    if let Some(selector) = get(spec, "selector") {
-        objectmeta::label_selector(selector, &path.child("selector"), &mut errors);
-    }
-    access_modes(spec, &path, &mut errors);
-    let storage_path = path.child("resources").key("storage");
-    match at(spec, &["resources", "requests", "storage"]) {
-        None => errors.required(&storage_path, ""),
-        Some(storage) => positive(storage, &storage_path, &mut errors),
-    }
-    class_and_mode(spec, &path, &mut errors);
+    podspec::claim_spec(spec, &path, &mut errors);
     if let Some(old) = old {
-        update(spec, old, &path, &mut errors);
+        update(claim, old, &path, &mut errors);
     }
     errors.into_vec()
 }
 
 /// A bound claim may ask for more; everything else stays, but for a volume or class that was not chosen yet.
-fn update(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    let bound = text_at(old, &["status", "phase"]) == "Bound";
-    let old = old.get("spec").unwrap_or(&Value::Null);
+fn update(claim: &Value, old: &Value, path: &Path, errors: &mut Errors) {
+    let mark = |claim| text_at(claim, &["metadata", "annotations", CLASS_ANNOTATION]);
+    if mark(claim) != mark(old) {
+        let path = Path::new("metadata").child("annotations").child(CLASS_ANNOTATION);
+        errors.invalid(&path, quoted(mark(claim)), "field is immutable");
+    }
+    let bound = text_at(claim, &["status", "phase"]) == "Bound";
+    let available = at(old, &["status", "capacity", "storage"]).and_then(podspec::parse_quantity);
+    let (spec, old) = (claim.get("spec").unwrap_or(&Value::Null), old.get("spec").unwrap_or(&Value::Null));
     let mut munged = spec.clone();
     for field in ["volumeName", "storageClassName"] {
-        if text(old, field).is_empty() {
+        if get(old, field).is_none_or(|v| field == "volumeName" && v.as_str() == Some("")) {
             copy(&mut munged, old, field);
         }
     }
     if bound {
         copy(&mut munged, old, "volumeAttributesClassName");
-        if let (Some(resources), Some(old)) = (get_mut(&mut munged, "resources"), get(old, "resources")) {
-            copy(resources, old, "requests");
+        let before = at(old, &["resources", "requests", "storage"]);
+        let requests = get_mut(&mut munged, "resources").and_then(|r| get_mut(r, "requests"));
+        if let (Some(requests), Some(before)) = (requests, before) {
+            set(requests, "storage", before.clone());
         }
     }
     if !same(Some(&munged), Some(old)) {
-        errors.forbidden(path, IMMUTABLE);
+        let lines = podspec::differences(&munged, old).join("\n");
+        errors.forbidden(path, format!("{IMMUTABLE}\n{lines}"));
     }
     let amount = |spec| at(spec, &["resources", "requests", "storage"]).and_then(podspec::parse_quantity);
-    if let (Some(new), Some(old)) = (amount(spec), amount(old))
-        && new.nano() < old.nano()
+    if let (Some(new), Some(before)) = (amount(spec), amount(old))
+        && new.nano() < before.nano()
+        && new.nano() <= available.map_or(0, |a| a.nano())
     {
         let path = path.child("resources").child("requests").child("storage");
         errors.forbidden(&path, "field can not be less than status.capacity");
     }
+    // Kubernetes names it without `spec`.
+    errors.immutable(&Path::new("volumeMode"), spec.get("volumeMode"), old.get("volumeMode"));
 }
 
 fn row(claim: &Value, now: i64) -> Vec<Value> {
@@ -163,11 +183,25 @@ mod tests {
     }
 
     #[test]
+    fn data_sources_are_two() {
+        let snapshot = json!({"kind": "VolumeSnapshot", "apiGroup": "snapshot.storage.k8s.io", "name": "s"});
+        let other = json!({"kind": "Other", "name": "o"});
+        for (fields, source, reference) in [
+            (json!({"dataSource": snapshot}), &snapshot, &snapshot),
+            (json!({"dataSourceRef": snapshot}), &snapshot, &snapshot),
+            (json!({"dataSource": other}), &Value::Null, &Value::Null),
+        ] {
+            let object = created(&kind(), spec(fields));
+            assert_eq!((&object["spec"]["dataSource"], &object["spec"]["dataSourceRef"]), (source, reference));
+        }
+    }
+
+    #[test]
     fn validation() {
         let more = json!({"resources": {"requests": {"storage": "2Gi"}}});
         let less = json!({"resources": {"requests": {"storage": "1Mi"}}});
-        let forbidden = format!("spec: Forbidden: {IMMUTABLE}");
-        let shrunk = "spec.resources.requests.storage: Forbidden: field can not be less than status.capacity";
+        let amount = "resources.requests.storage";
+        let forbidden = |lines: &str| format!("spec: Forbidden: {IMMUTABLE}\n{lines}");
         for (fields, old, expected) in [
             (json!({}), None, vec![]),
             (
@@ -182,9 +216,13 @@ mod tests {
                 vec!["spec.accessModes: Forbidden: may not use ReadWriteOncePod with other access modes"],
             ),
             (json!({"volumeName": "v", "storageClassName": "s"}), Some(json!({})), vec![]),
-            (more, Some(json!({})), vec![&*forbidden]),
-            (less, Some(json!({})), vec![&*forbidden, shrunk]),
-            (json!({"volumeName": "w"}), Some(json!({"volumeName": "v"})), vec![&*forbidden]),
+            (more, Some(json!({})), vec![&*forbidden(&format!("- {amount}: \"1Gi\"\n+ {amount}: \"2Gi\""))]),
+            (less, Some(json!({})), vec![&*forbidden(&format!("- {amount}: \"1Gi\"\n+ {amount}: \"1Mi\""))]),
+            (
+                json!({"volumeName": "w"}),
+                Some(json!({"volumeName": "v"})),
+                vec![&*forbidden("- volumeName: \"v\"\n+ volumeName: \"w\"")],
+            ),
         ] {
             assert_eq!(complaints(&kind(), spec(fields.clone()), old.map(spec)), expected, "{fields}");
         }

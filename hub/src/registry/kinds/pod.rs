@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{pod_parts, pod_table};
-use crate::registry::fields::{Errors, Path};
+use super::{pod_parts, pod_status, pod_table};
+use crate::registry::fields::Errors;
 use crate::registry::hooks::{PLAIN, keep_status};
-use crate::registry::json::{at, ensure, get_mut, is_true, list, list_at, set, text, text_at};
+use crate::registry::json::{at, ensure, get_mut, is_true, list_at, set, text, text_at};
 use crate::registry::{FieldError, Hooks, Kind, names, objectmeta, podspec};
 
 /// The row.
@@ -67,43 +67,29 @@ fn prepare_create(pod: &mut Value) {
 fn validate(pod: &Value, old: Option<&Value>) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(pod, old, true, names::dns_subdomain, &mut errors);
-    let path = Path::new("spec");
-    let spec = pod.get("spec").unwrap_or(&Value::Null);
     match old {
-        // Most writes are of the status.
-        Some(old) if old.get("spec") == Some(spec) => {}
+        Some(old) if old.get("spec") == pod.get("spec") => changes(pod, old, &mut errors),
         Some(old) => {
-            spec_of_pod(spec, &path, &mut errors);
-            changes(spec, old, &path, &mut errors);
+            // A pod stored by an older hub may lack defaults of today, which are no change.
+            let mut old = old.clone();
+            default(&mut old);
+            changes(pod, &old, &mut errors);
         }
         None => {
-            spec_of_pod(spec, &path, &mut errors);
-            only_later(spec, &path, &mut errors);
+            podspec::pod(pod, &mut errors);
+            podspec::pod_create(pod, &mut errors);
         }
     }
     errors.into_vec()
 }
 
-pub(super) fn spec_of_pod(spec: &Value, path: &Path, errors: &mut Errors) {
-    podspec::spec(spec, path, errors);
-    podspec::image_whitespace(spec, path, errors);
-}
-
-/// What a new pod may not have yet.
-fn only_later(spec: &Value, path: &Path, errors: &mut Errors) {
-    if !list(spec, "ephemeralContainers").is_empty() {
-        errors.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
+fn changes(pod: &Value, old: &Value, errors: &mut Errors) {
+    podspec::pod_update(pod, old, errors);
+    if old.get("status") != pod.get("status") {
+        let empty = Value::Null;
+        let [new, old] = [pod, old].map(|pod| pod.get("status").unwrap_or(&empty));
+        pod_status::validate(new, old, errors);
     }
-    if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
-        errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
-    }
-}
-
-fn changes(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    // A pod stored by an older hub may lack defaults of today, which are no change.
-    let mut old = old.clone();
-    default(&mut old);
-    podspec::pod_update(spec, old.get("spec").unwrap_or(&Value::Null), path, errors);
 }
 
 fn field(pod: &Value, path: &str) -> Option<String> {

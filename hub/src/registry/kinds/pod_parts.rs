@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::pod::spec_of_pod;
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::json::{at, copy, ensure, entries, get, get_mut, items_mut, list, list_at, same, text, text_at};
 use crate::registry::podspec::{differences, parse_quantity, qos_class};
-use crate::registry::{FieldError, Part, names, objectmeta};
+use crate::registry::{FieldError, Part, names, objectmeta, podspec};
 
 /// `pods/NAME/ephemeralcontainers`.
 pub(super) const EPHEMERAL_CONTAINERS: Part = Part {
@@ -57,7 +56,7 @@ fn ephemeral_containers(new: &Value, old: &Value) -> Vec<FieldError> {
     let mut errors = Errors::default();
     objectmeta::validate(new, Some(old), true, names::dns_subdomain, &mut errors);
     let path = Path::new("spec");
-    spec_of_pod(new.get("spec").unwrap_or(&Value::Null), &path, &mut errors);
+    podspec::pod(new, &mut errors);
     let path = path.child(EPHEMERAL);
     for old in list_at(old, &["spec", EPHEMERAL]) {
         let name = quoted(text(old, "name"));
@@ -90,11 +89,11 @@ fn resize(new: &Value, old: &Value) -> Vec<FieldError> {
     objectmeta::validate(new, Some(old), true, names::dns_subdomain, &mut errors);
     let path = Path::new("spec");
     let (empty, status) = (Value::Object(Map::new()), old.get("status"));
+    podspec::pod(new, &mut errors);
     let (new, old_spec) = (new.get("spec").unwrap_or(&empty), old.get("spec").unwrap_or(&empty));
-    spec_of_pod(new, &path, &mut errors);
     if let Some(why) = never_resized(new, old) {
         let mut only = Errors::default();
-        only.forbidden(&Path::new(""), why);
+        only.forbidden(&Path::whole(), why);
         return only.into_vec();
     }
     let had = status.map(|s| text(s, "qosClass")).filter(|class| !class.is_empty());

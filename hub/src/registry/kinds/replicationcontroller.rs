@@ -85,6 +85,9 @@ fn validate(controller: &Value, old: Option<&Value>) -> Vec<FieldError> {
         errors.required(&path.child("selector"), "");
     }
     errors.non_negative(&path.child("replicas"), int(spec, "replicas"));
+    if old.is_some() {
+        counts(controller, &mut errors);
+    }
     let path = path.child("template");
     let Some(template) = get(spec, "template") else {
         errors.required(&path, "");
@@ -96,6 +99,23 @@ fn validate(controller: &Value, old: Option<&Value>) -> Vec<FieldError> {
     podspec::template(template, &path, &mut errors);
     workload::always_restarting("ReplicationController", template, &path, &mut errors);
     errors.into_vec()
+}
+
+/// Counts are not negative, and none is above that of all replicas.
+fn counts(controller: &Value, errors: &mut Errors) {
+    const PARTS: [&str; 3] = ["fullyLabeledReplicas", "readyReplicas", "availableReplicas"];
+    let path = Path::new("status");
+    let count = |field| int_at(controller, &["status", field]).unwrap_or(0);
+    for field in ["replicas"].into_iter().chain(PARTS).chain(["observedGeneration"]) {
+        errors.non_negative(&path.child(field), Some(count(field)));
+    }
+    for field in PARTS.into_iter().filter(|field| count(field) > count("replicas")) {
+        errors.invalid(&path.child(field), count(field).to_string(), "cannot be greater than status.replicas");
+    }
+    if count("availableReplicas") > count("readyReplicas") {
+        let available = count("availableReplicas").to_string();
+        errors.invalid(&path.child("availableReplicas"), available, "cannot be greater than readyReplicas");
+    }
 }
 
 fn row(controller: &Value, now: i64) -> Vec<Value> {

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use skiff_shared::quantity::Quantity;
 
 use crate::registry::fields::{Errors, Path, quoted, shown};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
@@ -15,21 +14,9 @@ const SCOPES: [&str; 6] =
     ["BestEffort", "CrossNamespacePodAffinity", "NotBestEffort", "NotTerminating", "PriorityClass", "Terminating"];
 /// Pairs of scopes that exclude each other.
 const CONFLICTS: [[&str; 2]; 2] = [["BestEffort", "NotBestEffort"], ["Terminating", "NotTerminating"]];
-/// What is counted, so in whole numbers.
-const COUNTED: [&str; 9] = [
-    "pods",
-    "resourcequotas",
-    "services",
-    "replicationcontrollers",
-    "secrets",
-    "persistentvolumeclaims",
-    "configmaps",
-    "services.nodeports",
-    "services.loadbalancers",
-];
 /// What is summed over pods.
 const COMPUTE: [&str; 6] = ["cpu", "memory", "limits.cpu", "limits.memory", "requests.cpu", "requests.memory"];
-/// Unqualified names a quota may sum; it may count [`COUNTED`] too.
+/// Unqualified names a quota may sum; it may count [`podspec::COUNTED`] too.
 const SUMMED: [&str; 10] = [
     "cpu",
     "memory",
@@ -42,10 +29,6 @@ const SUMMED: [&str; 10] = [
     "limits.memory",
     "limits.ephemeral-storage",
 ];
-
-fn is_standard(resource: &str) -> bool {
-    SUMMED.contains(&resource) || COUNTED.contains(&resource)
-}
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -100,50 +83,87 @@ fn validate(quota: &Value, old: Option<&Value>) -> Vec<FieldError> {
     objectmeta::validate(quota, old, true, names::dns_subdomain, &mut errors);
     let path = Path::new("spec");
     let spec = quota.get("spec").unwrap_or(&Value::Null);
-    for (name, value) in entries(get(spec, "hard")) {
-        let path = path.child("hard").key(name);
-        resource(name, &path, &mut errors);
-        podspec::quantity(value, &path, &mut errors);
-        let counted = COUNTED.contains(&name) || name.starts_with("requests.") && name.contains('/');
-        let whole = |q: Quantity| q.nano() % 1_000_000_000 == 0;
-        if counted && value.as_str().and_then(|v| Quantity::parse(v).ok()).is_some_and(|q| !whole(q)) {
-            errors.invalid(&path, shown(value), "must be an integer");
-        }
-    }
-    let scopes: BTreeSet<&str> = texts(spec, "scopes").into_iter().collect();
-    let scopes_path = path.child("scopes");
-    let listed = spec.get("scopes").unwrap_or(&Value::Null).to_string();
-    for scope in scopes.iter().filter(|s| !SCOPES.contains(s)) {
-        errors.invalid(&scopes_path, quoted(scope), "unsupported scope");
-    }
-    let hard = || entries(get(spec, "hard")).map(|(name, _)| name);
-    for _ in scopes.iter().flat_map(|scope| hard().filter(|name| !in_scope(scope, name))) {
-        errors.invalid(&scopes_path, listed.clone(), "unsupported scope applied to resource");
-    }
-    if CONFLICTS.iter().any(|pair| pair.iter().all(|s| scopes.contains(s))) {
-        errors.invalid(&scopes_path, listed, "conflicting scopes");
-    }
+    amounts(get(spec, "hard"), &path.child("hard"), &mut errors);
+    scopes(spec, &path.child("scopes"), &mut errors);
     selector(spec, &path.child("scopeSelector").child("matchExpressions"), &mut errors);
     if let Some(old) = old {
-        errors.immutable(&scopes_path, spec.get("scopes"), at(old, &["spec", "scopes"]));
-        errors.immutable(&path.child("scopeSelector"), spec.get("scopeSelector"), at(old, &["spec", "scopeSelector"]));
+        let set = |quota| at(quota, &["spec"]).map(|s| texts(s, "scopes").into_iter().collect::<BTreeSet<_>>());
+        if set(quota).unwrap_or_default() != set(old).unwrap_or_default() {
+            errors.invalid(&path.child("scopes"), shown_scopes(spec), "field is immutable");
+        }
+    }
+    for field in ["hard", "used"] {
+        amounts(at(quota, &["status", field]), &Path::new("status").child(field), &mut errors);
     }
     errors.into_vec()
 }
 
+fn amounts(amounts: Option<&Value>, path: &Path, errors: &mut Errors) {
+    for (name, value) in entries(amounts) {
+        let path = path.key(name);
+        podspec::resource_name(name, &path, errors);
+        if !name.contains('/') && !is_standard(name) {
+            errors.invalid(&path, quoted(name), "must be a standard resource for quota");
+        }
+        podspec::quantity(value, &path, errors);
+        podspec::integral(name, value, &path, errors);
+    }
+}
+
+fn is_standard(name: &str) -> bool {
+    let resource = name.strip_prefix("requests.").unwrap_or(name);
+    SUMMED.contains(&name) || podspec::COUNTED.contains(&name) || resource.starts_with("hugepages-")
+}
+
+/// Scopes as Go prints them.
+fn shown_scopes(spec: &Value) -> String {
+    match get(spec, "scopes") {
+        None => "[]core.ResourceQuotaScope(nil)".into(),
+        Some(_) => {
+            let names: Vec<String> = texts(spec, "scopes").into_iter().map(quoted).collect();
+            format!("[]core.ResourceQuotaScope{{{}}}", names.join(", "))
+        }
+    }
+}
+
+fn scopes(spec: &Value, path: &Path, errors: &mut Errors) {
+    let scopes = texts(spec, "scopes");
+    for scope in &scopes {
+        if !SCOPES.contains(scope) {
+            errors.invalid(path, shown_scopes(spec), "unsupported scope");
+        }
+        for _ in entries(get(spec, "hard")).filter(|(name, _)| !in_scope(scope, name)) {
+            errors.invalid(path, shown_scopes(spec), "unsupported scope applied to resource");
+        }
+    }
+    conflicts(&scopes, spec, path, errors);
+}
+
+fn conflicts(scopes: &[&str], spec: &Value, path: &Path, errors: &mut Errors) {
+    for _ in CONFLICTS.iter().filter(|pair| pair.iter().all(|scope| scopes.contains(scope))) {
+        errors.invalid(path, shown_scopes(spec), "conflicting scopes");
+    }
+}
+
 /// Whether a quota of this scope can tell apart what it counts.
 fn in_scope(scope: &str, resource: &str) -> bool {
-    let standard = is_standard(resource);
-    !standard || resource == "pods" || scope != "BestEffort" && COMPUTE.contains(&resource)
+    let told = resource == "pods" || scope != "BestEffort" && COMPUTE.contains(&resource);
+    told || !is_standard(resource) || !SCOPES.contains(&scope)
 }
 
 fn selector(spec: &Value, path: &Path, errors: &mut Errors) {
-    for requirement in get(spec, "scopeSelector").map_or(&[][..], |s| list(s, "matchExpressions")) {
+    let Some(selector) = get(spec, "scopeSelector") else { return };
+    let requirements = list(selector, "matchExpressions");
+    for requirement in requirements {
         let (scope, operator) = (text(requirement, "scopeName"), text(requirement, "operator"));
         if !SCOPES.contains(&scope) {
             errors.invalid(&path.child("scopeName"), quoted(scope), "unsupported scope");
-        } else if scope != "PriorityClass" && operator != "Exists" {
-            let detail = "must be 'Exist' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
+        }
+        for _ in entries(get(spec, "hard")).filter(|(name, _)| !in_scope(scope, name)) {
+            errors.invalid(path, shown_selector(requirements), "unsupported scope applied to resource");
+        }
+        if SCOPES.contains(&scope) && scope != "PriorityClass" && operator != "Exists" {
+            let detail = "must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity";
             errors.invalid(&path.child("operator"), quoted(operator), detail);
         }
         let values = texts(requirement, "values");
@@ -155,21 +175,25 @@ fn selector(spec: &Value, path: &Path, errors: &mut Errors) {
             "Exists" | "DoesNotExist" if !values.is_empty() => errors.invalid(
                 &path.child("values"),
                 shown(&requirement["values"]),
-                "must be no value when `operator` is 'Exists' or 'DoesNotExist' for scope selector",
+                "must be no value when `operator` is 'Exist' or 'DoesNotExist' for scope selector",
             ),
             "In" | "NotIn" | "Exists" | "DoesNotExist" => {}
             other => errors.invalid(&path.child("operator"), quoted(other), "not a valid selector operator"),
         }
     }
+    let scopes: Vec<&str> = requirements.iter().map(|r| text(r, "scopeName")).collect();
+    conflicts(&scopes, spec, path, errors);
 }
 
-fn resource(name: &str, path: &Path, errors: &mut Errors) {
-    let complaints = names::qualified_name(name);
-    let known = name.contains('/') || is_standard(name) || name.contains("hugepages-");
-    if complaints.is_empty() && !known {
-        errors.invalid(path, quoted(name), "must be a standard resource for quota");
-    }
-    errors.invalid_text(path, name, complaints);
+/// A selector as Go prints it.
+fn shown_selector(requirements: &[Value]) -> String {
+    let requirements = requirements.iter().map(|r| {
+        let values = get(r, "values").map_or("[]string(nil)".into(), shown);
+        let [scope, operator] = ["scopeName", "operator"].map(|field| quoted(text(r, field)));
+        format!("core.ScopedResourceSelectorRequirement{{ScopeName:{scope}, Operator:{operator}, Values:{values}}}")
+    });
+    let requirements = requirements.collect::<Vec<_>>().join(", ");
+    format!("core.ScopeSelector{{MatchExpressions:[]core.ScopedResourceSelectorRequirement{{{requirements}}}}}")
 }
 
 /// Used and hard amounts in two texts: those of limits, and all others.
@@ -212,7 +236,10 @@ mod tests {
             (
                 json!({"hard": {"cups": "1"}}),
                 None,
-                vec!["spec.hard[cups]: Invalid value: \"cups\": must be a standard resource for quota"],
+                vec![
+                    "spec.hard[cups]: Invalid value: \"cups\": must be a standard resource type or fully qualified",
+                    "spec.hard[cups]: Invalid value: \"cups\": must be a standard resource for quota",
+                ],
             ),
             (
                 json!({"hard": {"pods": "-1"}}),
@@ -222,12 +249,14 @@ mod tests {
             (
                 json!({"hard": {"pods": "1500m"}}),
                 None,
-                vec!["spec.hard[pods]: Invalid value: \"1500m\": must be an integer"],
+                vec!["spec.hard[pods]: Invalid value: 1500m: must be an integer"],
             ),
             (
                 json!({"hard": {"cpu": "1", "count/jobs.batch": "1"}, "scopes": ["BestEffort"]}),
                 None,
-                vec!["spec.scopes: Invalid value: [\"BestEffort\"]: unsupported scope applied to resource"],
+                vec![
+                    "spec.scopes: Invalid value: []core.ResourceQuotaScope{\"BestEffort\"}: unsupported scope applied to resource",
+                ],
             ),
             (
                 json!({"scopeSelector": {"matchExpressions": [
@@ -238,10 +267,22 @@ mod tests {
                     "spec.scopeSelector.matchExpressions.values: Required value: must be at least one value when `operator` is 'In' or 'NotIn' for scope selector",
                 ],
             ),
+            (json!({"hard": {"requests.example.com/gpu": "1500m"}}), None, vec![]),
+            (
+                json!({"hard": {"pods": "1"}, "scopeSelector": {"matchExpressions": [
+                    {"scopeName": "BestEffort", "operator": "Exists"}, {"scopeName": "NotBestEffort", "operator": "Is"},
+                ]}}),
+                None,
+                vec![
+                    "spec.scopeSelector.matchExpressions.operator: Invalid value: \"Is\": must be 'Exists' when scope is any of ResourceQuotaScopeTerminating, ResourceQuotaScopeNotTerminating, ResourceQuotaScopeBestEffort, ResourceQuotaScopeNotBestEffort or ResourceQuotaScopeCrossNamespacePodAffinity",
+                    "spec.scopeSelector.matchExpressions.operator: Invalid value: \"Is\": not a valid selector operator",
+                    "spec.scopeSelector.matchExpressions: Invalid value: []core.ResourceQuotaScope(nil): conflicting scopes",
+                ],
+            ),
             (
                 json!({"scopes": ["BestEffort"]}),
                 Some(json!({"scopes": ["Terminating"]})),
-                vec!["spec.scopes: Invalid value: []string{\"BestEffort\"}: field is immutable"],
+                vec!["spec.scopes: Invalid value: []core.ResourceQuotaScope{\"BestEffort\"}: field is immutable"],
             ),
         ] {
             let old = old.map(|spec| json!({"spec": spec}));

@@ -90,13 +90,13 @@ fn by_type(secret: &Value, path: &Path, errors: &mut Errors) {
             docker_config(value(".dockerconfigjson"), &path.key(".dockerconfigjson"), errors);
         }
         "kubernetes.io/basic-auth" if value("username").is_none() && value("password").is_none() => {
-            // Either may be empty, but one must be there. The odd field is Kubernetes' own.
+            // Either may be empty, but one must be there.
             for key in ["username", "password"] {
-                errors.required(&Path::new("data[%s]").key(key), "");
+                errors.required(&path.key(key), "");
             }
         }
         "kubernetes.io/ssh-auth" if value("ssh-privatekey").unwrap_or("").is_empty() => {
-            errors.required(&Path::new("data[%s]").key("ssh-privatekey"), "");
+            errors.required(&path.key("ssh-privatekey"), "");
         }
         "kubernetes.io/tls" => {
             for key in ["tls.crt", "tls.key"] {
@@ -162,7 +162,7 @@ mod tests {
             (json!({"type": "kubernetes.io/tls", "data": {"tls.crt": ""}}), vec!["data[tls.key]: Required value"]),
             (
                 json!({"type": "kubernetes.io/basic-auth"}),
-                vec!["data[%s][username]: Required value", "data[%s][password]: Required value"],
+                vec!["data[username]: Required value", "data[password]: Required value"],
             ),
             (
                 json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {".dockerconfigjson": "no"}}),

@@ -96,14 +96,21 @@ fn prepare_update(service: &mut Value, old: &Value) {
         for field in ["ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
             remove(spec, field);
         }
-    } else if needs_address(old) && text(spec, "clusterIP").is_empty() && list(spec, "clusterIPs").is_empty() {
+    } else if needs_address(old) && text(spec, "clusterIP").is_empty() && only_one_changed(spec, old) {
         copy(spec, old, "clusterIP");
         copy(spec, old, "clusterIPs");
-    } else if needs_address(spec) && !text(spec, "clusterIP").is_empty() && list(spec, "clusterIPs").is_empty() {
+    } else if needs_address(spec) && !text(spec, "clusterIP").is_empty() && only_one_changed(spec, old) {
         let address = text(spec, "clusterIP").to_owned();
         set(spec, "clusterIPs", json!([address]));
     }
     keep_node_ports(spec, old);
+}
+
+/// Whether `clusterIPs` says no more than it did, so that `clusterIP` alone tells what is asked for.
+fn only_one_changed(spec: &Value, old: &Value) -> bool {
+    let listed = list(spec, "clusterIPs");
+    let changed = text(spec, "clusterIP") != text(old, "clusterIP");
+    listed.is_empty() || changed && listed == list(old, "clusterIPs")
 }
 
 fn has_node_ports(spec: &Value) -> bool {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{env, probes, resources, volumes};
+use super::volumes::Volumes;
+use super::{contexts, env, mounts, probes, resources};
 use crate::registry::fields::{Errors, Path, quoted, shown};
 use crate::registry::json::{get, int, is_true, list, text};
 use crate::registry::names::{dns_label, port_name, port_number};
@@ -13,6 +14,8 @@ const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const PROTOCOLS: [&str; 3] = ["SCTP", "TCP", "UDP"];
 const NO_FIELD: &str = "cannot be set for an Ephemeral Container";
 const MESSAGE_POLICIES: [&str; 2] = ["File", "FallbackToLogsOnError"];
+const RESIZED: [&str; 2] = ["cpu", "memory"];
+const RESIZE_POLICIES: [&str; 2] = ["NotRequired", "RestartContainer"];
 
 /// What ephemeral containers may not have, in the order in which Kubernetes looks.
 const NOT_EPHEMERAL: [&str; 8] = [
@@ -27,55 +30,67 @@ const NOT_EPHEMERAL: [&str; 8] = [
 ];
 
 /// Validates the containers of a pod spec, of every sort.
-pub(super) fn all(spec: &Value, path: &Path, errors: &mut Errors) {
-    let volumes: BTreeSet<&str> = list(spec, "volumes").iter().map(|v| text(v, "name")).collect();
-    let containers = list(spec, "containers");
-    let containers_path = path.child("containers");
-    if containers.is_empty() {
-        errors.required(&containers_path, "");
-    }
+pub(super) fn all(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut Errors) {
     let mut names = BTreeSet::new();
-    let never_restarts = text(spec, "restartPolicy") == "Never";
+    normal(spec, volumes, &mut names, &path.child("containers"), errors);
+    init(spec, volumes, &mut names, &path.child("initContainers"), errors);
+    ephemeral(spec, volumes, &mut names, &path.child("ephemeralContainers"), errors);
+}
+
+/// The containers that a pod spec has, with their paths, in the order in which Kubernetes visits them.
+pub(super) fn visit<'a>(spec: &'a Value, path: &'a Path) -> impl Iterator<Item = (&'a Value, Path)> {
+    ["initContainers", "containers", "ephemeralContainers"].into_iter().flat_map(move |field| {
+        let path = path.child(field);
+        list(spec, field).iter().enumerate().map(move |(i, container)| (container, path.index(i)))
+    })
+}
+
+fn normal<'a>(spec: &'a Value, volumes: &Volumes<'_>, names: &mut BTreeSet<&'a str>, path: &Path, errors: &mut Errors) {
+    let containers = list(spec, "containers");
+    if containers.is_empty() {
+        errors.required(path, "");
+    }
     for (i, container) in containers.iter().enumerate() {
-        let path = containers_path.index(i);
-        one(container, &volumes, &path, errors);
-        resources::resize_policy(container, never_restarts, &path.child("resizePolicy"), errors);
-        unique_name(container, &mut names, &path, errors);
-        running(container, &path, errors);
+        let path = path.index(i);
+        one(container, spec, volumes, &path, errors);
+        unique_name(container, names, &path, errors);
+        running(container, grace(spec), &path, errors);
         if get(container, "restartPolicy").is_some() {
             errors.forbidden(&path.child("restartPolicy"), "may not be set for non-init containers");
         }
     }
     let mut taken = BTreeSet::new();
     for (i, container) in containers.iter().enumerate() {
-        host_ports(container, &mut taken, &containers_path.index(i), errors);
+        host_ports(container, &mut taken, &path.index(i), errors);
     }
+}
 
-    let init_path = path.child("initContainers");
+fn init<'a>(spec: &'a Value, volumes: &Volumes<'_>, names: &mut BTreeSet<&'a str>, path: &Path, errors: &mut Errors) {
     for (i, container) in list(spec, "initContainers").iter().enumerate() {
-        let path = init_path.index(i);
-        one(container, &volumes, &path, errors);
-        unique_name(container, &mut names, &path, errors);
-        // Init containers run one by one, so only their own ports can collide.
-        host_ports(container, &mut BTreeSet::new(), &path, errors);
-        match text(container, "restartPolicy") {
-            "Always" => {
-                running(container, &path, errors);
-                resources::resize_policy(container, never_restarts, &path.child("resizePolicy"), errors);
-            }
-            "" => not_for_init(container, &path, errors),
-            other => errors.not_supported(&path.child("restartPolicy"), other, &["Always"]),
+        let own = path.index(i);
+        one(container, spec, volumes, &own, errors);
+        let policy = text(container, "restartPolicy");
+        if get(container, "restartPolicy").is_some() && policy != "Always" {
+            errors.not_supported(&own.child("restartPolicy"), policy, &["Always"]);
+        }
+        unique_name(container, names, &own, errors);
+        // Init containers run one by one, so only their own ports can collide. Kubernetes names the first container.
+        host_ports(container, &mut BTreeSet::new(), &path.index(0), errors);
+        if policy == "Always" {
+            running(container, grace(spec), &own, errors);
+        } else {
+            not_for_init(container, &own, errors);
         }
     }
-    ephemeral(spec, &volumes, &mut names, &path.child("ephemeralContainers"), errors);
-    if is_true(spec, "hostNetwork") {
-        host_network(containers, &containers_path, errors);
-    }
+}
+
+fn grace(spec: &Value) -> Option<i64> {
+    int(spec, "terminationGracePeriodSeconds")
 }
 
 fn ephemeral<'a>(
     spec: &'a Value,
-    volumes: &BTreeSet<&str>,
+    volumes: &Volumes<'_>,
     names: &mut BTreeSet<&'a str>,
     path: &Path,
     errors: &mut Errors,
@@ -83,7 +98,8 @@ fn ephemeral<'a>(
     let others = names.clone();
     for (i, container) in list(spec, "ephemeralContainers").iter().enumerate() {
         let path = path.index(i);
-        one(container, volumes, &path, errors);
+        one(container, spec, volumes, &path, errors);
+        image_whitespace(container, &path, errors);
         unique_name(container, names, &path, errors);
         let target = text(container, "targetContainerName");
         if !target.is_empty() && !others.contains(target) {
@@ -104,6 +120,14 @@ fn ephemeral<'a>(
     }
 }
 
+/// Validates that an image has no spaces around it.
+pub(super) fn image_whitespace(container: &Value, path: &Path, errors: &mut Errors) {
+    let image = text(container, "image");
+    if image.trim() != image {
+        errors.invalid(&path.child("image"), quoted(image), "must not have leading or trailing whitespace");
+    }
+}
+
 /// Whether a field holds anything.
 fn is_set(value: &Value) -> bool {
     match value {
@@ -117,12 +141,13 @@ fn is_set(value: &Value) -> bool {
 
 fn unique_name<'a>(container: &'a Value, names: &mut BTreeSet<&'a str>, path: &Path, errors: &mut Errors) {
     let name = text(container, "name");
-    if !name.is_empty() && !names.insert(name) {
+    if !names.insert(name) {
         errors.duplicate(&path.child("name"), quoted(name));
     }
 }
 
-fn one(container: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut Errors) {
+/// Validates what containers of every sort have.
+fn one(container: &Value, spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut Errors) {
     match text(container, "name") {
         "" => errors.required(&path.child("name"), ""),
         name => errors.invalid_text(&path.child("name"), name, dns_label(name)),
@@ -130,32 +155,57 @@ fn one(container: &Value, volumes: &BTreeSet<&str>, path: &Path, errors: &mut Er
     if text(container, "image").is_empty() {
         errors.required(&path.child("image"), "");
     }
-    match text(container, "terminationMessagePolicy") {
-        "" => errors.required(&path.child("terminationMessagePolicy"), ""),
-        policy if MESSAGE_POLICIES.contains(&policy) => {}
-        policy => errors.not_supported(&path.child("terminationMessagePolicy"), policy, &MESSAGE_POLICIES),
-    }
+    let policy = text(container, "terminationMessagePolicy");
+    one_of(policy, &MESSAGE_POLICIES, &path.child("terminationMessagePolicy"), errors);
     ports(container, &path.child("ports"), errors);
     env::env(container, &path.child("env"), errors);
     env::env_from(container, &path.child("envFrom"), errors);
-    volumes::mounts(container, volumes, &path.child("volumeMounts"), errors);
-    match text(container, "imagePullPolicy") {
-        "" => errors.required(&path.child("imagePullPolicy"), ""),
-        policy if PULL_POLICIES.contains(&policy) => {}
-        policy => errors.not_supported(&path.child("imagePullPolicy"), policy, &PULL_POLICIES),
-    }
+    mounts::mounts(container, volumes, &path.child("volumeMounts"), errors);
+    mounts::devices(container, volumes, &path.child("volumeDevices"), errors);
+    pull_policy(text(container, "imagePullPolicy"), &path.child("imagePullPolicy"), errors);
     if let Some(requirements) = get(container, "resources") {
         resources::requirements(requirements, &path.child("resources"), errors);
     }
+    resize_policies(container, text(spec, "restartPolicy"), &path.child("resizePolicy"), errors);
     if let Some(context) = get(container, "securityContext") {
-        security_context(context, &path.child("securityContext"), errors);
+        contexts::of_container(context, spec, &path.child("securityContext"), errors);
+    }
+}
+
+/// Validates when an image is pulled.
+pub(super) fn pull_policy(policy: &str, path: &Path, errors: &mut Errors) {
+    one_of(policy, &PULL_POLICIES, path, errors);
+}
+
+/// Validates that one of the supported values is given.
+pub(crate) fn one_of(value: &str, supported: &[&str], path: &Path, errors: &mut Errors) {
+    if value.is_empty() {
+        errors.required(path, "");
+    } else if !supported.contains(&value) {
+        errors.not_supported(path, value, supported);
+    }
+}
+
+/// Kubernetes names the list here, not the item.
+fn resize_policies(container: &Value, restarts: &str, path: &Path, errors: &mut Errors) {
+    let mut seen = BTreeSet::new();
+    for (i, item) in list(container, "resizePolicy").iter().enumerate() {
+        let (resource, policy) = (text(item, "resourceName"), text(item, "restartPolicy"));
+        if !seen.insert(resource) {
+            errors.duplicate(&path.index(i), quoted(resource));
+        }
+        one_of(resource, &RESIZED, path, errors);
+        one_of(policy, &RESIZE_POLICIES, path, errors);
+        if restarts == "Never" && policy != "NotRequired" {
+            errors.invalid(path, quoted(policy), "must be 'NotRequired' when `restartPolicy` is 'Never'");
+        }
     }
 }
 
 /// What only containers that keep running may have.
-fn running(container: &Value, path: &Path, errors: &mut Errors) {
+fn running(container: &Value, grace: Option<i64>, path: &Path, errors: &mut Errors) {
     if let Some(lifecycle) = get(container, "lifecycle") {
-        probes::lifecycle(lifecycle, &path.child("lifecycle"), errors);
+        probes::lifecycle(lifecycle, grace, &path.child("lifecycle"), errors);
     }
     for kind in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let Some(probe) = get(container, kind) else { continue };
@@ -208,11 +258,7 @@ fn numbered(number: i64, path: &Path, errors: &mut Errors) {
 
 /// Validates the `protocol` of a port.
 pub(crate) fn protocol(port: &Value, path: &Path, errors: &mut Errors) {
-    match text(port, "protocol") {
-        "" => errors.required(&path.child("protocol"), ""),
-        protocol if PROTOCOLS.contains(&protocol) => {}
-        protocol => errors.not_supported(&path.child("protocol"), protocol, &PROTOCOLS),
-    }
+    one_of(text(port, "protocol"), &PROTOCOLS, &path.child("protocol"), errors);
 }
 
 fn host_ports(container: &Value, taken: &mut BTreeSet<String>, path: &Path, errors: &mut Errors) {
@@ -226,27 +272,61 @@ fn host_ports(container: &Value, taken: &mut BTreeSet<String>, path: &Path, erro
     }
 }
 
-fn host_network(containers: &[Value], path: &Path, errors: &mut Errors) {
-    for (i, container) in containers.iter().enumerate() {
+/// With the network of the host, containers listen on its ports. A template may leave them out; a pod gets them.
+pub(super) fn host_network(spec: &Value, path: &Path, errors: &mut Errors) {
+    if !is_true(spec, "hostNetwork") {
+        return;
+    }
+    for (i, container) in list(spec, "containers").iter().enumerate() {
         for (j, port) in list(container, "ports").iter().enumerate() {
-            // A template may leave the host port out; a pod gets it by default.
             let number = int(port, "hostPort").unwrap_or(0);
             if number != 0 && Some(number) != int(port, "containerPort") {
-                let path = path.index(i).child("ports").index(j).child("hostPort");
+                let path = path.child("containers").index(i).child("ports").index(j).child("hostPort");
                 errors.invalid(&path, number.to_string(), "must match `containerPort` when `hostNetwork` is true");
             }
         }
     }
 }
 
-fn security_context(context: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["runAsUser", "runAsGroup"] {
-        if let Some(id) = int(context, field).filter(|id| !(0..=i64::from(i32::MAX)).contains(id)) {
-            errors.invalid(&path.child(field), id.to_string(), "must be between 0 and 2147483647, inclusive");
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_restarts_for_a_resize() {
+        let policy = |resource: &str, restart: &str| json!({"resourceName": resource, "restartPolicy": restart});
+        for (policies, never_restarts, expected) in [
+            (json!([policy("cpu", "NotRequired"), policy("memory", "RestartContainer")]), false, vec![]),
+            (
+                json!([policy("cpu", "NotRequired"), policy("cpu", "NotRequired")]),
+                false,
+                vec!["p[1]: Duplicate value: \"cpu\""],
+            ),
+            (json!([policy("", "")]), false, vec!["p: Required value", "p: Required value"]),
+            (
+                json!([policy("gpu", "No")]),
+                false,
+                vec![
+                    "p: Unsupported value: \"gpu\": supported values: \"cpu\", \"memory\"",
+                    "p: Unsupported value: \"No\": supported values: \"NotRequired\", \"RestartContainer\"",
+                ],
+            ),
+            (
+                json!([policy("memory", "RestartContainer")]),
+                true,
+                vec!["p: Invalid value: \"RestartContainer\": must be 'NotRequired' when `restartPolicy` is 'Never'"],
+            ),
+        ] {
+            let mut errors = Errors::default();
+            resize_policies(
+                &json!({"resizePolicy": policies}),
+                if never_restarts { "Never" } else { "Always" },
+                &Path::new("p"),
+                &mut errors,
+            );
+            let found: Vec<_> = errors.into_vec().iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{policies}");
         }
-    }
-    if context.get("allowPrivilegeEscalation").and_then(Value::as_bool) == Some(false) && is_true(context, "privileged")
-    {
-        errors.invalid(path, shown(context), "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
     }
 }

@@ -124,16 +124,31 @@ fn default_container(container: &mut Value) {
     }
 }
 
-/// `Always` for the tag `latest` (also when unwritten), else `IfNotPresent`.
+/// `Always` for the tag `latest` (also when unwritten), else `IfNotPresent`. What is no image's name has no tag either.
 fn pull_policy(image: &str) -> &'static str {
     let (name, digest) = image.split_once('@').map_or((image, false), |(name, _)| (name, true));
     let last = name.rsplit('/').next().unwrap_or(name);
-    match last.split_once(':') {
+    let tag = last.split_once(':');
+    if !is_repository(&name[..name.len() - tag.map_or(0, |(_, tag)| tag.len() + 1)]) {
+        return "IfNotPresent";
+    }
+    match tag {
         Some((_, "latest")) => "Always",
         Some(_) => "IfNotPresent",
         None if digest => "IfNotPresent",
         None => "Always",
     }
+}
+
+/// Parts of small letters and digits, with single separators within, after the host of a registry.
+fn is_repository(name: &str) -> bool {
+    let path = match name.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => path,
+        Some(_) | None => name,
+    };
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let separator = |text: &str| [".", "_", "__"].contains(&text) || text.bytes().all(|b| b == b'-');
+    path.split('/').all(|part| part.starts_with(inner) && part.ends_with(inner) && part.split(inner).all(separator))
 }
 
 fn default_field_source(source: &mut Value) {
@@ -175,9 +190,7 @@ fn default_volume(volume: &mut Value) {
             items_mut(source, "sources").for_each(default_projection);
         }
     }
-    if let Some(host_path) = get_mut(volume, "hostPath") {
-        set_default(host_path, "type", "");
-    }
+    default_source(volume);
     if let Some(empty_dir) = get_mut(volume, "emptyDir") {
         let limit = empty_dir.clone();
         if get(&limit, "sizeLimit").is_some() {
@@ -190,6 +203,28 @@ fn default_volume(volume: &mut Value) {
         get_mut(volume, "ephemeral").and_then(|e| get_mut(e, "volumeClaimTemplate")).and_then(|t| get_mut(t, "spec"))
     {
         set_default(claim, "volumeMode", "Filesystem");
+    }
+}
+
+/// Defaults of sources that volumes of pods and PersistentVolumes have in common.
+const SOURCES: [(&str, &[(&str, &str)]); 5] = [
+    ("azureDisk", &[("cachingMode", "ReadWrite"), ("kind", "Shared"), ("fsType", "ext4")]),
+    ("hostPath", &[("type", "")]),
+    ("iscsi", &[("iscsiInterface", "default")]),
+    ("rbd", &[("pool", "rbd"), ("user", "admin"), ("keyring", "/etc/ceph/keyring")]),
+    ("scaleIO", &[("storageMode", "ThinProvisioned"), ("fsType", "xfs")]),
+];
+
+/// Sets the defaults of the source of a volume of a pod, or of a PersistentVolume's spec.
+pub(crate) fn default_source(holder: &mut Value) {
+    for (kind, defaults) in SOURCES {
+        let Some(source) = get_mut(holder, kind) else { continue };
+        for (field, value) in defaults {
+            set_default(source, field, *value);
+        }
+    }
+    if let Some(disk) = get_mut(holder, "azureDisk") {
+        set_default(disk, "readOnly", false);
     }
 }
 
@@ -217,6 +252,10 @@ mod tests {
             ("nginx@sha256:abc", "IfNotPresent"),
             ("nginx:1@sha256:abc", "IfNotPresent"),
             ("nginx:latest@sha256:abc", "Always"),
+            ("registry.k8s.io/a-b/c__d", "Always"),
+            ("Nginx", "IfNotPresent"),
+            ("-x", "IfNotPresent"),
+            ("a b:latest", "IfNotPresent"),
         ] {
             assert_eq!(pull_policy(image), policy, "{image}");
         }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::resources::parse;
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::json::{get, list, text};
 use crate::registry::names::{config_key, dns_subdomain, env_name, qualified_name};
@@ -26,15 +27,9 @@ const RESOURCES: [&str; 6] = [
     "requests.memory",
 ];
 /// Fields of a pod that can be named, but not all from the environment.
-const KNOWN_FIELDS: [&str; 7] = [
-    "metadata.labels",
-    "metadata.annotations",
-    "spec.restartPolicy",
-    "spec.schedulerName",
-    "spec.hostNetwork",
-    "status.phase",
-    "status.nominatedNodeName",
-];
+const KNOWN_FIELDS: [&str; 5] =
+    ["metadata.annotations", "metadata.labels", "spec.restartPolicy", "spec.schedulerName", "status.phase"];
+const BYTES: &str = "1, 1k, 1M, 1G, 1T, 1P, 1E, 1Ki, 1Mi, 1Gi, 1Ti, 1Pi, 1Ei";
 const MORE_THAN_ONE: &str = "may not have more than one field specified at a time";
 
 /// Validates `env`.
@@ -59,7 +54,7 @@ fn value_from(source: &Value, has_value: bool, path: &Path, errors: &mut Errors)
     }
     if let Some(resource) = get(source, "resourceFieldRef") {
         sources += 1;
-        resource_field_ref(resource, &path.child("resourceFieldRef"), errors);
+        resource_field_ref(resource, false, &path.child("resourceFieldRef"), errors);
     }
     for kind in ["configMapKeyRef", "secretKeyRef"] {
         if let Some(reference) = get(source, kind) {
@@ -82,28 +77,40 @@ fn value_from(source: &Value, has_value: bool, path: &Path, errors: &mut Errors)
 
 /// Validates a reference to a field of the pod, e.g. `metadata.labels['app']`.
 pub(super) fn field_ref(field: &Value, supported: &[&str], path: &Path, errors: &mut Errors) {
-    if text(field, "apiVersion").is_empty() {
+    let (version, name) = (text(field, "apiVersion"), text(field, "fieldPath"));
+    let field_path = path.child("fieldPath");
+    if version.is_empty() {
         return errors.required(&path.child("apiVersion"), "");
     }
-    let name = text(field, "fieldPath");
-    let field_path = path.child("fieldPath");
     if name.is_empty() {
         return errors.required(&field_path, "");
     }
-    if let Some((map, key)) = subscript(name) {
-        match map {
-            "metadata.annotations" => errors.invalid_text(path, key, qualified_name(&key.to_lowercase())),
-            "metadata.labels" => errors.invalid_text(path, key, qualified_name(key)),
-            _ => errors.invalid(path, quoted(map), "does not support subscript"),
+    if let Some(why) = unconvertible(version, name) {
+        return errors.invalid(&field_path, quoted(name), format!("error converting fieldPath: {why}"));
+    }
+    match subscript(name) {
+        Some(("metadata.annotations", key)) => {
+            let key = key.to_lowercase();
+            errors.invalid_text(path, &key, qualified_name(&key));
         }
-    } else if !FIELD_PATHS.contains(&name) && !KNOWN_FIELDS.contains(&name) {
-        errors.invalid(
-            &field_path,
-            quoted(name),
-            format!("error converting fieldPath: field label not supported: {name}"),
-        );
-    } else if !supported.contains(&name) {
-        errors.not_supported(&field_path, name, supported);
+        Some((_, key)) => errors.invalid_text(path, key, qualified_name(key)),
+        // The name of the field before v1.
+        None if name == "spec.host" && supported.contains(&"spec.nodeName") => {}
+        None if supported.contains(&name) => {}
+        None => errors.not_supported(&field_path, name, supported),
+    }
+}
+
+/// Why a field has no name in Kubernetes' own form of a pod.
+fn unconvertible(version: &str, name: &str) -> Option<String> {
+    if version != "v1" {
+        return Some(format!("unsupported pod version: {version}"));
+    }
+    match subscript(name) {
+        Some(("metadata.annotations" | "metadata.labels", _)) => None,
+        Some((map, _)) => Some(format!("field label does not support subscript: {map}")),
+        None if FIELD_PATHS.contains(&name) || KNOWN_FIELDS.contains(&name) || name == "spec.host" => None,
+        None => Some(format!("field label not supported: {name}")),
     }
 }
 
@@ -112,12 +119,34 @@ fn subscript(path: &str) -> Option<(&str, &str)> {
     path.strip_suffix("']").and_then(|p| p.split_once("['"))
 }
 
-fn resource_field_ref(reference: &Value, path: &Path, errors: &mut Errors) {
-    match text(reference, "resource") {
-        "" => errors.required(&path.child("resource"), ""),
-        name if RESOURCES.contains(&name) => {}
-        name if name.starts_with("limits.hugepages-") || name.starts_with("requests.hugepages-") => {}
-        name => errors.not_supported(&path.child("resource"), name, &RESOURCES),
+/// Validates a reference to what a container asks for; from a volume it names the container.
+pub(super) fn resource_field_ref(reference: &Value, of_volume: bool, path: &Path, errors: &mut Errors) {
+    let name = text(reference, "resource");
+    let huge = name.starts_with("limits.hugepages-") || name.starts_with("requests.hugepages-");
+    if of_volume && text(reference, "containerName").is_empty() {
+        errors.required(&path.child("containerName"), "");
+    } else if name.is_empty() {
+        errors.required(&path.child("resource"), "");
+    } else if !huge && !RESOURCES.contains(&name) {
+        errors.not_supported(&path.child("resource"), name, &RESOURCES);
+    }
+    let divisor = get(reference, "divisor").and_then(parse).filter(|divisor| divisor.nano() != 0);
+    if let Some(divisor) = divisor {
+        check_divisor(name, &divisor.to_string(), &path.child("divisor"), errors);
+    }
+}
+
+fn check_divisor(name: &str, divisor: &str, path: &Path, errors: &mut Errors) {
+    let (values, resource) = match name.split_once('.').map_or("", |(_, resource)| resource) {
+        "cpu" => ("1m and 1", "cpu"),
+        "memory" => (BYTES, "memory"),
+        "ephemeral-storage" => (BYTES, "local ephemeral storage"),
+        resource if resource.starts_with("hugepages-") => (BYTES, "hugepages"),
+        _ => return,
+    };
+    if !values.split(", ").flat_map(|value| value.split(" and ")).any(|value| value == divisor) {
+        let detail = format!("only divisor's values {values} are supported with the {resource} resource");
+        errors.invalid(path, quoted(name), detail);
     }
 }
 
@@ -199,6 +228,25 @@ mod tests {
                 json!({"name": "A", "valueFrom": field("spec.nope")}),
                 vec![
                     "env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.nope\": error converting fieldPath: field label not supported: spec.nope",
+                ],
+            ),
+            (
+                json!({"name": "A", "valueFrom": {"fieldRef": {"apiVersion": "v2", "fieldPath": "metadata.name"}}}),
+                vec![
+                    "env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"metadata.name\": error converting fieldPath: unsupported pod version: v2",
+                ],
+            ),
+            (
+                json!({"name": "A", "valueFrom": field("spec.nodeName['a']")}),
+                vec![
+                    "env[0].valueFrom.fieldRef.fieldPath: Invalid value: \"spec.nodeName['a']\": error converting fieldPath: field label does not support subscript: spec.nodeName",
+                ],
+            ),
+            (json!({"name": "A", "valueFrom": field("spec.host")}), vec![]),
+            (
+                json!({"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "2"}}}),
+                vec![
+                    "env[0].valueFrom.resourceFieldRef.divisor: Invalid value: \"limits.cpu\": only divisor's values 1m and 1 are supported with the cpu resource",
                 ],
             ),
             (

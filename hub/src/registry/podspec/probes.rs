@@ -2,13 +2,13 @@
 
 use serde_json::Value;
 
-use crate::registry::fields::{Errors, Path, quoted, shown};
+use crate::registry::fields::{Errors, Path};
 use crate::registry::json::{get, int, list, text};
-use crate::registry::names::{port_name, port_number};
+use crate::registry::names::{http_header, port_name, port_number};
 
 /// Validates one probe.
 pub(super) fn probe(probe: &Value, path: &Path, errors: &mut Errors) {
-    handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], path, errors);
+    handler(probe, &["exec", "httpGet", "tcpSocket", "grpc"], None, path, errors);
     for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
         errors.non_negative(&path.child(field), int(probe, field));
     }
@@ -32,16 +32,16 @@ pub(super) fn no_grace_period(probe: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Validates `lifecycle`.
-pub(super) fn lifecycle(lifecycle: &Value, path: &Path, errors: &mut Errors) {
+/// Validates `lifecycle`; `grace` is how long the pod may take to end, in seconds.
+pub(super) fn lifecycle(lifecycle: &Value, grace: Option<i64>, path: &Path, errors: &mut Errors) {
     for event in ["postStart", "preStop"] {
         if let Some(hook) = get(lifecycle, event) {
-            handler(hook, &["exec", "httpGet", "tcpSocket", "sleep"], &path.child(event), errors);
+            handler(hook, &["exec", "httpGet", "tcpSocket", "sleep"], grace, &path.child(event), errors);
         }
     }
 }
 
-fn handler(handler: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
+fn handler(handler: &Value, kinds: &[&str], grace: Option<i64>, path: &Path, errors: &mut Errors) {
     let mut found = false;
     for kind in kinds {
         let Some(action) = get(handler, kind) else { continue };
@@ -55,6 +55,7 @@ fn handler(handler: &Value, kinds: &[&str], path: &Path, errors: &mut Errors) {
             "exec" if list(action, "command").is_empty() => errors.required(&path.child("command"), ""),
             "httpGet" => http_get(action, &path, errors),
             "tcpSocket" | "grpc" => port(action, &path, errors),
+            "sleep" => sleep(action, grace, &path, errors),
             _ => {}
         }
     }
@@ -72,6 +73,18 @@ fn http_get(action: &Value, path: &Path, errors: &mut Errors) {
     if !["HTTP", "HTTPS"].contains(&scheme) {
         errors.not_supported(&path.child("scheme"), scheme, &["HTTP", "HTTPS"]);
     }
+    for header in list(action, "httpHeaders") {
+        let name = text(header, "name");
+        errors.invalid_text(&path.child("httpHeaders"), name, http_header(name));
+    }
+}
+
+fn sleep(action: &Value, grace: Option<i64>, path: &Path, errors: &mut Errors) {
+    let seconds = int(action, "seconds").unwrap_or(0);
+    if let Some(grace) = grace.filter(|grace| !(0..=*grace).contains(&seconds)) {
+        let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
+        errors.invalid(path, seconds.to_string(), detail);
+    }
 }
 
 fn port(action: &Value, path: &Path, errors: &mut Errors) {
@@ -84,7 +97,7 @@ pub(crate) fn port_or_name(port: &Value, path: &Path, errors: &mut Errors) {
         Some(name) => errors.invalid_text(path, name, port_name(name)),
         None => {
             if let Some(complaint) = port_number(port.as_i64().unwrap_or(0)) {
-                errors.invalid(path, if port.is_null() { quoted("") } else { shown(port) }, complaint);
+                errors.invalid(path, port.as_i64().unwrap_or(0).to_string(), complaint);
             }
         }
     }
@@ -123,6 +136,31 @@ mod tests {
             let mut errors = Errors::default();
             probe(&value, &Path::new("p"), &mut errors);
             single_success(&value, &Path::new("p"), &mut errors);
+            let texts: Vec<String> = errors.into_vec().iter().map(ToString::to_string).collect();
+            assert_eq!(texts, expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn hooks() {
+        let table = [
+            (json!({"preStop": {"sleep": {"seconds": 30}}, "postStart": {"sleep": {}}}), vec![]),
+            (
+                json!({"preStop": {"sleep": {"seconds": 31}}}),
+                vec![
+                    "l.preStop.sleep: Invalid value: 31: must be non-negative and less than terminationGracePeriodSeconds (30)",
+                ],
+            ),
+            (
+                json!({"postStart": {"httpGet": {"path": "/", "port": 1, "scheme": "HTTP", "httpHeaders": [{"name": "a b"}]}}}),
+                vec![
+                    "l.postStart.httpGet.httpHeaders: Invalid value: \"a b\": a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')",
+                ],
+            ),
+        ];
+        for (value, expected) in table {
+            let mut errors = Errors::default();
+            lifecycle(&value, Some(30), &Path::new("l"), &mut errors);
             let texts: Vec<String> = errors.into_vec().iter().map(ToString::to_string).collect();
             assert_eq!(texts, expected, "{value}");
         }

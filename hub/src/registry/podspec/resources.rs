@@ -1,26 +1,50 @@
 //! Resource quantities: canonical form, requests and limits, quality of service.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 use skiff_shared::quantity::Quantity;
 
 use crate::registry::fields::{Errors, NOT_NEGATIVE, Path, quoted};
-use crate::registry::json::{entries, get, list, text};
+use crate::registry::json::{entries, get, list};
 use crate::registry::names::qualified_name;
 
 const CONTAINER_RESOURCES: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
-const STANDARD_RESOURCES: [&str; 9] = [
+/// Resources without a prefix, beside huge pages.
+const STANDARD_RESOURCES: [&str; 20] = [
+    "configmaps",
     "cpu",
-    "memory",
     "ephemeral-storage",
-    "storage",
-    "pods",
-    "services",
-    "requests.cpu",
-    "requests.memory",
     "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "memory",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+    "requests.storage",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+    "storage",
 ];
+/// Resources of which there are whole numbers only, beside extended ones.
+pub(crate) const COUNTED: [&str; 9] = [
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
+const HUGE_PAGES: &str = "hugepages-";
+const ONE: i128 = 1_000_000_000;
 
 /// Rewrites every quantity of a resource list in its canonical form (`0.5` becomes `500m`, `1024Mi` `1Gi`), as the API
 /// server does on decoding. Nonsense stays as it is: validation names it.
@@ -53,55 +77,91 @@ pub(crate) fn quantity(value: &Value, path: &Path, errors: &mut Errors) {
 /// Validates the quantities of a node's capacity, whose resources may have any name.
 pub(crate) fn resource_list(resources: Option<&Value>, path: &Path, errors: &mut Errors) {
     for (name, value) in entries(resources) {
-        quantity(value, &path.child(name), errors);
+        let path = path.child(name);
+        quantity(value, &path, errors);
+        integral(name, value, &path, errors);
     }
 }
 
 /// Validates the name of a standard or qualified resource.
 pub(crate) fn resource_name(name: &str, path: &Path, errors: &mut Errors) {
     let complaints = qualified_name(name);
-    if complaints.is_empty()
-        && !name.contains('/')
-        && !STANDARD_RESOURCES.contains(&name)
-        && !name.starts_with("hugepages-")
-    {
+    let standard = STANDARD_RESOURCES.contains(&name)
+        || name.starts_with(HUGE_PAGES)
+        || name.strip_prefix("requests.").is_some_and(|name| name.starts_with(HUGE_PAGES));
+    if complaints.is_empty() && !name.contains('/') && !standard {
         errors.invalid(path, quoted(name), "must be a standard resource type or fully qualified");
     }
     errors.invalid_text(path, name, complaints);
 }
 
-/// Validates a container's `resources`.
+/// Validates the name of a resource that containers can have.
+pub(crate) fn container_resource_name(name: &str, path: &Path, errors: &mut Errors) {
+    resource_name(name, path, errors);
+    if !name.contains('/') {
+        if !CONTAINER_RESOURCES.contains(&name) && !name.starts_with(HUGE_PAGES) {
+            errors.invalid(path, quoted(name), "must be a standard resource for containers");
+        }
+    } else if !is_native(name) && !is_extended(name) {
+        errors.invalid(path, quoted(name), "doesn't follow extended resource name standard");
+    }
+}
+
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+/// Whether a resource is one that nodes report by themselves; quotas must be able to name it.
+fn is_extended(name: &str) -> bool {
+    !is_native(name) && !name.starts_with("requests.") && qualified_name(&format!("requests.{name}")).is_empty()
+}
+
+/// Whether requests may stay below limits: not for huge pages and extended resources.
+pub(crate) fn overcommits(name: &str) -> bool {
+    is_native(name) && !name.starts_with(HUGE_PAGES)
+}
+
+/// Validates that there is a whole number of what can only be counted.
+pub(crate) fn integral(name: &str, value: &Value, path: &Path, errors: &mut Errors) {
+    let Some(amount) = parse(value).filter(|_| COUNTED.contains(&name) || is_extended(name)) else { return };
+    if amount.nano() % ONE != 0 {
+        errors.invalid(path, amount.to_string(), "must be an integer");
+    }
+}
+
+/// Validates the `resources` of a container, or the limits of an overhead.
 pub(crate) fn requirements(resources: &Value, path: &Path, errors: &mut Errors) {
-    let limits = get(resources, "limits");
+    let (limits, requests) = (get(resources, "limits"), get(resources, "requests"));
     for (name, value) in entries(limits) {
         container_resource(name, value, &path.child("limits").key(name), errors);
+        huge_pages(name, value, &path.child("limits").key(name), errors);
     }
-    let requests_path = path.child("requests");
-    for (name, value) in entries(get(resources, "requests")) {
-        container_resource(name, value, &requests_path.key(name), errors);
-        let limit = limits.and_then(|l| get(l, name));
-        request_within_limit(name, value, limit, path, errors);
+    for (name, value) in entries(requests) {
+        let own = path.child("requests").key(name);
+        container_resource(name, value, &own, errors);
+        request_within_limit(name, value, limits.and_then(|l| get(l, name)), path, errors);
+        huge_pages(name, value, &own, errors);
+    }
+    let names = || entries(limits).chain(entries(requests)).map(|(name, _)| name);
+    if names().any(|n| n.starts_with(HUGE_PAGES)) && !names().any(|n| ["cpu", "memory"].contains(&n)) {
+        errors.forbidden(path, "HugePages require cpu or memory");
     }
 }
 
 fn container_resource(name: &str, value: &Value, path: &Path, errors: &mut Errors) {
-    resource_name(name, path, errors);
-    if !name.contains('/') && !CONTAINER_RESOURCES.contains(&name) && !name.starts_with("hugepages-") {
-        errors.invalid(path, quoted(name), "must be a standard resource for containers");
-    }
+    container_resource_name(name, path, errors);
     quantity(value, path, errors);
-    if !overcommits(name)
-        && !name.starts_with("hugepages-")
-        && parse(value).is_some_and(|q| q.nano() % 1_000_000_000 != 0)
-    {
-        errors.invalid(path, quoted(value.as_str().unwrap_or("")), "must be an integer");
-    }
+    integral(name, value, path, errors);
 }
 
-/// Whether requests may stay below limits: not for huge pages and extended resources.
-fn overcommits(name: &str) -> bool {
-    let native = !name.contains('/') || name.starts_with("kubernetes.io/");
-    native && !name.starts_with("hugepages-")
+/// Huge pages are taken whole.
+fn huge_pages(name: &str, value: &Value, path: &Path, errors: &mut Errors) {
+    let Some((size, amount)) = name.strip_prefix(HUGE_PAGES).zip(parse(value)) else { return };
+    let size = Quantity::parse(size).map_or(0, |size| size.nano());
+    if size <= 0 || size % ONE != 0 || amount.nano() % size != 0 {
+        let detail = format!("{amount} is not positive integer multiple of {name}");
+        errors.invalid(path, quoted(&amount.to_string()), detail);
+    }
 }
 
 fn request_within_limit(name: &str, request: &Value, limit: Option<&Value>, path: &Path, errors: &mut Errors) {
@@ -154,27 +214,6 @@ pub(crate) fn qos_class(spec: &Value) -> &'static str {
     }
 }
 
-/// Validates which resources of a container change only by its restart. One that is never restarted has none.
-pub(super) fn resize_policy(container: &Value, never_restarts: bool, path: &Path, errors: &mut Errors) {
-    let mut named = BTreeSet::new();
-    for (i, policy) in list(container, "resizePolicy").iter().enumerate() {
-        let (resource, restart) = (text(policy, "resourceName"), text(policy, "restartPolicy"));
-        if !named.insert(resource) {
-            errors.duplicate(&path.index(i), quoted(resource));
-        }
-        for (value, supported) in [(resource, ["cpu", "memory"]), (restart, ["NotRequired", "RestartContainer"])] {
-            match value {
-                "" => errors.required(path, ""),
-                value if supported.contains(&value) => {}
-                value => errors.not_supported(path, value, &supported),
-            }
-        }
-        if never_restarts && restart != "NotRequired" {
-            errors.invalid(path, quoted(restart), "must be 'NotRequired' when `restartPolicy` is 'Never'");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +254,21 @@ mod tests {
             ),
             (
                 json!({"limits": {"example.com/gpu": "500m"}}),
-                vec![r#"r.limits[example.com/gpu]: Invalid value: "500m": must be an integer"#],
+                vec!["r.limits[example.com/gpu]: Invalid value: 500m: must be an integer"],
+            ),
+            (
+                json!({"limits": {"hugepages-2Mi": "3Mi"}, "requests": {"hugepages-2Mi": "3Mi"}}),
+                vec![
+                    r#"r.limits[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi"#,
+                    r#"r.requests[hugepages-2Mi]: Invalid value: "3Mi": 3Mi is not positive integer multiple of hugepages-2Mi"#,
+                    "r: Forbidden: HugePages require cpu or memory",
+                ],
+            ),
+            (
+                json!({"limits": {"requests.a.b/c": "1"}}),
+                vec![
+                    r#"r.limits[requests.a.b/c]: Invalid value: "requests.a.b/c": doesn't follow extended resource name standard"#,
+                ],
             ),
         ];
         for (resources, expected) in table {
@@ -241,37 +294,5 @@ mod tests {
             assert_eq!(qos_class(&json!({"containers": [{"resources": resources}]})), class, "{resources}");
         }
         assert_eq!(qos_class(&json!({"containers": [{"resources": {"limits": both}}, {}]})), "Burstable");
-    }
-
-    #[test]
-    fn what_restarts_for_a_resize() {
-        let policy = |resource: &str, restart: &str| json!({"resourceName": resource, "restartPolicy": restart});
-        for (policies, never_restarts, expected) in [
-            (json!([policy("cpu", "NotRequired"), policy("memory", "RestartContainer")]), false, vec![]),
-            (
-                json!([policy("cpu", "NotRequired"), policy("cpu", "NotRequired")]),
-                false,
-                vec!["p[1]: Duplicate value: \"cpu\""],
-            ),
-            (json!([policy("", "")]), false, vec!["p: Required value", "p: Required value"]),
-            (
-                json!([policy("gpu", "No")]),
-                false,
-                vec![
-                    "p: Unsupported value: \"gpu\": supported values: \"cpu\", \"memory\"",
-                    "p: Unsupported value: \"No\": supported values: \"NotRequired\", \"RestartContainer\"",
-                ],
-            ),
-            (
-                json!([policy("memory", "RestartContainer")]),
-                true,
-                vec!["p: Invalid value: \"RestartContainer\": must be 'NotRequired' when `restartPolicy` is 'Never'"],
-            ),
-        ] {
-            let mut errors = Errors::default();
-            resize_policy(&json!({"resizePolicy": policies}), never_restarts, &Path::new("p"), &mut errors);
-            let found: Vec<_> = errors.into_vec().iter().map(ToString::to_string).collect();
-            assert_eq!(found, expected, "{policies}");
-        }
     }
 }

@@ -1,17 +1,17 @@
-//! Validation of what steers the scheduler: tolerations, affinity, spreading.
+//! Validation of what steers the scheduler beside affinity: tolerations, spreading, gates.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::affinity::NO_SELECTOR;
 use crate::registry::fields::{Errors, Path, quoted};
-use crate::registry::json::{at, get, int, list, list_at, text, texts};
+use crate::registry::json::{at, entries, get, int, list, list_at, text, texts};
 use crate::registry::names::{label_value, qualified_name};
 use crate::registry::objectmeta::label_selector;
 
 const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+const NOT_POSITIVE: &str = "must be greater than zero";
 
 /// Validates the effect of a taint or toleration.
 pub(crate) fn taint_effect(effect: &str, path: &Path, errors: &mut Errors) {
@@ -59,127 +59,90 @@ fn one_toleration(toleration: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-/// Validates `affinity`.
-pub(super) fn affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
-    if let Some(node) = get(affinity, "nodeAffinity") {
-        node_affinity(node, &path.child("nodeAffinity"), errors);
-    }
-    for kind in ["podAffinity", "podAntiAffinity"] {
-        let Some(pods) = get(affinity, kind) else { continue };
-        let path = path.child(kind);
-        for (i, term) in list(pods, REQUIRED).iter().enumerate() {
-            pod_affinity_term(term, &path.child(REQUIRED).index(i), errors);
-        }
-        for (i, weighted) in list(pods, PREFERRED).iter().enumerate() {
-            let path = path.child(PREFERRED).index(i);
-            weight(weighted, &path, errors);
-            pod_affinity_term(
-                weighted.get("podAffinityTerm").unwrap_or(&Value::Null),
-                &path.child("podAffinityTerm"),
-                errors,
-            );
-        }
-    }
-}
-
-fn weight(weighted: &Value, path: &Path, errors: &mut Errors) {
-    let weight = int(weighted, "weight").unwrap_or(0);
-    if !(1..=100).contains(&weight) {
-        errors.invalid(&path.child("weight"), weight.to_string(), "must be in the range 1-100");
-    }
-}
-
-fn pod_affinity_term(term: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["labelSelector", "namespaceSelector"] {
-        if let Some(selector) = get(term, field) {
-            label_selector(selector, &path.child(field), errors);
-        }
-    }
-    topology_key(term, path, errors);
-}
-
-fn topology_key(term: &Value, path: &Path, errors: &mut Errors) {
-    let path = path.child("topologyKey");
-    match text(term, "topologyKey") {
-        "" => errors.required(&path, "can not be empty"),
-        key => errors.invalid_text(&path, key, qualified_name(key)),
-    }
-}
-
-fn node_affinity(affinity: &Value, path: &Path, errors: &mut Errors) {
-    if let Some(required) = get(affinity, REQUIRED) {
-        let path = path.child(REQUIRED).child("nodeSelectorTerms");
-        let terms = list(required, "nodeSelectorTerms");
-        if terms.is_empty() {
-            errors.required(&path, "must have at least one node selector term");
-        }
-        for (i, term) in terms.iter().enumerate() {
-            node_selector_term(term, &path.index(i), errors);
-        }
-    }
-    for (i, weighted) in list(affinity, PREFERRED).iter().enumerate() {
-        let path = path.child(PREFERRED).index(i);
-        weight(weighted, &path, errors);
-        node_selector_term(weighted.get("preference").unwrap_or(&Value::Null), &path.child("preference"), errors);
-    }
-}
-
-fn node_selector_term(term: &Value, path: &Path, errors: &mut Errors) {
-    for (i, requirement) in list(term, "matchExpressions").iter().enumerate() {
-        let path = path.child("matchExpressions").index(i);
-        let values = texts(requirement, "values");
-        let operator = text(requirement, "operator");
-        let values_path = path.child("values");
-        match operator {
-            "In" | "NotIn" if values.is_empty() => {
-                errors.required(&values_path, "must be specified when `operator` is 'In' or 'NotIn'");
-            }
-            "Exists" | "DoesNotExist" if !values.is_empty() => {
-                errors.forbidden(&values_path, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
-            }
-            "Gt" | "Lt" if values.len() != 1 => {
-                errors.required(&values_path, "must be specified single value when `operator` is 'Lt' or 'Gt'");
-            }
-            "In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt" => {}
-            other => errors.invalid(&path.child("operator"), quoted(other), "not a valid selector operator"),
-        }
-        let key = text(requirement, "key");
-        errors.invalid_text(&path.child("key"), key, qualified_name(key));
-    }
-}
-
 /// Validates `topologySpreadConstraints`.
 pub(super) fn spreading(spec: &Value, path: &Path, errors: &mut Errors) {
-    for (i, constraint) in list(spec, "topologySpreadConstraints").iter().enumerate() {
+    const ACTIONS: [&str; 2] = ["DoNotSchedule", "ScheduleAnyway"];
+    let constraints = list(spec, "topologySpreadConstraints");
+    for (i, constraint) in constraints.iter().enumerate() {
         let path = path.index(i);
         let skew = int(constraint, "maxSkew").unwrap_or(0);
         if skew <= 0 {
-            errors.invalid(&path.child("maxSkew"), skew.to_string(), "must be greater than zero");
+            errors.invalid(&path.child("maxSkew"), skew.to_string(), NOT_POSITIVE);
         }
-        topology_key(constraint, &path, errors);
-        let action = text(constraint, "whenUnsatisfiable");
-        if !["DoNotSchedule", "ScheduleAnyway"].contains(&action) {
-            errors.not_supported(&path.child("whenUnsatisfiable"), action, &["DoNotSchedule", "ScheduleAnyway"]);
+        let [key, action] = ["topologyKey", "whenUnsatisfiable"].map(|field| text(constraint, field));
+        if key.is_empty() {
+            errors.required(&path.child("topologyKey"), "can not be empty");
         }
+        if !ACTIONS.contains(&action) {
+            errors.not_supported(&path.child("whenUnsatisfiable"), action, &ACTIONS);
+        }
+        let same = |c: &Value| text(c, "topologyKey") == key && text(c, "whenUnsatisfiable") == action;
+        if constraints[i + 1..].iter().any(same) {
+            let path = path.child("{topologyKey, whenUnsatisfiable}");
+            errors.duplicate(&path, quoted(&format!("{{{key}, {action}}}")));
+        }
+        min_domains(constraint, action, &path.child("minDomains"), errors);
+        for field in ["nodeAffinityPolicy", "nodeTaintsPolicy"] {
+            let policy = text(constraint, field);
+            if get(constraint, field).is_some() && !["Honor", "Ignore"].contains(&policy) {
+                errors.not_supported(&path.child(field), policy, &["Honor", "Ignore"]);
+            }
+        }
+        spread_keys(constraint, &path.child("matchLabelKeys"), errors);
         if let Some(selector) = get(constraint, "labelSelector") {
             label_selector(selector, &path.child("labelSelector"), errors);
         }
     }
 }
 
-/// Validates `schedulingGates` and `readinessGates`.
-pub(super) fn gates(spec: &Value, path: &Path, errors: &mut Errors) {
+fn min_domains(constraint: &Value, action: &str, path: &Path, errors: &mut Errors) {
+    let Some(domains) = int(constraint, "minDomains") else { return };
+    if domains <= 0 {
+        errors.invalid(path, domains.to_string(), NOT_POSITIVE);
+    }
+    if action != "DoNotSchedule" {
+        let detail = format!("can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action}");
+        errors.invalid(path, domains.to_string(), detail);
+    }
+}
+
+fn spread_keys(constraint: &Value, path: &Path, errors: &mut Errors) {
+    let keys = texts(constraint, "matchLabelKeys");
+    let selector = get(constraint, "labelSelector");
+    if !keys.is_empty() && selector.is_none() {
+        errors.forbidden(path, NO_SELECTOR);
+    }
+    let selected = |key: &str| {
+        selector.is_some_and(|s| {
+            entries(get(s, "matchLabels")).any(|(label, _)| label == key)
+                || list(s, "matchExpressions").iter().any(|e| text(e, "key") == key)
+        })
+    };
+    for (i, key) in keys.into_iter().enumerate() {
+        errors.invalid_text(&path.index(i), key, qualified_name(key));
+        if selected(key) {
+            errors.invalid(&path.index(i), quoted(key), "exists in both matchLabelKeys and labelSelector");
+        }
+    }
+}
+
+/// Validates `readinessGates`.
+pub(super) fn readiness_gates(spec: &Value, path: &Path, errors: &mut Errors) {
+    for (i, gate) in list(spec, "readinessGates").iter().enumerate() {
+        let (path, kind) = (path.index(i).child("conditionType"), text(gate, "conditionType"));
+        errors.invalid_text(&path, kind, qualified_name(kind));
+    }
+}
+
+/// Validates `schedulingGates`.
+pub(super) fn scheduling_gates(spec: &Value, path: &Path, errors: &mut Errors) {
     let mut seen = BTreeSet::new();
     for (i, gate) in list(spec, "schedulingGates").iter().enumerate() {
-        let (path, name) = (path.child("schedulingGates").index(i), text(gate, "name"));
+        let (path, name) = (path.index(i), text(gate, "name"));
         errors.invalid_text(&path, name, qualified_name(name));
         if !seen.insert(name) {
             errors.duplicate(&path, quoted(name));
         }
-    }
-    for (i, gate) in list(spec, "readinessGates").iter().enumerate() {
-        let (path, kind) = (path.child("readinessGates").index(i).child("conditionType"), text(gate, "conditionType"));
-        errors.invalid_text(&path, kind, qualified_name(kind));
     }
 }
 
@@ -268,24 +231,44 @@ mod tests {
     }
 
     #[test]
-    fn affinities() {
+    fn spread_constraints() {
+        let good = json!({"maxSkew": 1, "topologyKey": "z", "whenUnsatisfiable": "DoNotSchedule"});
+        let table = [
+            (json!({}), vec![]),
+            (
+                json!({"maxSkew": 0, "topologyKey": "", "minDomains": 0}),
+                vec![
+                    "t[0].maxSkew: Invalid value: 0: must be greater than zero",
+                    "t[0].topologyKey: Required value: can not be empty",
+                    "t[0].minDomains: Invalid value: 0: must be greater than zero",
+                ],
+            ),
+            (
+                json!({"whenUnsatisfiable": "ScheduleAnyway", "minDomains": 1, "nodeTaintsPolicy": "No"}),
+                vec![
+                    "t[0].minDomains: Invalid value: 1: can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway",
+                    "t[0].nodeTaintsPolicy: Unsupported value: \"No\": supported values: \"Honor\", \"Ignore\"",
+                ],
+            ),
+            (
+                json!({"matchLabelKeys": ["a"]}),
+                vec!["t[0].matchLabelKeys: Forbidden: must not be specified when labelSelector is not set"],
+            ),
+            (
+                json!({"matchLabelKeys": ["a"], "labelSelector": {"matchLabels": {"a": "b"}}}),
+                vec!["t[0].matchLabelKeys[0]: Invalid value: \"a\": exists in both matchLabelKeys and labelSelector"],
+            ),
+        ];
+        for (fields, expected) in table {
+            let mut constraint = good.clone();
+            json_patch::merge(&mut constraint, &fields);
+            let mut errors = Errors::default();
+            spreading(&json!({"topologySpreadConstraints": [constraint]}), &Path::new("t"), &mut errors);
+            assert_eq!(texts_of(errors), expected, "{fields}");
+        }
         let mut errors = Errors::default();
-        let value = json!({
-            "nodeAffinity": {REQUIRED: {"nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "Gt", "values": []}]}]}},
-            "podAntiAffinity": {PREFERRED: [{"weight": 0, "podAffinityTerm": {"topologyKey": ""}}]},
-        });
-        affinity(&value, &Path::new("a"), &mut errors);
-        assert_eq!(
-            texts_of(errors),
-            [
-                format!(
-                    "a.nodeAffinity.{REQUIRED}.nodeSelectorTerms[0].matchExpressions[0].values: Required value: must be specified single value when `operator` is 'Lt' or 'Gt'"
-                ),
-                format!("a.podAntiAffinity.{PREFERRED}[0].weight: Invalid value: 0: must be in the range 1-100"),
-                format!(
-                    "a.podAntiAffinity.{PREFERRED}[0].podAffinityTerm.topologyKey: Required value: can not be empty"
-                ),
-            ]
-        );
+        spreading(&json!({"topologySpreadConstraints": [good, good]}), &Path::new("t"), &mut errors);
+        let twice = "t[0].{topologyKey, whenUnsatisfiable}: Duplicate value: \"{z, DoNotSchedule}\"";
+        assert_eq!(texts_of(errors), [twice]);
     }
 }

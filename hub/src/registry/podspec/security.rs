@@ -4,33 +4,42 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::{contexts, windows};
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::json::{get, int, is_true, list, text};
 
 const SYSCTL_MAX: usize = 253;
 const SYSCTL_PATTERN: &str = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$";
-const GROUP_POLICIES: [&str; 2] = ["Always", "OnRootMismatch"];
-const ID_RANGE: &str = "must be between 0 and 2147483647, inclusive";
 
 /// Validates `spec.securityContext`.
 pub(super) fn context(spec: &Value, path: &Path, errors: &mut Errors) {
+    // Within Kubernetes this field of the spec is one of the context.
+    if is_true(spec, "shareProcessNamespace") && is_true(spec, "hostPID") {
+        let detail = "ShareProcessNamespace and HostPID cannot both be enabled";
+        errors.invalid(&path.child("shareProcessNamespace"), "true", detail);
+    }
     let Some(context) = get(spec, "securityContext") else { return };
-    for field in ["runAsUser", "runAsGroup", "fsGroup"] {
-        id(int(context, field), &path.child(field), errors);
+    for field in ["fsGroup", "runAsUser", "runAsGroup"] {
+        contexts::id(int(context, field), &path.child(field), errors);
     }
     for (i, group) in list(context, "supplementalGroups").iter().enumerate() {
-        id(group.as_i64(), &path.child("supplementalGroups").index(i), errors);
-    }
-    let policy = text(context, "fsGroupChangePolicy");
-    if !policy.is_empty() && !GROUP_POLICIES.contains(&policy) {
-        errors.not_supported(&path.child("fsGroupChangePolicy"), policy, &GROUP_POLICIES);
+        contexts::id(group.as_i64(), &path.child("supplementalGroups").index(i), errors);
     }
     sysctls(spec, list(context, "sysctls"), &path.child("sysctls"), errors);
+    policy(context, "fsGroupChangePolicy", ["Always", "OnRootMismatch"], path, errors);
+    contexts::seccomp(context, path, errors);
+    if let Some(options) = get(context, "windowsOptions") {
+        windows::options(options, &path.child("windowsOptions"), errors);
+    }
+    contexts::app_armor(context, path, errors);
+    policy(context, "supplementalGroupsPolicy", ["Merge", "Strict"], path, errors);
+    policy(context, "seLinuxChangePolicy", ["MountOption", "Recursive"], path, errors);
 }
 
-fn id(id: Option<i64>, path: &Path, errors: &mut Errors) {
-    if let Some(id) = id.filter(|id| !(0..=i64::from(i32::MAX)).contains(id)) {
-        errors.invalid(path, id.to_string(), ID_RANGE);
+fn policy(context: &Value, field: &str, supported: [&str; 2], path: &Path, errors: &mut Errors) {
+    let policy = text(context, field);
+    if get(context, field).is_some() && !supported.contains(&policy) {
+        errors.not_supported(&path.child(field), policy, &supported);
     }
 }
 
@@ -47,9 +56,10 @@ fn sysctls(spec: &Value, sysctls: &[Value], path: &Path, errors: &mut Errors) {
         } else if !seen.insert(name) {
             errors.duplicate(&path, quoted(name));
         }
-        for (field, of_host) in [("hostNetwork", is_net(name)), ("hostIPC", is_ipc(name))] {
+        let dotted = dotted(name);
+        for (field, of_host) in [("hostNetwork", is_net(&dotted)), ("hostIPC", is_ipc(&dotted))] {
             if of_host && is_true(spec, field) {
-                errors.invalid(&path, quoted(name), format!("may not be set when '{field}' is set to true"));
+                errors.invalid(&path, quoted(name), format!("may not be specified when '{field}' is true"));
             }
         }
     }
@@ -64,6 +74,19 @@ fn is_sysctl(name: &str) -> bool {
         ends && bytes.iter().all(|b| inner(*b) || matches!(b, b'-' | b'_'))
     };
     name.len() <= SYSCTL_MAX && name.split(['.', '/']).all(segment)
+}
+
+/// A name whose first separator is a slash has slashes for dots, and dots for slashes.
+fn dotted(name: &str) -> String {
+    if name.find('/').is_none_or(|slash| name.find('.').is_some_and(|dot| dot < slash)) {
+        return name.to_owned();
+    }
+    let swap = |c| match c {
+        '/' => '.',
+        '.' => '/',
+        c => c,
+    };
+    name.chars().map(swap).collect()
 }
 
 fn is_net(name: &str) -> bool {
@@ -107,22 +130,26 @@ mod tests {
         );
         assert_eq!(
             complaints(
-                &json!({"hostNetwork": true, "securityContext": {"sysctls": [{"name": "net.a", "value": "1"}]}})
+                &json!({"hostNetwork": true, "securityContext": {"sysctls": [{"name": "net/a", "value": "1"}]}})
             ),
-            [format!("{}: Invalid value: \"net.a\": may not be set when 'hostNetwork' is set to true", at(0))]
+            [format!("{}: Invalid value: \"net/a\": may not be specified when 'hostNetwork' is true", at(0))]
         );
     }
 
     #[test]
     fn ids_and_policies_are_checked() {
         assert_eq!(
-            complaints(&json!({"securityContext": {
+            complaints(&json!({"hostPID": true, "shareProcessNamespace": true, "securityContext": {
                 "runAsUser": -1, "supplementalGroups": [1, -2], "fsGroupChangePolicy": "Never",
+                "supplementalGroupsPolicy": "All", "seLinuxChangePolicy": "",
             }})),
             [
+                "spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
                 "spec.securityContext.runAsUser: Invalid value: -1: must be between 0 and 2147483647, inclusive",
                 "spec.securityContext.supplementalGroups[1]: Invalid value: -2: must be between 0 and 2147483647, inclusive",
                 "spec.securityContext.fsGroupChangePolicy: Unsupported value: \"Never\": supported values: \"Always\", \"OnRootMismatch\"",
+                "spec.securityContext.supplementalGroupsPolicy: Unsupported value: \"All\": supported values: \"Merge\", \"Strict\"",
+                "spec.securityContext.seLinuxChangePolicy: Unsupported value: \"\": supported values: \"MountOption\", \"Recursive\"",
             ]
         );
     }

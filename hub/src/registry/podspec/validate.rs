@@ -1,43 +1,118 @@
-//! Validation of pod specs and templates, and of updates to pods.
+//! Validation of pods, pod specs and pod templates.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::{containers, scheduling, security, volumes};
-use crate::registry::fields::{Errors, Path, quoted, shown};
-use crate::registry::json::{get, int, is_true, list, same, set, text, text_at, texts};
+use super::{affinity, annotations, containers, resources, scheduling, security, volumes, windows};
+use crate::registry::fields::{Errors, Path, shown};
+use crate::registry::json::{at, get, int, list, text, texts};
 use crate::registry::names;
 use crate::registry::objectmeta;
 
 const RESTART_POLICIES: [&str; 3] = ["Always", "OnFailure", "Never"];
 const DNS_POLICIES: [&str; 4] = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
+const PREEMPTION_POLICIES: [&str; 2] = ["PreemptLowerPriority", "Never"];
 const NAMESERVERS_MAX: usize = 3;
-const ONLY_CHANGEABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+const SEARCHES_MAX: usize = 32;
+const SEARCH_LIST_MAX: usize = 2048;
 
-/// Validates a pod spec, of a pod or a template.
-pub(crate) fn spec(spec: &Value, path: &Path, errors: &mut Errors) {
-    volumes::volumes(spec, &path.child("volumes"), errors);
-    containers::all(spec, path, errors);
-    policies(spec, path, errors);
-    security::context(spec, &path.child("securityContext"), errors);
+/// Validates the annotations and the spec of a pod.
+pub(crate) fn pod(pod: &Value, errors: &mut Errors) {
+    let meta = pod.get("metadata").unwrap_or(&Value::Null);
+    annotations::specific(get(meta, "annotations"), spec_of(pod), &Path::new("metadata").child("annotations"), errors);
+    pod_spec(pod, errors);
+}
+
+/// Validates the spec of a pod.
+pub(super) fn pod_spec(pod: &Value, errors: &mut Errors) {
+    let (path, own) = (Path::new("spec"), spec_of(pod));
+    spec(own, Some(at(pod, &["metadata", "name"]).and_then(Value::as_str).unwrap_or("")), &path, errors);
+    if text(own, "serviceAccountName").is_empty() {
+        no_tokens(own, &path.child("volumes"), errors);
+    }
+    // An error for pods, but not for templates.
+    for field in ["containers", "initContainers"] {
+        for (i, container) in list(own, field).iter().enumerate() {
+            containers::image_whitespace(container, &path.child(field).index(i), errors);
+        }
+    }
+}
+
+pub(super) fn spec_of(pod: &Value) -> &Value {
+    pod.get("spec").unwrap_or(&Value::Null)
+}
+
+fn no_tokens(spec: &Value, path: &Path, errors: &mut Errors) {
+    for (i, volume) in list(spec, "volumes").iter().enumerate() {
+        let sources = get(volume, "projected").map_or(&[][..], |p| list(p, "sources"));
+        for (j, _) in sources.iter().enumerate().filter(|(_, s)| get(s, "serviceAccountToken").is_some()) {
+            let path = path.index(i).child("projected").child("sources").index(j).child("serviceAccountToken");
+            errors.forbidden(&path, "must not be specified when serviceAccountName is not set");
+        }
+    }
+}
+
+/// Validates what a new pod may not have yet.
+pub(crate) fn pod_create(pod: &Value, errors: &mut Errors) {
+    let (path, spec) = (Path::new("spec"), spec_of(pod));
+    if !list(spec, "ephemeralContainers").is_empty() {
+        errors.forbidden(&path.child("ephemeralContainers"), "cannot be set on create");
+    }
+    if !text(spec, "nodeName").is_empty() && !list(spec, "schedulingGates").is_empty() {
+        errors.forbidden(&path.child("nodeName"), "cannot be set until all schedulingGates have been cleared");
+    }
+    annotations::match_fields(at(pod, &["metadata", "annotations"]), spec, &path, errors);
+}
+
+/// Validates a pod spec, in the order in which Kubernetes does; `pod` is the pod's name, `None` for a template.
+fn spec(spec: &Value, pod: Option<&str>, path: &Path, errors: &mut Errors) {
+    let volumes = volumes::volumes(spec, pod, &path.child("volumes"), errors);
+    containers::all(spec, &volumes, path, errors);
+    containers::host_network(spec, path, errors);
+    for (field, supported) in [("restartPolicy", &RESTART_POLICIES[..]), ("dnsPolicy", &DNS_POLICIES[..])] {
+        containers::one_of(text(spec, field), supported, &path.child(field), errors);
+    }
     objectmeta::labels(spec.get("nodeSelector"), &path.child("nodeSelector"), errors);
+    security::context(spec, &path.child("securityContext"), errors);
     if let Some(affinity) = get(spec, "affinity") {
-        scheduling::affinity(affinity, &path.child("affinity"), errors);
+        affinity::affinity(affinity, &path.child("affinity"), errors);
     }
-    scheduling::spreading(spec, &path.child("topologySpreadConstraints"), errors);
-    scheduling::tolerations(spec, &path.child("tolerations"), errors);
     dns_config(spec, &path.child("dnsConfig"), errors);
-    named_things(spec, path, errors);
-    host_namespaces(spec, path, errors);
-    errors.non_negative(&path.child("terminationGracePeriodSeconds"), int(spec, "terminationGracePeriodSeconds"));
+    scheduling::readiness_gates(spec, &path.child("readinessGates"), errors);
+    scheduling::scheduling_gates(spec, &path.child("schedulingGates"), errors);
+    scheduling::spreading(spec, &path.child("topologySpreadConstraints"), errors);
+    windows::host_process(spec, path, errors);
+    windows::host_users(spec, path, errors);
+    named(spec, "serviceAccountName", names::dns_subdomain, path, errors);
+    named(spec, "nodeName", names::dns_subdomain, path, errors);
     if let Some(seconds) = int(spec, "activeDeadlineSeconds").filter(|s| !(1..=i64::from(i32::MAX)).contains(s)) {
-        errors.invalid(
-            &path.child("activeDeadlineSeconds"),
-            seconds.to_string(),
-            "must be between 1 and 2147483647, inclusive",
-        );
+        let detail = "must be between 1 and 2147483647, inclusive";
+        errors.invalid(&path.child("activeDeadlineSeconds"), seconds.to_string(), detail);
     }
+    named(spec, "hostname", names::dns_label, path, errors);
+    named(spec, "subdomain", names::dns_label, path, errors);
+    scheduling::tolerations(spec, &path.child("tolerations"), errors);
     host_aliases(spec, &path.child("hostAliases"), errors);
-    scheduling::gates(spec, path, errors);
+    named(spec, "priorityClassName", names::dns_subdomain, path, errors);
+    if get(spec, "runtimeClassName").is_some() {
+        let name = text(spec, "runtimeClassName");
+        errors.invalid_text(&path.child("runtimeClassName"), name, names::dns_subdomain(name));
+    }
+    if get(spec, "preemptionPolicy").is_some() {
+        let policy = text(spec, "preemptionPolicy");
+        containers::one_of(policy, &PREEMPTION_POLICIES, &path.child("preemptionPolicy"), errors);
+    }
+    if let Some(overhead) = get(spec, "overhead") {
+        resources::requirements(&json!({"limits": overhead}), &path.child("overhead"), errors);
+    }
+    windows::os(spec, path, errors);
+}
+
+/// A name that may be missing.
+fn named(spec: &Value, field: &str, rule: names::Rule, path: &Path, errors: &mut Errors) {
+    let name = text(spec, field);
+    if !name.is_empty() {
+        errors.invalid_text(&path.child(field), name, rule(name));
+    }
 }
 
 fn host_aliases(spec: &Value, path: &Path, errors: &mut Errors) {
@@ -51,60 +126,30 @@ fn host_aliases(spec: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn policies(spec: &Value, path: &Path, errors: &mut Errors) {
-    for (field, supported) in [("restartPolicy", &RESTART_POLICIES[..]), ("dnsPolicy", &DNS_POLICIES[..])] {
-        match text(spec, field) {
-            "" => errors.required(&path.child(field), ""),
-            policy if supported.contains(&policy) => {}
-            policy => errors.not_supported(&path.child(field), policy, supported),
-        }
-    }
-    let preemption = text(spec, "preemptionPolicy");
-    if !["", "PreemptLowerPriority", "Never"].contains(&preemption) {
-        errors.not_supported(&path.child("preemptionPolicy"), preemption, &["PreemptLowerPriority", "Never"]);
-    }
-}
-
-fn named_things(spec: &Value, path: &Path, errors: &mut Errors) {
-    let rules: [(&str, names::Rule); 5] = [
-        ("serviceAccountName", names::dns_subdomain),
-        ("nodeName", names::dns_subdomain),
-        ("hostname", names::dns_label),
-        ("subdomain", names::dns_label),
-        ("priorityClassName", names::dns_subdomain),
-    ];
-    for (field, rule) in rules {
-        let name = text(spec, field);
-        if !name.is_empty() {
-            errors.invalid_text(&path.child(field), name, rule(name));
-        }
-    }
-}
-
-fn host_namespaces(spec: &Value, path: &Path, errors: &mut Errors) {
-    if is_true(spec, "shareProcessNamespace") && is_true(spec, "hostPID") {
-        errors.invalid(
-            &path.child("shareProcessNamespace"),
-            "true",
-            "ShareProcessNamespace and HostPID cannot both be enabled",
-        );
-    }
-}
-
 fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
+    let alone = text(spec, "dnsPolicy") == "None";
     let Some(config) = get(spec, "dnsConfig") else {
-        if text(spec, "dnsPolicy") == "None" {
+        if alone {
             errors.required(path, "must provide `dnsConfig` when `dnsPolicy` is None");
         }
         return;
     };
-    let servers = list(config, "nameservers");
-    let path = path.child("nameservers");
-    if servers.is_empty() && text(spec, "dnsPolicy") == "None" {
-        return errors.required(&path, "must provide at least one DNS nameserver when `dnsPolicy` is None");
+    if alone && list(config, "nameservers").is_empty() {
+        let detail = "must provide at least one DNS nameserver when `dnsPolicy` is None";
+        return errors.required(&path.child("nameservers"), detail);
     }
+    nameservers(list(config, "nameservers"), &path.child("nameservers"), errors);
+    searches(config, &path.child("searches"), errors);
+    for (i, option) in list(config, "options").iter().enumerate() {
+        if text(option, "name").is_empty() {
+            errors.required(&path.child("options").index(i), "must not be empty");
+        }
+    }
+}
+
+fn nameservers(servers: &[Value], path: &Path, errors: &mut Errors) {
     if servers.len() > NAMESERVERS_MAX {
-        errors.invalid(&path, shown(&servers.into()), format!("must not have more than {NAMESERVERS_MAX} nameservers"));
+        errors.invalid(path, shown(&servers.into()), format!("must not have more than {NAMESERVERS_MAX} nameservers"));
     }
     for (i, server) in servers.iter().enumerate() {
         let server = server.as_str().unwrap_or("");
@@ -112,12 +157,31 @@ fn dns_config(spec: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
+fn searches(config: &Value, path: &Path, errors: &mut Errors) {
+    let searches = texts(config, "searches");
+    let mut refuse = |detail: String| {
+        errors.invalid(path, shown(&list(config, "searches").into()), format!("must not have more than {detail}"));
+    };
+    if searches.len() > SEARCHES_MAX {
+        refuse(format!("{SEARCHES_MAX} search paths"));
+    }
+    if searches.join(" ").len() > SEARCH_LIST_MAX {
+        refuse(format!("{SEARCH_LIST_MAX} characters (including spaces) in the search list"));
+    }
+    for (i, search) in searches.into_iter().enumerate().filter(|(_, search)| *search != ".") {
+        let search = search.strip_suffix('.').unwrap_or(search);
+        errors.invalid_text(&path.index(i), search, names::search_domain(search));
+    }
+}
+
 /// Validates a pod template: its labels, annotations and spec. Kubernetes names the first two without `metadata`.
 pub(crate) fn template(template: &Value, path: &Path, errors: &mut Errors) {
     template_metadata(template, path, errors);
+    let (marks, pod) = (at(template, &["metadata", "annotations"]), spec_of(template));
+    annotations::specific(marks, pod, &path.child("annotations"), errors);
     let path = path.child("spec");
-    let pod = template.get("spec").unwrap_or(&Value::Null);
-    spec(pod, &path, errors);
+    spec(pod, None, &path, errors);
+    annotations::match_fields(marks, pod, &path, errors);
     if !list(pod, "ephemeralContainers").is_empty() {
         errors.forbidden(&path.child("ephemeralContainers"), "ephemeral containers not allowed in pod template");
     }
@@ -128,109 +192,6 @@ pub(crate) fn template_metadata(template: &Value, path: &Path, errors: &mut Erro
     let meta = template.get("metadata").unwrap_or(&Value::Null);
     objectmeta::labels(meta.get("labels"), &path.child("labels"), errors);
     objectmeta::annotations(meta.get("annotations"), &path.child("annotations"), errors);
-}
-
-/// Validates that images have no spaces around them: an error for pods, but not for templates.
-pub(crate) fn image_whitespace(spec: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["containers", "initContainers", "ephemeralContainers"] {
-        for (i, container) in list(spec, field).iter().enumerate() {
-            let image = text(container, "image");
-            if image.trim() != image {
-                let path = path.child(field).index(i).child("image");
-                errors.invalid(&path, quoted(image), "must not have leading or trailing whitespace");
-            }
-        }
-    }
-}
-
-/// Validates an update of a pod's spec: only a few fields may change.
-pub(crate) fn pod_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    for field in ["containers", "initContainers"] {
-        if list(new, field).len() != list(old, field).len() {
-            return errors.forbidden(&path.child(field), "pod updates may not add or remove containers");
-        }
-    }
-    deadline_update(new, old, &path.child("activeDeadlineSeconds"), errors);
-    scheduling::only_added_tolerations(new, old, &path.child("tolerations"), errors);
-    scheduling::only_deleted_gates(new, old, &path.child("schedulingGates"), errors);
-    let munged = with_changeable_of(new, old);
-    if !same(Some(&munged), Some(old)) {
-        errors.forbidden(path, format!("{ONLY_CHANGEABLE}\n{}", differences(&munged, old).join("\n")));
-    }
-}
-
-fn deadline_update(new: &Value, old: &Value, path: &Path, errors: &mut Errors) {
-    match (int(new, "activeDeadlineSeconds"), int(old, "activeDeadlineSeconds")) {
-        (Some(new), _) if !(0..=i64::from(i32::MAX)).contains(&new) => {
-            errors.invalid(path, new.to_string(), "must be between 0 and 2147483647, inclusive");
-        }
-        (Some(new), Some(old)) if new > old => {
-            errors.invalid(path, new.to_string(), "must be less than or equal to previous value");
-        }
-        (None, Some(_)) => errors.invalid(path, quoted("null"), "must not update from a positive integer to nil value"),
-        (Some(_) | None, Some(_) | None) => {}
-    }
-}
-
-/// `new`, but with the fields that may change as they are in `old`.
-fn with_changeable_of(new: &Value, old: &Value) -> Value {
-    let mut munged = new.clone();
-    for field in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
-        crate::registry::json::copy(&mut munged, old, field);
-    }
-    if int(old, "terminationGracePeriodSeconds").is_some_and(|s| s < 0)
-        && int(new, "terminationGracePeriodSeconds") == Some(1)
-    {
-        crate::registry::json::copy(&mut munged, old, "terminationGracePeriodSeconds");
-    }
-    for field in ["containers", "initContainers"] {
-        for (container, old) in crate::registry::json::items_mut(&mut munged, field).zip(list(old, field)) {
-            set(container, "image", text_at(old, &["image"]));
-        }
-    }
-    munged
-}
-
-/// Lines that name each differing field with its old (`-`) and new (`+`) value.
-pub(crate) fn differences(new: &Value, old: &Value) -> Vec<String> {
-    let mut lines = Vec::new();
-    differing(Some(new), Some(old), &mut String::new(), &mut lines);
-    lines
-}
-
-fn differing(new: Option<&Value>, old: Option<&Value>, at: &mut String, lines: &mut Vec<String>) {
-    if same(new, old) {
-        return;
-    }
-    match (new, old) {
-        (Some(Value::Object(n)), Some(Value::Object(o))) => {
-            let keys: std::collections::BTreeSet<&String> = n.keys().chain(o.keys()).collect();
-            for key in keys {
-                let length = at.len();
-                if length > 0 {
-                    at.push('.');
-                }
-                at.push_str(key);
-                differing(n.get(key), o.get(key), at, lines);
-                at.truncate(length);
-            }
-        }
-        (Some(Value::Array(n)), Some(Value::Array(o))) if n.len() == o.len() => {
-            for (i, (n, o)) in n.iter().zip(o).enumerate() {
-                let length = at.len();
-                at.push_str(&format!("[{i}]"));
-                differing(Some(n), Some(o), at, lines);
-                at.truncate(length);
-            }
-        }
-        (new, old) => {
-            for (sign, value) in [("-", old), ("+", new)] {
-                if let Some(value) = value.filter(|v| !v.is_null()) {
-                    lines.push(format!("{sign} {at}: {value}"));
-                }
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! Tables of pod specs and what is wrong with them.
 
 use super::*;
-use crate::registry::podspec::{default_pod_only, default_spec};
+use crate::registry::json::set;
+use crate::registry::podspec::update::ONLY_CHANGEABLE;
+use crate::registry::podspec::{default_pod_only, default_spec, pod_update};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -13,13 +15,13 @@ fn defaulted(mut value: Value) -> Value {
 
 fn check(value: Value) -> Vec<String> {
     let mut errors = Errors::default();
-    spec(&defaulted(value), &Path::new("spec"), &mut errors);
+    super::pod(&json!({"metadata": {"name": "p"}, "spec": defaulted(value)}), &mut errors);
     errors.into_vec().iter().map(ToString::to_string).collect()
 }
 
 fn update(new: Value, old: Value) -> Vec<String> {
     let mut errors = Errors::default();
-    pod_update(&defaulted(new), &defaulted(old), &Path::new("spec"), &mut errors);
+    pod_update(&json!({"spec": defaulted(new)}), &json!({"spec": defaulted(old)}), &mut errors);
     errors.into_vec().iter().map(ToString::to_string).collect()
 }
 
@@ -125,9 +127,21 @@ fn specs_are_checked() {
             vec!["spec.dnsConfig: Required value: must provide `dnsConfig` when `dnsPolicy` is None"],
         ),
         (
-            json!({"terminationGracePeriodSeconds": -1}),
-            vec!["spec.terminationGracePeriodSeconds: Invalid value: -1: must be greater than or equal to 0"],
+            json!({"runtimeClassName": "A b", "preemptionPolicy": "", "overhead": {"cpu": "-1"}}),
+            vec![
+                "spec.runtimeClassName: Invalid value: \"A b\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
+                "spec.preemptionPolicy: Required value",
+                "spec.overhead.limits[cpu]: Invalid value: \"-1\": must be greater than or equal to 0",
+            ],
         ),
+        (
+            json!({"dnsConfig": {"searches": [".", "_a.b.", "a b"], "options": [{}]}}),
+            vec![
+                "spec.dnsConfig.searches[2]: Invalid value: \"a b\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*')",
+                "spec.dnsConfig.options[0]: Required value: must not be empty",
+            ],
+        ),
+        (json!({"terminationGracePeriodSeconds": -1}), vec![]),
         (
             json!({"activeDeadlineSeconds": 0}),
             vec!["spec.activeDeadlineSeconds: Invalid value: 0: must be between 1 and 2147483647, inclusive"],
@@ -141,7 +155,7 @@ fn specs_are_checked() {
         (
             json!({"hostPID": true, "shareProcessNamespace": true}),
             vec![
-                "spec.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
+                "spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled",
             ],
         ),
     ];
@@ -169,7 +183,7 @@ fn a_pod_update_changes_little() {
     );
     assert_eq!(
         update(json!({"containers": []}), old()),
-        ["spec.containers: Forbidden: pod updates may not add or remove containers"]
+        ["spec.containers: Required value", "spec.containers: Forbidden: pod updates may not add or remove containers",]
     );
     assert_eq!(
         update(old(), pod(json!({"activeDeadlineSeconds": 9}))),
@@ -230,7 +244,9 @@ proptest! {
         let once = defaulted(value);
         prop_assert_eq!(&defaulted(once.clone()), &once);
         let mut errors = Errors::default();
-        spec(&once, &Path::new("spec"), &mut errors);
-        pod_update(&once, &once, &Path::new("spec"), &mut errors);
+        let pod = json!({"metadata": {"name": "p"}, "spec": once});
+        super::pod(&pod, &mut errors);
+        pod_create(&pod, &mut errors);
+        pod_update(&pod, &json!({"spec": defaulted(with(json!({})))}), &mut errors);
     }
 }
