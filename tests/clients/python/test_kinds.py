@@ -126,9 +126,9 @@ class Kinds(InNamespace):
         for listed in lists:
             self.assertEqual([item.metadata.uid for item in listed.items], [made.metadata.uid])
 
-        read.metadata.annotations = {"example.com/replaced": "yes"}
         if kind == "pod_disruption_budget":
             read = eventually("a status", lambda: counted(call("read", name, *namespace)))
+        read.metadata.annotations = {"example.com/replaced": "yes"}
         if kind not in VERSIONED:
             # A controller may have written a status in between.
             read.metadata.resource_version = None

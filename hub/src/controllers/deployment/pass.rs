@@ -223,15 +223,17 @@ impl Pass<'_> {
             patch.insert("status".into(), self.status.to_value());
         }
         if !patch.is_empty() {
-            plan.writes.push(self.patch("status", patch.into()));
+            plan.writes.push(self.patch(patch.into()));
         }
         plan.why = self.events.iter().map(|e| e.message.as_str()).collect::<Vec<_>>().join("; ");
         plan.events = self.events;
         plan
     }
 
-    pub(super) fn patch(&self, subresource: &'static str, patch: Value) -> PlannedWrite {
-        PlannedWrite::Patch { key: self.object.key.clone(), subresource, patch }
+    /// A patch of the status of the deployment as this pass saw it: what others wrote into its lists since is kept.
+    pub(super) fn patch(&self, mut patch: Value) -> PlannedWrite {
+        patch["metadata"]["resourceVersion"] = self.object.revision.to_string().into();
+        PlannedWrite::Patch { key: self.object.key.clone(), subresource: "status", patch }
     }
 }
 

@@ -170,7 +170,7 @@ impl Pass<'_> {
             last_transition_time: same.map_or(now, |c| c.last_transition_time),
         });
         let conditions: Vec<Value> = conditions.iter().map(condition_value).collect();
-        Some(Box::new(self.patch("status", json!({"status": {"conditions": conditions}}))))
+        Some(Box::new(self.patch(json!({"status": {"conditions": conditions}}))))
     }
 }
 

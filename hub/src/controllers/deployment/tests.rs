@@ -3,6 +3,7 @@
 mod simulation;
 
 use super::*;
+use crate::reconcile::PlannedWrite;
 use crate::controllers::testing::{World, yaml};
 use crate::reconcile::view::key;
 use serde_json::{Value, json};
@@ -336,4 +337,16 @@ fn a_failing_set_shows_on_the_deployment() {
     });
     world.settle(&controller, &web());
     assert_eq!(condition(&world, "ReplicaFailure"), "True FailedCreate: no");
+}
+
+#[test]
+fn a_status_is_written_over_the_one_that_was_seen() {
+    let world = World::of(WEB);
+    let seen = world.snapshot().get(&web()).unwrap().revision.to_string();
+    let plan = world.plan(&controller(), &web());
+    let patches = plan.writes.iter().chain(plan.on_failure.as_deref()).filter_map(|write| match write {
+        PlannedWrite::Patch { patch, subresource: "status", .. } => Some(&patch["metadata"]["resourceVersion"]),
+        _ => None,
+    });
+    assert_eq!(patches.collect::<Vec<_>>(), [&json!(seen), &json!(seen)]);
 }

@@ -303,7 +303,7 @@ impl Pass<'_> {
         PlannedWrite::Patch {
             key: self.object.key.clone(),
             subresource: "status",
-            patch: json!({"metadata": {"uid": &*self.object.meta.uid}, "status": {
+            patch: json!({"metadata": self.as_seen(), "status": {
                 "replicas": status.replicas,
                 "fullyLabeledReplicas": count(status.fully_labeled_replicas),
                 "readyReplicas": count(status.ready_replicas),
@@ -312,6 +312,11 @@ impl Pass<'_> {
                 "conditions": if conditions { status.conditions.clone() } else { Value::Null },
             }}),
         }
+    }
+
+    /// Makes a patch one of the set that this pass saw: what others wrote into its lists since is kept.
+    fn as_seen(&self) -> Value {
+        json!({"uid": &*self.object.meta.uid, "resourceVersion": self.object.revision.to_string()})
     }
 
     fn failure(&self, reason: &str) -> PlannedWrite {
@@ -324,7 +329,7 @@ impl Pass<'_> {
         PlannedWrite::Patch {
             key: self.object.key.clone(),
             subresource: "status",
-            patch: json!({"metadata": {"uid": &*self.object.meta.uid}, "status": {
+            patch: json!({"metadata": self.as_seen(), "status": {
                 "observedGeneration": self.object.meta.generation, "conditions": conditions,
             }}),
         }

@@ -153,3 +153,15 @@ fn changes_of_pods_lead_to_their_set() {
     assert!(keys[3].is_empty(), "a stranger");
     assert!(keys[1].contains(&set()), "the owner");
 }
+
+#[test]
+fn a_status_is_written_over_the_one_that_was_seen() {
+    let world = World::of(SET);
+    let seen = world.snapshot().get(&set()).unwrap().revision.to_string();
+    let plan = world.plan(&controller(), &set());
+    let patches = plan.writes.iter().chain(plan.on_failure.as_deref()).filter_map(|write| match write {
+        PlannedWrite::Patch { patch, subresource: "status", .. } => Some(&patch["metadata"]["resourceVersion"]),
+        _ => None,
+    });
+    assert_eq!(patches.collect::<Vec<_>>(), [&json!(seen), &json!(seen)]);
+}

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Schema;
 use super::model::{Field, Type};
-use super::protobuf::{MAGIC, find, is_boxed};
+use super::protobuf::{MAGIC, find};
 
 /// Wire types: integers, doubles, and everything that has a length.
 const VARINT: u8 = 0;
@@ -115,11 +115,7 @@ impl Encoder<'_> {
             let inlined = same_place[0].0.wire.outer;
             let each = |out: &mut Vec<u8>| {
                 for (field, value) in same_place {
-                    if is_boxed(structure.name, field.name) {
-                        self.value(field.wire.number, field.ty, value, out);
-                    } else {
-                        self.field(field, value, out);
-                    }
+                    self.field(field, value, out);
                 }
             };
             if inlined == 0 { each(out) } else { delimited(out, inlined, each) }

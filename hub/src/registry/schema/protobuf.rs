@@ -61,11 +61,6 @@ pub(super) fn find(schema: &Schema, api_version: &str, kind: &str) -> Option<u16
     }
 }
 
-/// Whether a list is a message in protobuf: the verbs of discovery are of Go's type `Verbs`.
-pub(super) fn is_boxed(structure: &str, field: &str) -> bool {
-    field == "verbs" && structure.ends_with("APIResource")
-}
-
 /// `runtime.Unknown`: an object beside what it is.
 #[derive(Debug, Default)]
 struct Envelope<'a> {
@@ -128,11 +123,7 @@ impl Decoder<'_> {
             while let Some((number, value)) = fields.next()? {
                 let Ok(number) = u8::try_from(number) else { continue };
                 if let Some(field) = known.iter().find(|f| f.wire.outer == outer && f.wire.number == number) {
-                    if is_boxed(structure.name, field.name) {
-                        object.insert(field.name.into(), decoder.value(field.ty, field.name, value)?);
-                    } else {
-                        decoder.field(field, value, object)?;
-                    }
+                    decoder.field(field, value, object)?;
                 } else if outer == 0 && known.iter().any(|f| f.wire.outer == number) {
                     let inlined = bytes(value, decoder.schema.structure(index).name)?;
                     decoder.message(index, number, inlined, object)?;
