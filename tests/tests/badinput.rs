@@ -178,6 +178,9 @@ const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE: &str = "application/merge-patch+json";
 const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
+/// What an API server says to a JSON patch that does not apply.
+const UNFIT: &str = "the server rejected our request due to an error in our request";
+
 /// Media type and body of a change of the Deployment `d`, then the code, reason and a part of the message.
 const CHANGES: &[(&str, &str, u16, &str, &str)] = &[
     (MERGE, "{", 400, "BadRequest", ""),
@@ -187,11 +190,17 @@ const CHANGES: &[(&str, &str, u16, &str, &str)] = &[
     (MERGE, r#"{"spec": {"selector": {"matchLabels": {"a": "c"}}}}"#, 422, "Invalid", "field is immutable"),
     (MERGE, r#"{"metadata": {"name": "e"}}"#, 400, "BadRequest", "name"),
     (MERGE, r#"{"metadata": {"resourceVersion": "1"}}"#, 409, "Conflict", "the object has been modified"),
-    (MERGE, r#"{"metadata": {"uid": "other"}}"#, 409, "Conflict", "Precondition failed"),
+    (
+        MERGE,
+        r#"{"metadata": {"uid": "other"}}"#,
+        422,
+        "Invalid",
+        "metadata.uid: Invalid value: \"other\": field is immutable",
+    ),
     (MERGE, r#"{"metadata": {"labels": {"a b": ""}}}"#, 422, "Invalid", "metadata.labels: Invalid value: \"a b\""),
-    (JSON_PATCH, r#"[{"op": "remove", "path": "/spec/nope"}]"#, 422, "Invalid", "/spec/nope"),
-    (JSON_PATCH, r#"[{"op": "test", "path": "/kind", "value": "Pod"}]"#, 422, "Invalid", "/kind"),
-    (JSON_PATCH, r#"[{"op": "fly", "path": "/kind"}]"#, 400, "BadRequest", "fly"),
+    (JSON_PATCH, r#"[{"op": "remove", "path": "/spec/nope"}]"#, 422, "Invalid", UNFIT),
+    (JSON_PATCH, r#"[{"op": "test", "path": "/kind", "value": "Pod"}]"#, 422, "Invalid", UNFIT),
+    (JSON_PATCH, r#"[{"op": "fly", "path": "/kind"}]"#, 422, "Invalid", UNFIT),
     (JSON_PATCH, "{}", 400, "BadRequest", ""),
     ("text/plain", "hello", 415, "UnsupportedMediaType", "application/json-patch+json"),
 ];

@@ -114,7 +114,7 @@ fn a_running_container_is_resized() {
         5,
         "pod/grow",
         &status("resources"),
-        r#"{"limits":{"cpu":"500m","memory":"256Mi"},"requests":{"cpu":"100m"}}"#,
+        r#"{"limits":{"cpu":"500m","memory":"256Mi"},"requests":{"cpu":"100m","memory":"32Mi"}}"#,
     );
     cluster.wait_value(5, "pod/grow", "{.status.conditions[?(@.status==\"True\")].type}", &LASTING.join(" "));
 }
