@@ -3,8 +3,8 @@
 mod simulation;
 
 use super::*;
-use crate::reconcile::PlannedWrite;
 use crate::controllers::testing::{World, yaml};
+use crate::reconcile::PlannedWrite;
 use crate::reconcile::view::key;
 use serde_json::{Value, json};
 
