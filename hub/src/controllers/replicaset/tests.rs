@@ -159,9 +159,9 @@ fn a_status_is_written_over_the_one_that_was_seen() {
     let world = World::of(SET);
     let seen = world.snapshot().get(&set()).unwrap().revision.to_string();
     let plan = world.plan(&controller(), &set());
-    let patches = plan.writes.iter().chain(plan.on_failure.as_deref()).filter_map(|write| match write {
-        PlannedWrite::Patch { patch, subresource: "status", .. } => Some(&patch["metadata"]["resourceVersion"]),
-        _ => None,
+    let patches = plan.writes.iter().chain(plan.on_failure.as_deref()).filter_map(|write| {
+        let PlannedWrite::Patch { patch, subresource: "status", .. } = write else { return None };
+        Some(&patch["metadata"]["resourceVersion"])
     });
     assert_eq!(patches.collect::<Vec<_>>(), [&json!(seen), &json!(seen)]);
 }
