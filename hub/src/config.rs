@@ -29,7 +29,7 @@ pub struct Setting {
 }
 
 /// Every setting of `skiff-hub serve`.
-pub const SETTINGS: [Setting; 18] = [
+pub const SETTINGS: [Setting; 19] = [
     Setting { name: "data-dir", default: None },
     Setting { name: "listen", default: Some("0.0.0.0:6443") },
     Setting { name: "advertise-address", default: None },
@@ -38,6 +38,7 @@ pub const SETTINGS: [Setting; 18] = [
     Setting { name: "cluster-dns", default: Some("10.43.0.10") },
     Setting { name: "cluster-domain", default: Some("cluster.local") },
     Setting { name: "node-grace", default: Some("40s") },
+    Setting { name: "compaction-interval", default: Some("5m") },
     Setting { name: "log-level", default: Some("info") },
     Setting { name: "audit-log", default: None },
     Setting { name: "audit-level", default: Some("Metadata") },
@@ -80,6 +81,9 @@ pub struct Flags {
     /// Silence after which a node is no longer ready [default: 40s]
     #[arg(long, value_name = "DURATION")]
     pub node_grace: Option<String>,
+    /// Age of changes, twice it at most, after which watches cannot go on from them [default: 5m]
+    #[arg(long, value_name = "DURATION")]
+    pub compaction_interval: Option<String>,
     /// error, warn, info, debug or trace [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -121,6 +125,7 @@ impl Flags {
             ("cluster-dns", &self.cluster_dns),
             ("cluster-domain", &self.cluster_domain),
             ("node-grace", &self.node_grace),
+            ("compaction-interval", &self.compaction_interval),
             ("log-level", &self.log_level),
             ("audit-log", &self.audit_log),
             ("audit-level", &self.audit_level),
@@ -155,6 +160,8 @@ pub struct Config {
     pub cluster_domain: String,
     /// Silence after which a node is no longer ready.
     pub node_grace: Duration,
+    /// How long watches can go on from a change, at least; at most twice as long.
+    pub compaction_interval: Duration,
     /// What is logged.
     pub log_level: Level,
     /// Where requests are logged; `None`: nowhere.
@@ -215,6 +222,7 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
     let cluster_dns = layers.required("cluster-dns", errors, values::ipv4_address);
     let cluster_domain = layers.required("cluster-domain", errors, values::domain);
     let node_grace = layers.required("node-grace", errors, values::positive_duration);
+    let compaction_interval = layers.required("compaction-interval", errors, values::positive_duration);
     let log_level = layers.required("log-level", errors, values::level);
     let audit_log = layers.optional("audit-log", errors, values::path);
     let audit_level = layers.required("audit-level", errors, values::audit_level);
@@ -234,6 +242,7 @@ fn check(layers: &Layers, errors: &mut Vec<String>) -> Option<Config> {
         cluster_dns: cluster_dns?,
         cluster_domain: cluster_domain?,
         node_grace: node_grace?,
+        compaction_interval: compaction_interval?,
         log_level: log_level?,
         audit_log,
         audit_level: audit_level?,

@@ -29,7 +29,7 @@ use crate::reconcile::{self, Controller, Liveness, Pulse, Recorder};
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
 use crate::store::lock::{DirLock, LockError};
-use crate::store::{LogLimits, OpenError, SqliteStore, Store as _};
+use crate::store::{LogLimits, OpenError, SqliteStore, Store as _, compact_regularly};
 use documents::RegistryDocuments;
 use identities::Identities;
 use parts::Parts;
@@ -187,6 +187,8 @@ impl Hub {
                 cluster_domain: config.cluster_domain.clone(),
             },
         });
+        let (store, interval, stopped) = (Arc::clone(&self.store), config.compaction_interval, parts.stopped());
+        parts.spawn_sure("compaction", async move { compact_regularly(&*store, interval, stopped).await });
         let (server, stopped) = (link.clone(), parts.stopped());
         parts.spawn("agents' endpoint", async move { server.serve(udp, stopped).await });
         let audit = audit_log(config, parts).await?;

@@ -183,7 +183,7 @@ fn upgrade(r: &Release) {
 fn fail(r: &Release) {
     let undo = if r.four { "--rollback-on-failure" } else { "--atomic" };
     r.fails(
-        &format!("upgrade {{}} web --reuse-values --set image.tag=none {undo} --timeout 6s"),
+        &format!("upgrade {{}} web --reuse-values --set image.tag=none {undo} --timeout 20s"),
         &format!("has been rolled back due to {} being set", &undo[2..]),
     );
     assert_eq!(r.history(), ["superseded", "superseded", "failed", "deployed"]);

@@ -4,6 +4,7 @@
 //! answers, byte for byte), in persistent maps, so that a [`Snapshot`] is a constant-time clone; the backend
 //! makes each commit durable before it is acknowledged or seen.
 
+mod compaction;
 #[cfg(test)]
 mod contract;
 mod database;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 
+pub use compaction::compact_regularly;
 pub use database::OpenError;
 pub use log::LogLimits;
 pub use memory::MemoryStore;
