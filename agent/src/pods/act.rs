@@ -12,6 +12,7 @@ use super::env::Sources;
 use super::hosts;
 use super::mounting::{self, Mounted};
 use super::probes::Why;
+use super::resolv;
 use super::view::Seen;
 use crate::podman::{ContainerSpec, Image, Join, Limits, PodmanError, RunState};
 
@@ -235,7 +236,8 @@ async fn create(scene: Scene<'_>, new: New, image: Option<Image>) -> Outcome {
     }
 }
 
-/// The files that every container has: for its termination message, which any user in it may write, and for hosts.
+/// The files that every container has: for its termination message, which any user in it may write, for hosts, and for
+/// the resolver where the pod has wishes.
 fn make_own_files(scene: Scene<'_>, wanted: &mut ContainerSpec, container: &str) -> std::io::Result<()> {
     make_file(Path::new(&wanted.binds[0].source), true, 0o666)?;
     if hosts::wanted(scene.pod, container) {
@@ -243,6 +245,13 @@ fn make_own_files(scene: Scene<'_>, wanted: &mut ContainerSpec, container: &str)
         // Other containers may be reading it: it is written when this one starts.
         make_file(&hosts, false, 0o644)?;
         wanted.binds.push(build::own_file(&hosts, hosts::PATH));
+    }
+    if let Some(dns) = resolv::wanted(scene.pod, container) {
+        let machine = if dns.alone { String::new() } else { std::fs::read_to_string(resolv::PATH)? };
+        let path = build::resolver_file(&scene.ctx.data_dir, scene.pod);
+        make_file(&path, false, 0o644)?;
+        std::fs::write(&path, resolv::content(dns, &machine))?;
+        wanted.binds.push(build::own_file(&path, resolv::PATH));
     }
     Ok(())
 }

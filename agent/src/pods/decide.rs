@@ -5,7 +5,7 @@
 
 mod action;
 
-use skiff_shared::pod::{Container, Namespace, Pod, Probe, RestartOnResize};
+use skiff_shared::pod::{Container, HookKind, Namespace, Pod, Probe, RestartOnResize};
 
 pub use action::Action;
 
@@ -245,7 +245,7 @@ fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut 
             if !seen.joins.is_empty() && !runs(input, &seen.joins) {
                 // Starting it would make Podman start what it joins, which has ended.
                 decision.actions.push(Action::Remove { id: seen.id.clone() });
-            } else if input.observed.sandbox_runs() && !lacks_address(input) {
+            } else if input.observed.sandbox_runs() && !lacks_address(input) && !held_back(input, container, role) {
                 // Its hosts file names the pod's address.
                 decision.actions.push(Action::Start { container: container.name.clone(), id: seen.id.clone() });
             }
@@ -256,6 +256,23 @@ fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut 
             }
         }
     }
+}
+
+/// Whether a container waits for the `postStart` hook of one before it: a kubelet starts them one by one.
+fn held_back(input: &Input<'_>, container: &Container, role: Role) -> bool {
+    let before = input.pod.containers.iter().take_while(|c| c.name != container.name);
+    let hooked = |c: &&Container| input.pod.hook(&c.name, HookKind::PostStart).is_some();
+    let pending = |c: &Container| {
+        let facts = input.facts.containers.get(&c.name);
+        let fails = input.progress.problems.contains_key(&c.name)
+            || matches!(input.progress.images.get(&c.name), Some(ImageState::Failed(_) | ImageState::Busy(Some(_))));
+        match input.observed.newest(&c.name) {
+            Some(seen) if seen.state == RunState::Running => input.progress.checks.post_start(&seen.id) == Some(false),
+            Some(seen) => seen.state == RunState::Created && !fails && facts.is_none_or(|f| f.ended.is_none()),
+            None => !fails && facts.is_none_or(|f| f.ended.is_none()),
+        }
+    };
+    role == Role::Main && before.filter(hooked).any(pending)
 }
 
 /// Why a running container is to make way for its next attempt, and with how much grace, seconds.

@@ -1,10 +1,11 @@
-//! A container's log: bytes go straight from Podman to the hub, never faster than it reads.
+//! A container's log: bytes go straight from its file, or from Podman, to the hub, never faster than it reads.
 
 use bytes::{Buf, Bytes};
 use futures_util::StreamExt;
 use skiff_shared::wire::stream::{LogsRequest, StreamReply};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::logfile::LogFile;
 use super::reply;
 use crate::podman::frames::Frames;
 use crate::podman::{ByteStream, Listed, LogOptions, Podman, PodmanError, RunState};
@@ -20,7 +21,11 @@ pub async fn serve(
     send: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
     match open(podman, request, pod_name).await {
-        Ok(chunks) => {
+        Ok(Source::File(log, news)) => {
+            reply(send, &StreamReply::Ok).await?;
+            follow(log, news, send).await
+        }
+        Ok(Source::Podman(chunks)) => {
             reply(send, &StreamReply::Ok).await?;
             copy(chunks, Lines::new(request), send).await
         }
@@ -28,21 +33,37 @@ pub async fn serve(
     }
 }
 
-async fn open(podman: &dyn Podman, request: &LogsRequest, pod_name: &str) -> Result<ByteStream, StreamReply> {
+/// Where a log is read.
+enum Source {
+    /// In its file. A stream of Podman's tells when there is more, and ends with the container.
+    File(LogFile, Option<ByteStream>),
+    /// From Podman, whose files this agent may not read.
+    Podman(ByteStream),
+}
+
+async fn open(podman: &dyn Podman, request: &LogsRequest, pod_name: &str) -> Result<Source, StreamReply> {
     let failed = |e: &PodmanError| StreamReply::Failed(e.chain());
     let all = podman.list(Some(&request.pod)).await.map_err(|e| failed(&e))?;
     let container = choose(&all, request, pod_name).map_err(StreamReply::BadRequest)?;
     if container.state == RunState::Created {
         return Err(StreamReply::BadRequest(waiting(request, pod_name)));
     }
+    let path = podman.inspect(&container.id).await.map_err(|e| failed(&e))?.log_path;
+    let follow = request.follow && !request.previous;
+    if let Ok(log) = LogFile::open(&path, request).await {
+        let only_news = LogOptions { follow: true, tail: Some(0), ..LogOptions::default() };
+        let news =
+            if follow { Some(podman.logs(&container.id, only_news).await.map_err(|e| failed(&e))?) } else { None };
+        return Ok(Source::File(log, news));
+    }
     let options = LogOptions {
-        follow: request.follow && !request.previous,
+        follow,
         since_s: request.since_ms.map(|ms| ms.div_euclid(1000)),
         tail: request.tail_lines,
         // Asked for whenever lines have to be compared with a time; taken off again where nobody wants them.
         timestamps: request.timestamps || request.since_ms.is_some(),
     };
-    podman.logs(&container.id, options).await.map_err(|e| failed(&e))
+    podman.logs(&container.id, options).await.map(Source::Podman).map_err(|e| failed(&e))
 }
 
 /// The container whose log is meant.
@@ -107,6 +128,27 @@ impl Lines {
         line.truncate(take);
         self.left -= take as u64;
         line
+    }
+}
+
+/// Copies a log as far as it is written, and then on for as long as there are `news`.
+async fn follow(
+    mut log: LogFile,
+    mut news: Option<ByteStream>,
+    send: &mut (impl AsyncWrite + Unpin),
+) -> std::io::Result<()> {
+    loop {
+        while let Some(piece) = log.next().await? {
+            send.write_all(&piece).await?;
+            if log.is_full() {
+                return Ok(());
+            }
+        }
+        // What came between the last look and the end of the news is still to be read.
+        let Some(chunks) = &mut news else { return Ok(()) };
+        if !matches!(chunks.next().await, Some(Ok(_))) {
+            news = None;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod exec;
 mod forward;
+mod logfile;
 pub mod logs;
 mod netns;
 mod node;

@@ -261,6 +261,23 @@ fn pod_with_checks() -> Item {
     Item::Pod(Pod { extras, ..pod() })
 }
 
+/// A pod with gates, a resolver and system calls of its own.
+fn pod_with_gates() -> Item {
+    let seccomp = |profile| Extra::Seccomp { container: "app".into(), profile };
+    let extras = vec![
+        Extra::ReadinessGate(ReadinessGate { condition: "a/b".into(), status: "True".into() }),
+        Extra::Dns(Dns {
+            alone: true,
+            nameservers: vec!["192.0.2.53".into()],
+            searches: vec!["a".into()],
+            options: vec![("ndots".into(), Some("2".into())), ("edns0".into(), None)],
+        }),
+        seccomp(SeccompProfile::Unconfined),
+        seccomp(SeccompProfile::Localhost("p.json".into())),
+    ];
+    Item::Pod(Pod { extras, ..pod() })
+}
+
 fn keys() -> Vec<ItemKey> {
     let (namespace, name) = ("default".to_owned(), "c".to_owned());
     vec![
@@ -388,6 +405,7 @@ fn every_message_is_written_as_the_golden_bytes() {
         ("item-PodWithLater", pod_with_later_extras()),
         ("item-PodWithResize", pod_with_resize()),
         ("item-PodWithChecks", pod_with_checks()),
+        ("item-PodWithGates", pod_with_gates()),
     ] {
         let extended = postcard::to_stdvec(&item).unwrap();
         assert_eq!(postcard::from_bytes::<Item>(&extended).unwrap(), item);
