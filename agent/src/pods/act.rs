@@ -14,6 +14,7 @@ use super::mounting::{self, Mounted};
 use super::probes::Why;
 use super::resolv;
 use super::view::Seen;
+use crate::ledger::facts::Failure;
 use crate::podman::{ContainerSpec, Image, Join, Limits, PodmanError, RunState};
 
 /// What came of an action.
@@ -21,6 +22,8 @@ use crate::podman::{ContainerSpec, Image, Join, Limits, PodmanError, RunState};
 pub(super) enum Outcome {
     /// The volumes were set up, or could not be.
     Mounted(Mounted),
+    /// The volumes were measured: why the pod is to be given up, if it is.
+    Measured(Option<Failure>),
     /// The sandbox was made.
     SandboxCreated { pod_id: String, infra: String },
     /// The sandbox runs.
@@ -69,6 +72,7 @@ pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) 
     let podman = &scene.ctx.podman;
     match action {
         Action::MountVolumes => Outcome::Mounted(mounting::set_up(scene.ctx, scene.pod).await),
+        Action::MeasureVolumes => Outcome::Measured(mounting::measure(scene.ctx, scene.pod).await),
         Action::CreateSandbox => create_sandbox(scene).await,
         Action::StartSandbox { infra } => start_sandbox(scene, &infra).await,
         Action::FindAddress { infra } => find_address(scene, &infra).await,

@@ -7,6 +7,8 @@ use super::sysctls;
 use super::view::{ObservedPod, Role, Seen, roles};
 use crate::ledger::facts::{ContainerFacts, Failure, PodFacts};
 
+/// The reason of a pod that was given up for what it took of its node.
+pub const EVICTED: &str = "Evicted";
 /// The reason of an end that nobody saw.
 pub const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 /// First delay before a restart, milliseconds (kubelet: 10 s).

@@ -1,14 +1,21 @@
 //! A container's log: bytes go straight from its file, or from Podman, to the hub, never faster than it reads.
 
+use std::pin::pin;
+use std::time::Duration;
+
 use bytes::{Buf, Bytes};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use skiff_shared::wire::stream::{LogsRequest, StreamReply};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::logfile::LogFile;
 use super::reply;
 use crate::podman::frames::Frames;
 use crate::podman::{ByteStream, Listed, LogOptions, Podman, PodmanError, RunState};
+
+/// A log that is followed is looked at at least so often: a line may come just before Podman begins to look for news.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Sends a container's log until its end. `pod_name` is what an error calls the pod.
 ///
@@ -21,9 +28,12 @@ pub async fn serve(
     send: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
     match open(podman, request, pod_name).await {
-        Ok(Source::File(log, news)) => {
+        Ok(Source::File(mut log, id)) => {
             reply(send, &StreamReply::Ok).await?;
-            follow(log, news, send).await
+            match id {
+                Some(id) => follow(podman, &id, log, send).await,
+                None => copy_file(&mut log, send).await.map(drop),
+            }
         }
         Ok(Source::Podman(chunks)) => {
             reply(send, &StreamReply::Ok).await?;
@@ -35,8 +45,8 @@ pub async fn serve(
 
 /// Where a log is read.
 enum Source {
-    /// In its file. A stream of Podman's tells when there is more, and ends with the container.
-    File(LogFile, Option<ByteStream>),
+    /// In its file, to the end of the container of this id where it is followed.
+    File(LogFile, Option<String>),
     /// From Podman, whose files this agent may not read.
     Podman(ByteStream),
 }
@@ -51,10 +61,7 @@ async fn open(podman: &dyn Podman, request: &LogsRequest, pod_name: &str) -> Res
     let path = podman.inspect(&container.id).await.map_err(|e| failed(&e))?.log_path;
     let follow = request.follow && !request.previous;
     if let Ok(log) = LogFile::open(&path, request).await {
-        let only_news = LogOptions { follow: true, tail: Some(0), ..LogOptions::default() };
-        let news =
-            if follow { Some(podman.logs(&container.id, only_news).await.map_err(|e| failed(&e))?) } else { None };
-        return Ok(Source::File(log, news));
+        return Ok(Source::File(log, follow.then(|| container.id.clone())));
     }
     let options = LogOptions {
         follow,
@@ -131,25 +138,37 @@ impl Lines {
     }
 }
 
-/// Copies a log as far as it is written, and then on for as long as there are `news`.
+/// Copies a log as it is written until the container ends. Podman's own stream of new lines tells when to look again, and
+/// when the end has come.
 async fn follow(
+    podman: &dyn Podman,
+    id: &str,
     mut log: LogFile,
-    mut news: Option<ByteStream>,
     send: &mut (impl AsyncWrite + Unpin),
 ) -> std::io::Result<()> {
-    loop {
-        while let Some(piece) = log.next().await? {
-            send.write_all(&piece).await?;
-            if log.is_full() {
-                return Ok(());
-            }
-        }
-        // What came between the last look and the end of the news is still to be read.
-        let Some(chunks) = &mut news else { return Ok(()) };
-        if !matches!(chunks.next().await, Some(Ok(_))) {
-            news = None;
+    let only_news = LogOptions { follow: true, tail: Some(0), ..LogOptions::default() };
+    // Podman does not answer before there is something to tell.
+    let mut news = pin!(stream::once(podman.logs(id, only_news)).try_flatten());
+    let mut goes_on = true;
+    while copy_file(&mut log, send).await? && goes_on {
+        // What came between the last look and the end is still to be read.
+        match timeout(LOOK_AGAIN, news.next()).await {
+            Ok(Some(Ok(_))) | Err(_) => {}
+            Ok(Some(Err(_)) | None) => goes_on = false,
         }
     }
+    Ok(())
+}
+
+/// Copies a log as far as it is written; whether more may be sent.
+async fn copy_file(log: &mut LogFile, send: &mut (impl AsyncWrite + Unpin)) -> std::io::Result<bool> {
+    while let Some(piece) = log.next().await? {
+        send.write_all(&piece).await?;
+        if log.is_full() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Copies until the container ends, the limit is reached or the reader goes away. Each chunk waits for the reader.

@@ -1,9 +1,12 @@
 //! A pod's start, probes and hooks in its life, and what they make of its status.
 
-use skiff_shared::pod::{Extra, Handler, Hook, HookKind, Pod, Probe, ProbeKind, ReadinessGate, RestartPolicy};
+use skiff_shared::pod::{
+    Extra, Handler, Hook, HookKind, Pod, Probe, ProbeKind, ReadinessGate, RestartPolicy, Volume, VolumeSource,
+};
 use skiff_shared::report::{ContainerReport, ContainerState, Phase};
 
 use super::world::{World, pod};
+use crate::ledger::facts::Failure;
 use crate::pods::probes::Why;
 use crate::pods::view::{ImageFailure, ImageState, Problem};
 
@@ -279,6 +282,23 @@ fn containers_that_never_ran_have_ended_with_their_pod() {
         let found = [end(report.init_containers.first()), end(report.containers.first())];
         assert_eq!(found, expected.map(|e| e.map(|(code, reason)| (code, reason.to_owned()))), "{init:?}");
     }
+}
+
+#[test]
+fn limited_volumes_are_measured_and_an_evicted_pod_stops_at_once() {
+    let source = VolumeSource::EmptyDir { memory: false, size_limit_bytes: Some(1) };
+    let extras = vec![Extra::Volume(Volume { name: "v".into(), source })];
+    let mut world = World::new(Pod { extras, ..pod(RestartPolicy::Always, &[], &["a"]) });
+    world.settle();
+    let began = world.now_ms;
+    world.next();
+    assert_eq!((world.log.iter().filter(|l| *l == "measure").count(), world.now_ms - began), (2, 10_000));
+    world.facts.failed = Some(Failure { reason: "Evicted".into(), message: String::new() });
+    world.settle();
+    let began = world.now_ms;
+    world.next();
+    assert_eq!((world.log.contains(&"kill a".into()), world.now_ms - began), (true, 1_000));
+    assert_eq!((world.report().phase, world.report().reason), (Phase::Failed, "Evicted".into()));
 }
 
 #[test]
