@@ -13,8 +13,8 @@ use crate::ids::PodUid;
 
 pub use check::{Handler, Hook, HookKind, HttpGet, Probe, ProbeKind};
 pub use extra::{
-    Ephemeral, Extra, HostAlias, KeyPath, LocalStorage, Mount, Namespace, Projection, RestartOnResize, Volume,
-    VolumeSource,
+    Dns, Ephemeral, Extra, HostAlias, KeyPath, LocalStorage, Mount, Namespace, Projection, ReadinessGate,
+    RestartOnResize, SeccompProfile, Volume, VolumeSource,
 };
 
 /// One thing a node must know. `Pod`s are run; config maps and secrets are what pods on this node refer to.

@@ -68,12 +68,15 @@ fn commands_run_in_containers() {
     });
 }
 
+/// Types that wait for the terminal's width, half a minute at most, and then print its size. kubectl sets the size after
+/// the start, and in attach another one before it.
+const SIZE: &str = "n=0; until stty size | grep -q 101 || [ $n = 300 ]; do sleep 0.1; n=$((n+1)); done; stty size";
+
 #[test]
 fn terminals_have_their_size() {
     let cluster = start();
     each_release(&cluster, |version, k| {
-        let (code, out, err) =
-            split(&k.terminal("exec -it web -c main -- sh", 33, 101, "sleep 1; stty size; exit 4\n"));
+        let (code, out, err) = split(&k.terminal("exec -it web -c main -- sh", 33, 101, &format!("{SIZE}; exit 4\n")));
         assert!(code == 4 && out.contains("33 101"), "{version}: {code} {out}{err}");
         let pod = format!("talk-{}", version.replace('.', "-"));
         k.ok(&format!(
@@ -81,7 +84,7 @@ fn terminals_have_their_size() {
         ));
         cluster.wait_value(60, &format!("pod/{pod}"), "{.status.phase}", "Running");
         let (code, out, err) =
-            split(&k.terminal(&format!("attach -it {pod}"), 33, 101, "echo pid-$$; sleep 1; stty size; exit\n"));
+            split(&k.terminal(&format!("attach -it {pod}"), 33, 101, &format!("echo pid-$$; {SIZE}; exit\n")));
         assert!(code == 0 && out.contains("pid-1") && out.contains("33 101"), "{version}: {code} {out}{err}");
         let run = format!("run once-{pod} --image=localhost/test:1 --restart=Never --rm -it");
         let run = format!("{run} -- sh -c 'read x; echo got-$x; exit 0'");

@@ -58,6 +58,7 @@ impl ListEntry {
 pub(super) struct Inspection {
     pub(super) state: InspectedState,
     pub(super) config: Option<InspectedConfig>,
+    pub(super) host_config: Option<InspectedHostConfig>,
     pub(super) network_settings: Option<NetworkSettings>,
 }
 
@@ -83,6 +84,19 @@ pub(super) struct InspectedState {
 pub(super) struct InspectedConfig {
     #[serde(default)]
     pub(super) tty: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InspectedHostConfig {
+    pub(super) log_config: Option<InspectedLogConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct InspectedLogConfig {
+    #[serde(default)]
+    pub(super) path: String,
 }
 
 #[derive(Deserialize)]
@@ -125,6 +139,7 @@ impl Inspection {
             error: self.state.error,
             pid: self.state.pid,
             tty: self.config.is_some_and(|c| c.tty),
+            log_path: self.host_config.and_then(|h| h.log_config).map(|l| l.path).unwrap_or_default(),
         }
     }
 }

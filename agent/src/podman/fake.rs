@@ -298,6 +298,7 @@ impl Podman for FakePodman {
             error: String::new(),
             pid: i64::from(running),
             tty: false,
+            log_path: String::new(),
         })
     }
 

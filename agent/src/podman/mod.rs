@@ -269,6 +269,8 @@ pub struct Inspected {
     pub pid: i64,
     /// Whether its main process has a terminal.
     pub tty: bool,
+    /// The file that its log is written to; may be empty.
+    pub log_path: String,
 }
 
 /// A local image.
@@ -381,6 +383,8 @@ pub struct ContainerSpec {
     pub cap_add: Vec<String>,
     /// Capabilities dropped.
     pub cap_drop: Vec<String>,
+    /// The file of its seccomp profile, or `unconfined`; `None` for Podman's own.
+    pub seccomp: Option<String>,
     /// Process namespace, where it is neither its own nor the pod's.
     pub pid_ns: Option<Join>,
     /// IPC namespace, where it is not the pod's.

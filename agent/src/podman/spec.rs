@@ -132,6 +132,8 @@ struct Container<'a> {
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     cap_drop: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
+    seccomp_profile_path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pidns: Option<Namespace<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ipcns: Option<Namespace<'a>>,
@@ -199,6 +201,7 @@ pub(super) fn container(spec: &ContainerSpec) -> Vec<u8> {
         no_new_privileges: spec.no_new_privileges,
         cap_add: &spec.cap_add,
         cap_drop: &spec.cap_drop,
+        seccomp_profile_path: spec.seccomp.as_deref(),
         pidns: spec.pid_ns.as_ref().map(join),
         ipcns: spec.ipc_ns.as_ref().map(join),
         utsns: spec.host_uts.then_some(Namespace { nsmode: "host", value: "" }),

@@ -12,7 +12,9 @@ use super::env::Sources;
 use super::hosts;
 use super::mounting::{self, Mounted};
 use super::probes::Why;
+use super::resolv;
 use super::view::Seen;
+use crate::ledger::facts::Failure;
 use crate::podman::{ContainerSpec, Image, Join, Limits, PodmanError, RunState};
 
 /// What came of an action.
@@ -20,6 +22,8 @@ use crate::podman::{ContainerSpec, Image, Join, Limits, PodmanError, RunState};
 pub(super) enum Outcome {
     /// The volumes were set up, or could not be.
     Mounted(Mounted),
+    /// The volumes were measured: why the pod is to be given up, if it is.
+    Measured(Option<Failure>),
     /// The sandbox was made.
     SandboxCreated { pod_id: String, infra: String },
     /// The sandbox runs.
@@ -68,6 +72,7 @@ pub(super) async fn act(scene: Scene<'_>, action: Action, image: Option<Image>) 
     let podman = &scene.ctx.podman;
     match action {
         Action::MountVolumes => Outcome::Mounted(mounting::set_up(scene.ctx, scene.pod).await),
+        Action::MeasureVolumes => Outcome::Measured(mounting::measure(scene.ctx, scene.pod).await),
         Action::CreateSandbox => create_sandbox(scene).await,
         Action::StartSandbox { infra } => start_sandbox(scene, &infra).await,
         Action::FindAddress { infra } => find_address(scene, &infra).await,
@@ -235,7 +240,8 @@ async fn create(scene: Scene<'_>, new: New, image: Option<Image>) -> Outcome {
     }
 }
 
-/// The files that every container has: for its termination message, which any user in it may write, and for hosts.
+/// The files that every container has: for its termination message, which any user in it may write, for hosts, and for
+/// the resolver where the pod has wishes.
 fn make_own_files(scene: Scene<'_>, wanted: &mut ContainerSpec, container: &str) -> std::io::Result<()> {
     make_file(Path::new(&wanted.binds[0].source), true, 0o666)?;
     if hosts::wanted(scene.pod, container) {
@@ -243,6 +249,13 @@ fn make_own_files(scene: Scene<'_>, wanted: &mut ContainerSpec, container: &str)
         // Other containers may be reading it: it is written when this one starts.
         make_file(&hosts, false, 0o644)?;
         wanted.binds.push(build::own_file(&hosts, hosts::PATH));
+    }
+    if let Some(dns) = resolv::wanted(scene.pod, container) {
+        let machine = if dns.alone { String::new() } else { std::fs::read_to_string(resolv::PATH)? };
+        let path = build::resolver_file(&scene.ctx.data_dir, scene.pod);
+        make_file(&path, false, 0o644)?;
+        std::fs::write(&path, resolv::content(dns, &machine))?;
+        wanted.binds.push(build::own_file(&path, resolv::PATH));
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use skiff_shared::pod::{Container, Namespace, Pod, Protocol, Resources, Security};
+use skiff_shared::pod::{Container, Namespace, Pod, Protocol, Resources, SeccompProfile, Security};
 
 use super::env::{self, EnvError, Sources};
 use super::network;
@@ -43,6 +43,11 @@ pub fn termination_log(data_dir: &Path, pod: &Pod, container: &str, attempt: u32
 /// The hosts file of a pod's containers, in the agent's data directory.
 pub fn hosts_file(data_dir: &Path, pod: &Pod) -> PathBuf {
     pod_dir(data_dir, pod.uid.as_str()).join("etc-hosts")
+}
+
+/// The resolver's file of a pod's containers, in the agent's data directory.
+pub fn resolver_file(data_dir: &Path, pod: &Pod) -> PathBuf {
+    pod_dir(data_dir, pod.uid.as_str()).join("etc-resolv.conf")
 }
 
 /// The directory of a pod's own files.
@@ -128,6 +133,7 @@ pub fn container(
         no_new_privileges: spec.security.no_new_privileges,
         cap_add: capabilities(&spec.security.cap_add),
         cap_drop: capabilities(&spec.security.cap_drop),
+        seccomp: pod.seccomp(&spec.name).map(|profile| seccomp(profile, data_dir)),
         pid_ns: (pod.pids() == Namespace::Host).then_some(Join::Host),
         ipc_ns: pod.host_ipc().then_some(Join::Host),
         limits: limits(&spec.resources),
@@ -171,6 +177,13 @@ fn capabilities(names: &[String]) -> Vec<String> {
         other => format!("CAP_{other}"),
     };
     names.iter().map(full).collect()
+}
+
+fn seccomp(profile: &SeccompProfile, data_dir: &Path) -> String {
+    match profile {
+        SeccompProfile::Unconfined => "unconfined".to_owned(),
+        SeccompProfile::Localhost(path) => data_dir.join("seccomp").join(path).to_string_lossy().into_owned(),
+    }
 }
 
 fn user(security: &Security, image: &Image) -> Option<String> {

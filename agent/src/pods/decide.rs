@@ -5,22 +5,25 @@
 
 mod action;
 
-use skiff_shared::pod::{Container, Namespace, Pod, Probe, RestartOnResize};
+use skiff_shared::pod::{Container, HookKind, Namespace, Pod, Probe, RestartOnResize};
 
 pub use action::Action;
 
 use super::build;
 use super::env::needs_pod_ip;
-use super::history::{deadline_ms, finished, init_done, initialized, next_attempt, restart_wait, restarts};
+use super::history::{EVICTED, deadline_ms, finished, init_done, initialized, next_attempt, restart_wait, restarts};
 use super::probes::{self, Why};
 use super::view::{ImageState, ObservedPod, Progress, Role, Sandbox, Seen, roles};
 use crate::ledger::facts::{ContainerFacts, PodFacts};
 use crate::podman::RunState;
+use crate::volumes::usage;
 
 /// A kill that did not help is repeated after this long, milliseconds.
 const KILL_AGAIN_MS: i64 = 10_000;
 /// A sidecar whose turn to stop comes late has at least this long, milliseconds (kubelet: 2 s).
 const LEAST_GRACE_MS: i64 = 2_000;
+/// The containers of a pod that is evicted have so long to stop (kubelet: 1 s).
+const EVICTION_GRACE_SECONDS: u32 = 1;
 /// A sandbox that cannot be started so often in a row is made anew.
 const SANDBOX_TRIES: u32 = 3;
 
@@ -102,7 +105,9 @@ fn tear_down(input: &Input<'_>, grace_seconds: u32, decision: &mut Decision) {
 
 /// The pod came to its end: stop what still runs, keep the dead containers for their logs.
 fn wind_down(input: &Input<'_>, decision: &mut Decision) {
-    if stop_alive(input, input.pod.termination_grace_seconds, decision) {
+    let evicted = input.facts.failed.as_ref().is_some_and(|failure| failure.reason == EVICTED);
+    let grace_seconds = if evicted { EVICTION_GRACE_SECONDS } else { input.pod.termination_grace_seconds };
+    if stop_alive(input, grace_seconds, decision) {
         return;
     }
     if let Some(Sandbox { infra: Some(infra), state: RunState::Running, .. }) = &input.observed.sandbox {
@@ -120,6 +125,7 @@ fn run(input: &Input<'_>, decision: &mut Decision) {
         decision.wake(at);
     }
     mount_volumes(input, decision);
+    measure_volumes(input, decision);
     // Containers of a dead sandbox have lost their network: they go before a new one comes.
     let usable = input
         .observed
@@ -153,6 +159,17 @@ fn mount_volumes(input: &Input<'_>, decision: &mut Decision) {
         Some(at) if at > input.now_ms => decision.wake(at),
         Some(_) => decision.actions.push(Action::MountVolumes),
         None => {}
+    }
+}
+
+/// Measures volumes of limited size from time to time.
+fn measure_volumes(input: &Input<'_>, decision: &mut Decision) {
+    let volumes = &input.progress.volumes;
+    if volumes.ready && input.pod.volumes().any(|volume| usage::limited(volume).is_some()) {
+        match volumes.measure_ms {
+            Some(at) if at > input.now_ms => decision.wake(at),
+            Some(_) | None => decision.actions.push(Action::MeasureVolumes),
+        }
     }
 }
 
@@ -245,7 +262,7 @@ fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut 
             if !seen.joins.is_empty() && !runs(input, &seen.joins) {
                 // Starting it would make Podman start what it joins, which has ended.
                 decision.actions.push(Action::Remove { id: seen.id.clone() });
-            } else if input.observed.sandbox_runs() && !lacks_address(input) {
+            } else if input.observed.sandbox_runs() && !lacks_address(input) && !held_back(input, container, role) {
                 // Its hosts file names the pod's address.
                 decision.actions.push(Action::Start { container: container.name.clone(), id: seen.id.clone() });
             }
@@ -256,6 +273,23 @@ fn advance(input: &Input<'_>, container: &Container, role: Role, decision: &mut 
             }
         }
     }
+}
+
+/// Whether a container waits for the `postStart` hook of one before it: a kubelet starts them one by one.
+fn held_back(input: &Input<'_>, container: &Container, role: Role) -> bool {
+    let before = input.pod.containers.iter().take_while(|c| c.name != container.name);
+    let hooked = |c: &&Container| input.pod.hook(&c.name, HookKind::PostStart).is_some();
+    let pending = |c: &Container| {
+        let facts = input.facts.containers.get(&c.name);
+        let fails = input.progress.problems.contains_key(&c.name)
+            || matches!(input.progress.images.get(&c.name), Some(ImageState::Failed(_) | ImageState::Busy(Some(_))));
+        match input.observed.newest(&c.name) {
+            Some(seen) if seen.state == RunState::Running => input.progress.checks.post_start(&seen.id) == Some(false),
+            Some(seen) => seen.state == RunState::Created && !fails && facts.is_none_or(|f| f.ended.is_none()),
+            None => !fails && facts.is_none_or(|f| f.ended.is_none()),
+        }
+    };
+    role == Role::Main && before.filter(hooked).any(pending)
 }
 
 /// Why a running container is to make way for its next attempt, and with how much grace, seconds.

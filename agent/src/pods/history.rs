@@ -7,6 +7,10 @@ use super::sysctls;
 use super::view::{ObservedPod, Role, Seen, roles};
 use crate::ledger::facts::{ContainerFacts, Failure, PodFacts};
 
+/// The reason of a pod that was given up for what it took of its node.
+pub const EVICTED: &str = "Evicted";
+/// The reason of an end that nobody saw.
+pub const STATUS_UNKNOWN: &str = "ContainerStatusUnknown";
 /// First delay before a restart, milliseconds (kubelet: 10 s).
 const BACKOFF_FIRST_MS: u64 = 10_000;
 /// Longest delay before a restart, milliseconds (kubelet: 5 min).
@@ -73,7 +77,7 @@ fn adopt_previous(entry: &mut ContainerFacts, observed: &ObservedPod, name: &str
 fn lost(entry: &ContainerFacts, now_ms: i64) -> Terminated {
     Terminated {
         exit_code: 137,
-        reason: "ContainerStatusUnknown".to_owned(),
+        reason: STATUS_UNKNOWN.to_owned(),
         message: "The container could not be located when the pod was terminated".to_owned(),
         started_ms: 0,
         finished_ms: now_ms,

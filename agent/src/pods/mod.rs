@@ -16,6 +16,7 @@ mod mounting;
 pub mod network;
 mod observe;
 pub mod probes;
+pub mod resolv;
 pub mod status;
 pub mod sysctls;
 pub mod view;

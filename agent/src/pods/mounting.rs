@@ -5,20 +5,25 @@ use std::time::Duration;
 
 use skiff_shared::backoff::Backoff;
 use skiff_shared::pod::{Pod, Projection, VolumeSource};
+use skiff_shared::quantity::{Format, Quantity};
 use skiff_shared::wire::TokenRequest;
 
 use super::build::{self, ConfigError};
 use super::context::Context;
-use super::env;
 use super::view::{Problem, VolumeProgress};
+use super::{env, history};
+use crate::ledger::facts::{Failure, PodFacts};
 use crate::podman::Bind;
 use crate::volumes::content::{self, Tokens};
 use crate::volumes::downward::Machine;
 use crate::volumes::tokens::Found;
-use crate::volumes::{self, Wanted};
+use crate::volumes::{self, Wanted, usage};
 
 /// Delays between tries to set up volumes (kubelet: 0.5 s to 2 min 2 s).
 const MOUNT_BACKOFF: Backoff = Backoff { first: Duration::from_millis(500), max: Duration::from_secs(122) };
+
+/// Time between two looks at what volumes hold, milliseconds (kubelet: 10 s).
+const MEASURE_EVERY_MS: i64 = 10_000;
 
 /// What came of setting up a pod's volumes.
 #[derive(Debug, Default)]
@@ -101,6 +106,31 @@ fn tokens(ctx: &Context, pod: &Pod, volume: &str, sources: &[Projection], outcom
 fn memory_bytes(ctx: &Context, pod: &Pod) -> u64 {
     let limits = pod.containers.iter().map(|c| c.resources.memory_limit_bytes);
     limits.sum::<Option<u64>>().map_or(ctx.memory_bytes, |sum| sum.min(ctx.memory_bytes))
+}
+
+/// Why a pod is to be given up for the sake of its volumes, if it is.
+pub(super) async fn measure(ctx: &Context, pod: &Arc<Pod>) -> Option<Failure> {
+    let (dir, pod) = (build::pod_dir(&ctx.data_dir, pod.uid.as_str()), Arc::clone(pod));
+    let find = move || usage::exceeded(&dir, pod.volumes()).map(|(volume, limit)| (volume.to_owned(), limit));
+    let (volume, limit) = tokio::task::spawn_blocking(find).await.ok().flatten()?;
+    let limit = Quantity::of(i64::try_from(limit).unwrap_or(i64::MAX), Format::BinarySi);
+    let message = format!("Usage of EmptyDir volume {volume:?} exceeds the limit \"{limit}\". ");
+    Some(Failure { reason: history::EVICTED.to_owned(), message })
+}
+
+/// Notes what was measured: a pod that holds too much is given up.
+pub(super) fn measured(
+    ctx: &Context,
+    pod: &Pod,
+    progress: &mut VolumeProgress,
+    facts: &mut PodFacts,
+    failure: Option<Failure>,
+) {
+    progress.measure_ms = Some(ctx.clock.now_ms().saturating_add(MEASURE_EVERY_MS));
+    if let Some(failure) = failure.filter(|_| facts.failed.is_none()) {
+        ctx.pod_event(pod, "", true, &failure.reason, failure.message.clone());
+        facts.failed = Some(failure);
+    }
 }
 
 /// Notes an outcome: events for what failed, and when to try again.

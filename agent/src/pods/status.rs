@@ -6,7 +6,7 @@ use skiff_shared::report::{
 };
 
 use super::allocation;
-use super::history::{restart_wait, restarts};
+use super::history::{STATUS_UNKNOWN, restart_wait, restarts};
 use super::probes;
 use super::view::{ImageFailure, ImageState, ObservedPod, Problem, Progress, Role, Seen, roles};
 use crate::ledger::facts::PodFacts;
@@ -42,9 +42,12 @@ pub fn report(input: &Input<'_>) -> PodReport {
     let statuses = |wanted: fn(Role) -> bool| {
         roles(pod).filter(|(_, role)| wanted(*role)).map(|(c, role)| container(input, c, role)).collect::<Vec<_>>()
     };
-    let init_containers = statuses(|role| matches!(role, Role::Init | Role::Sidecar));
+    let mut init_containers = statuses(|role| matches!(role, Role::Init | Role::Sidecar));
     let mut containers = statuses(|role| role == Role::Main);
     let phase = phase(input, &init_containers, &containers);
+    if matches!(phase, Phase::Succeeded | Phase::Failed) {
+        end_all(pod, &mut init_containers, &mut containers);
+    }
     let failure = facts.failed.as_ref().filter(|_| phase == Phase::Failed);
     let (reason, message) = failure.map(|f| (f.reason.clone(), f.message.clone())).unwrap_or_default();
     let conditions = conditions(input, phase, &init_containers, &containers);
@@ -66,6 +69,28 @@ pub fn report(input: &Input<'_>) -> PodReport {
         containers,
         gone: input.gone,
         resources: resources(input),
+    }
+}
+
+/// In a pod that came to its end every container has ended: one that never ran, or was lost, is taken for failed. Init
+/// containers whose turn never came, and containers that they held back, go on waiting.
+fn end_all(pod: &Pod, init: &mut [ContainerReport], containers: &mut [ContainerReport]) {
+    let begun = |c: &ContainerReport| !matches!(c.state, ContainerState::Waiting { .. }) || c.last.is_some();
+    let passed = |(spec, c): (&Container, &ContainerReport)| if spec.sidecar { begun(c) } else { c.ready };
+    let initialized = has_begun(containers) || pod.init_containers.iter().zip(&*init).all(passed);
+    let turns = init.iter().rposition(begun).map_or(0, |last| last + 1);
+    let main = if initialized { containers } else { &mut [] };
+    for c in init[..turns].iter_mut().chain(main) {
+        if matches!(c.state, ContainerState::Waiting { .. }) {
+            c.state = ContainerState::Terminated(Terminated {
+                exit_code: 137,
+                reason: STATUS_UNKNOWN.to_owned(),
+                message: "The container could not be located when the pod was terminated".to_owned(),
+                started_ms: 0,
+                finished_ms: 0,
+                container_id: String::new(),
+            });
+        }
     }
 }
 
@@ -308,11 +333,14 @@ fn conditions(
         }
         Phase::Pending | Phase::Running => (true, "", String::new()),
     };
+    let containers_ready = ready.clone();
+    let closed = closed_gates(pod);
+    let ready = if ready.0 && !closed.is_empty() { (false, "ReadinessGatesNotReady", closed) } else { ready };
     [
         ("PodReadyToStartContainers", (sandbox_ready, "", String::new())),
         ("Initialized", initialized),
-        ("Ready", ready.clone()),
-        ("ContainersReady", ready),
+        ("Ready", ready),
+        ("ContainersReady", containers_ready),
     ]
     .into_iter()
     .map(|(kind, (status, reason, message))| PodCondition {
@@ -328,6 +356,16 @@ fn conditions(
         PodCondition { kind: kind.to_owned(), status: true, reason: reason.to_owned(), message, since_ms }
     }))
     .collect()
+}
+
+/// What a kubelet says of the readiness gates that are not open; empty for none.
+fn closed_gates(pod: &Pod) -> String {
+    let closed = pod.readiness_gates().filter_map(|gate| match (gate.condition.as_str(), gate.status.as_str()) {
+        (_, "True") => None,
+        (name, "") => Some(format!("corresponding condition of pod readiness gate {name:?} does not exist.")),
+        (name, status) => Some(format!("the status of pod readiness gate {name:?} is not \"True\", but {status}")),
+    });
+    closed.collect::<Vec<_>>().join(", ")
 }
 
 fn since(input: &Input<'_>, kind: &str, status: bool) -> i64 {

@@ -115,6 +115,8 @@ pub struct VolumeProgress {
     pub refresh_ms: Option<i64>,
     /// Some could not be set up.
     pub problem: Option<Problem>,
+    /// When those of limited size are to be measured next, Unix milliseconds.
+    pub measure_ms: Option<i64>,
 }
 
 /// The image of a container's next attempt.

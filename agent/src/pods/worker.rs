@@ -287,6 +287,9 @@ impl Worker {
         let now_ms = ctx.clock.now_ms();
         match outcome {
             Outcome::Mounted(mounted) => mounting::note(&ctx, pod, &mut self.progress.volumes, mounted),
+            Outcome::Measured(failure) => {
+                mounting::measured(&ctx, pod, &mut self.progress.volumes, &mut self.facts, failure);
+            }
             Outcome::SandboxCreated { pod_id, infra } => {
                 let (state, ip) = (RunState::Created, String::new());
                 self.observed.sandbox = Some(Sandbox { pod_id, infra: Some(infra), state, ip });

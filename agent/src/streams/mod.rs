@@ -3,6 +3,7 @@
 
 mod exec;
 mod forward;
+mod logfile;
 pub mod logs;
 mod netns;
 mod node;
@@ -40,7 +41,10 @@ pub async fn serve(
     gone: impl Future<Output = ()> + Send,
 ) {
     let ended = match request {
-        StreamRequest::Logs(request) => logs::serve(podman, &request, pod_name, &mut send).await,
+        StreamRequest::Logs(request) => tokio::select! {
+            ended = logs::serve(podman, &request, pod_name, &mut send) => ended,
+            () = gone => Err(io::ErrorKind::BrokenPipe.into()),
+        },
         StreamRequest::Exec(request) => exec::exec(podman, &request, &mut send, recv, gone).await,
         StreamRequest::Attach(request) => exec::attach(podman, &request, &mut send, recv, gone).await,
         StreamRequest::PortForward(request) => {

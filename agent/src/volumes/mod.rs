@@ -11,6 +11,7 @@ mod host;
 mod mounts;
 mod subpath;
 pub mod tokens;
+pub mod usage;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -101,10 +101,16 @@ pub(super) async fn stream(
         // A pod that is on no node yet has an empty log, as in Kubernetes.
         return Ok(respond::bytes(200, respond::LOG, ""));
     };
-    check_status(pod, container, options.previous)?;
+    let id = check_status(pod, container, options.previous)?;
     let uid = PodUid::parse(&object.meta.uid).map_err(|e| Status::internal(&e.to_string()))?;
     let request = LogsRequest { pod: uid, container: container.to_owned(), ..options };
-    let bytes = call.state.streams.logs(node, request).await?;
+    let bytes = match call.state.streams.logs(node, request).await {
+        // By its status it has a log. A kubelet that finds none has begun its answer already.
+        Err(StreamError::BadRequest(_)) => {
+            return Ok(respond::bytes(200, respond::LOG, format!("unable to retrieve container logs for {id}")));
+        }
+        opened => opened?,
+    };
     let mut shutdown = call.shutdown.clone();
     let down = async move { ended(&mut shutdown).await };
     Ok(respond::streamed(respond::LOG, bytes.take_until(Box::pin(down))))
@@ -185,8 +191,8 @@ pub(super) fn choose_container(pod: &Value, asked: Option<&str>) -> Result<Strin
     }
 }
 
-/// Whether the container has a log by what is known of it, in a kubelet's words.
-fn check_status(pod: &Value, container: &str, previous: bool) -> Result<(), Status> {
+/// The id of the container that has the log by what is known of it; a refusal is in a kubelet's words.
+fn check_status(pod: &Value, container: &str, previous: bool) -> Result<String, Status> {
     let subject = format!("container {container:?} in pod {:?}", pod["metadata"]["name"].as_str().unwrap_or_default());
     let refuse = |text: String| Err(Status::bad_request(text));
     let lists = ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"];
@@ -194,20 +200,25 @@ fn check_status(pod: &Value, container: &str, previous: bool) -> Result<(), Stat
     let Some(status) = all.find(|s| s["name"] == container) else {
         return refuse(format!("{subject} is not available"));
     };
-    let ended = status["lastState"]["terminated"].is_object();
-    let waiting = &status["state"]["waiting"];
-    let started = status["state"]["running"].is_object() || status["state"]["terminated"].is_object();
-    match (previous, started || ended) {
-        (true, _) if ended => Ok(()),
-        (true, _) => refuse(format!("previous terminated {subject} not found")),
-        (false, true) => Ok(()),
-        (false, false) => refuse(match waiting["reason"].as_str() {
-            Some("ErrImagePull") => format!("{subject} is waiting to start: image can't be pulled"),
-            Some("ImagePullBackOff") => format!("{subject} is waiting to start: trying and failing to pull image"),
-            Some(reason) => format!("{subject} is waiting to start: {reason}"),
-            None => format!("{subject} is waiting to start - no logs yet"),
-        }),
+    let id = |end: &Value| end["containerID"].as_str().filter(|id| !id.is_empty()).map(str::to_owned);
+    let (state, last) = (&status["state"], &status["lastState"]["terminated"]);
+    if previous {
+        return id(last).ok_or_else(|| Status::bad_request(format!("previous terminated {subject} not found")));
     }
+    if state["running"].is_object() {
+        return Ok(id(status).unwrap_or_default());
+    }
+    if state["terminated"].is_object() || last.is_object() {
+        let found = id(&state["terminated"]).or_else(|| id(last));
+        return found.ok_or_else(|| Status::bad_request(format!("{subject} is terminated")));
+    }
+    let waiting = &state["waiting"];
+    refuse(match waiting["reason"].as_str() {
+        Some("ErrImagePull") => format!("{subject} is waiting to start: image can't be pulled"),
+        Some("ImagePullBackOff") => format!("{subject} is waiting to start: trying and failing to pull image"),
+        Some(reason) => format!("{subject} is waiting to start: {reason}"),
+        None => format!("{subject} is waiting to start - no logs yet"),
+    })
 }
 
 #[cfg(test)]
@@ -243,7 +254,8 @@ mod tests {
     #[test]
     fn containers_without_a_log_say_why() {
         let running = json!({"state": {"running": {}}});
-        let crashed = json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {}}});
+        let crashed = json!({"state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"containerID": "podman://1"}}});
+        let lost = json!({"state": {"terminated": {"exitCode": 137}}});
         let creating = json!({"state": {"waiting": {"reason": "ContainerCreating"}}});
         let pulling = json!({"state": {"waiting": {"reason": "ErrImagePull"}}});
         for (status, previous, expected) in [
@@ -251,6 +263,7 @@ mod tests {
             (&running, true, r#"previous terminated container "x" in pod "y" not found"#),
             (&crashed, false, ""),
             (&crashed, true, ""),
+            (&lost, false, r#"container "x" in pod "y" is terminated"#),
             (&creating, false, r#"container "x" in pod "y" is waiting to start: ContainerCreating"#),
             (&pulling, false, r#"container "x" in pod "y" is waiting to start: image can't be pulled"#),
             (&Value::Null, false, r#"container "x" in pod "y" is not available"#),

@@ -47,7 +47,13 @@ pub(super) fn pod(pod: &core::Pod) -> Result<Pod, InvalidId> {
             deadline_unix_ms: at.0.as_millisecond(),
         }),
         created_unix_ms: meta.creation_timestamp.as_ref().map_or(0, |t| t.0.as_millisecond()),
-        extras: [extras::extras(&spec, &security), volumes::extras(&spec), checks::extras(&spec)].concat(),
+        extras: [
+            extras::extras(&spec, &security),
+            volumes::extras(&spec),
+            checks::extras(&spec),
+            extras::readiness_gates(pod),
+        ]
+        .concat(),
         name,
     })
 }

@@ -160,9 +160,9 @@ fn ephemeral_container(c: &ContainerReport) -> Value {
 }
 
 fn terminated(t: &Terminated) -> Value {
-    let mut state = json!({
-        "exitCode": t.exit_code, "startedAt": time(t.started_ms), "finishedAt": time(t.finished_ms),
-    });
+    // A container that was never seen has no times. One that could not be started began at 0, as runtimes tell it.
+    let times = [t.started_ms, t.finished_ms].map(|ms| if t.finished_ms == 0 { Value::Null } else { time(ms) });
+    let mut state = json!({"exitCode": t.exit_code, "startedAt": times[0], "finishedAt": times[1]});
     put(object(&mut state), "reason", &t.reason);
     put(object(&mut state), "message", &t.message);
     put(object(&mut state), "containerID", &t.container_id);

@@ -40,6 +40,48 @@ pub enum Extra {
     LocalStorage(LocalStorage),
     /// `spec.imagePullSecrets[]`: the name of a Secret of the pod's namespace.
     PullSecret(String),
+    /// `spec.readinessGates[]`.
+    ReadinessGate(ReadinessGate),
+    /// `spec.dnsConfig`, and `dnsPolicy: None`.
+    Dns(Dns),
+    /// The system calls that a container may make, where they are not those that its runtime allows by default.
+    Seccomp {
+        /// The container.
+        container: String,
+        /// Its profile.
+        profile: SeccompProfile,
+    },
+}
+
+/// A condition that a pod needs to be ready, and that somebody else sets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadinessGate {
+    /// Its type.
+    pub condition: String,
+    /// Its status as the hub has it: `True`, `False`, `Unknown`; empty where there is no such condition.
+    pub status: String,
+}
+
+/// How the names of other hosts are looked up in a pod's containers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dns {
+    /// `dnsPolicy: None`: nothing is taken over from the node.
+    pub alone: bool,
+    /// `nameservers`, after those of the node.
+    pub nameservers: Vec<String>,
+    /// `searches`, after those of the node.
+    pub searches: Vec<String>,
+    /// `options`, names and values, in place of those of the node.
+    pub options: Vec<(String, Option<String>)>,
+}
+
+/// `seccompProfile`, other than `RuntimeDefault`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SeccompProfile {
+    /// All system calls.
+    Unconfined,
+    /// As a file of the node says, by its path below the agent's `seccomp` directory.
+    Localhost(String),
 }
 
 /// `ephemeral-storage` among the resources of a container; `None` is "not set".
@@ -301,6 +343,24 @@ impl Pod {
     /// The local storage of a container, where anything of it is set.
     pub fn local_storage(&self, container: &str) -> Option<&LocalStorage> {
         self.extras.iter().filter_map(of!(LocalStorage)).find(|storage| storage.container == container)
+    }
+
+    /// `spec.readinessGates`, in order.
+    pub fn readiness_gates(&self) -> impl Iterator<Item = &ReadinessGate> {
+        self.extras.iter().filter_map(of!(ReadinessGate))
+    }
+
+    /// How names are looked up, where it is not as on the node.
+    pub fn dns(&self) -> Option<&Dns> {
+        self.extras.iter().find_map(of!(Dns))
+    }
+
+    /// The seccomp profile of a container, where it is not the runtime's default.
+    pub fn seccomp(&self, of: &str) -> Option<&SeccompProfile> {
+        self.extras.iter().find_map(|extra| {
+            let Extra::Seccomp { container, profile } = extra else { return None };
+            (container == of).then_some(profile)
+        })
     }
 
     /// `spec.imagePullSecrets`: names of Secrets.

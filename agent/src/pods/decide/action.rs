@@ -10,6 +10,8 @@ use crate::pods::probes::Why;
 pub enum Action {
     /// Set up the volumes, or bring them up to date.
     MountVolumes,
+    /// See whether volumes hold more than they may.
+    MeasureVolumes,
     /// Make the sandbox.
     CreateSandbox,
     /// Start the sandbox's infra container.

@@ -1,10 +1,14 @@
-//! A pod's start, and probes and hooks in its life.
+//! A pod's start, probes and hooks in its life, and what they make of its status.
 
-use skiff_shared::pod::{Extra, Handler, Hook, HookKind, Pod, Probe, ProbeKind, RestartPolicy};
-use skiff_shared::report::Phase;
+use skiff_shared::pod::{
+    Extra, Handler, Hook, HookKind, Pod, Probe, ProbeKind, ReadinessGate, RestartPolicy, Volume, VolumeSource,
+};
+use skiff_shared::report::{ContainerReport, ContainerState, Phase};
 
 use super::world::{World, pod};
+use crate::ledger::facts::Failure;
 use crate::pods::probes::Why;
+use crate::pods::view::{ImageFailure, ImageState, Problem};
 
 fn probe(kind: ProbeKind) -> Probe {
     Probe {
@@ -190,6 +194,111 @@ fn a_container_is_being_started_until_its_hook_is_through() {
     world.progress.checks.retain(|_| false);
     world.settle();
     assert_eq!(status(&world), (true, true, 1));
+}
+
+#[test]
+fn containers_wait_for_the_hook_of_one_before_them() {
+    let mut world =
+        World::new(Pod { extras: vec![hook(HookKind::PostStart)], ..pod(RestartPolicy::Always, &[], &["a", "b"]) });
+    // The hook is called as its container starts.
+    while world.observed.newest("a").is_none_or(|seen| seen.started_ms == 0) {
+        for action in world.decide().actions {
+            world.act(action);
+        }
+    }
+    let id = world.observed.newest("a").unwrap().id.clone();
+    world.progress.checks.post_start_called(&id);
+    world.settle();
+    assert_eq!(world.running(), ["a"]);
+    world.progress.checks.post_start_ended(&id, true);
+    world.settle();
+    assert_eq!(world.running(), ["a", "b"]);
+}
+
+#[test]
+fn a_container_that_cannot_be_started_holds_nobody_back() {
+    for problem in [true, false] {
+        let mut world =
+            World::new(Pod { extras: vec![hook(HookKind::PostStart)], ..pod(RestartPolicy::Always, &[], &["a", "b"]) });
+        let (reason, message) = ("x".to_owned(), String::new());
+        if problem {
+            let problem = Problem { reason, message, retry_ms: i64::MAX, failures: 1 };
+            world.progress.problems.insert("a".into(), problem);
+        } else {
+            let failure = ImageFailure { reason, message, at_ms: 0, retry_ms: i64::MAX, failures: 1 };
+            world.progress.images.insert("a".into(), ImageState::Failed(failure));
+        }
+        world.settle();
+        assert_eq!(world.running(), ["b"], "{problem}");
+    }
+}
+
+#[test]
+fn a_pod_is_ready_once_its_gates_are_open() {
+    let mut world = World::new(pod(RestartPolicy::Always, &[], &["a"]));
+    world.settle();
+    let missing = r#"corresponding condition of pod readiness gate "x" does not exist."#;
+    let closed = r#"the status of pod readiness gate "y" is not "True", but False"#;
+    for (x, y, expected) in [
+        ("", "False", format!("{missing}, {closed}")),
+        ("True", "False", closed.to_owned()),
+        ("True", "True", String::new()),
+    ] {
+        let gate = |condition: &str, status: &str| {
+            Extra::ReadinessGate(ReadinessGate { condition: condition.into(), status: status.into() })
+        };
+        world.pod.extras = vec![gate("x", x), gate("y", y)];
+        let conditions = world.report().conditions;
+        let find = |kind: &str| conditions.iter().find(|c| c.kind == kind).unwrap();
+        let ready = find("Ready");
+        let reason = if expected.is_empty() { "" } else { "ReadinessGatesNotReady" };
+        assert!(find("ContainersReady").status);
+        assert_eq!((ready.status, ready.reason.as_str(), &ready.message), (expected.is_empty(), reason, &expected));
+    }
+}
+
+#[test]
+fn containers_that_never_ran_have_ended_with_their_pod() {
+    for (init, policy, expected) in [
+        (&[][..], RestartPolicy::Always, [None, Some((137, "ContainerStatusUnknown"))]),
+        // It held back the pod's own containers, and goes on being what they wait for.
+        (&["i"][..], RestartPolicy::Never, [Some((1, "Error")), None]),
+    ] {
+        let mut world = World::new(pod(policy, init, &["a"]));
+        world.pod.active_deadline_seconds = Some(60);
+        world.progress.awaits_network = init.is_empty();
+        world.settle();
+        if !init.is_empty() {
+            world.exit("i", 1);
+        }
+        world.now_ms += 61_000;
+        world.settle();
+        let report = world.report();
+        assert_eq!(report.phase, Phase::Failed);
+        let end = |c: Option<&ContainerReport>| match &c?.state {
+            ContainerState::Terminated(end) => Some((end.exit_code, end.reason.clone())),
+            ContainerState::Waiting { .. } | ContainerState::Running { .. } => None,
+        };
+        let found = [end(report.init_containers.first()), end(report.containers.first())];
+        assert_eq!(found, expected.map(|e| e.map(|(code, reason)| (code, reason.to_owned()))), "{init:?}");
+    }
+}
+
+#[test]
+fn limited_volumes_are_measured_and_an_evicted_pod_stops_at_once() {
+    let source = VolumeSource::EmptyDir { memory: false, size_limit_bytes: Some(1) };
+    let extras = vec![Extra::Volume(Volume { name: "v".into(), source })];
+    let mut world = World::new(Pod { extras, ..pod(RestartPolicy::Always, &[], &["a"]) });
+    world.settle();
+    let began = world.now_ms;
+    world.next();
+    assert_eq!((world.log.iter().filter(|l| *l == "measure").count(), world.now_ms - began), (2, 10_000));
+    world.facts.failed = Some(Failure { reason: "Evicted".into(), message: String::new() });
+    world.settle();
+    let began = world.now_ms;
+    world.next();
+    assert_eq!((world.log.contains(&"kill a".into()), world.now_ms - began), (true, 1_000));
+    assert_eq!((world.report().phase, world.report().reason), (Phase::Failed, "Evicted".into()));
 }
 
 #[test]

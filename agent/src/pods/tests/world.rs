@@ -124,6 +124,10 @@ impl World {
                 let volumes = &mut self.progress.volumes;
                 (volumes.ready, volumes.stale) = (true, false);
             }
+            Action::MeasureVolumes => {
+                assert!(!deleted && self.progress.volumes.ready);
+                self.progress.volumes.measure_ms = Some(self.now_ms + 10_000);
+            }
             Action::CreateSandbox => {
                 assert!(!deleted && self.observed.sandbox.is_none());
                 let (state, ip) = (RunState::Created, String::new());
@@ -303,6 +307,7 @@ impl World {
 pub(super) fn describe(action: &Action) -> String {
     match action {
         Action::MountVolumes => "mount".into(),
+        Action::MeasureVolumes => "measure".into(),
         Action::CreateSandbox => "create sandbox".into(),
         Action::StartSandbox { .. } => "start sandbox".into(),
         Action::FindAddress { .. } => "find address".into(),

@@ -1,7 +1,9 @@
 //! What many pods do without: ephemeral containers, namespaces of others, names of hosts, kernel parameters.
 
 use k8s_openapi::api::core::v1 as core;
-use skiff_shared::pod::{Ephemeral, Extra, HostAlias, LocalStorage, RestartOnResize};
+use skiff_shared::pod::{
+    Dns, Ephemeral, Extra, HostAlias, LocalStorage, ReadinessGate, RestartOnResize, SeccompProfile,
+};
 
 use super::{container, whole};
 
@@ -37,7 +39,50 @@ pub(super) fn extras(spec: &core::PodSpec, security: &core::PodSecurityContext) 
     extras.extend(ephemeral.filter_map(|c| message_path(&c.name, c.termination_message_path.as_deref())));
     extras.extend(containers().filter_map(local_storage));
     extras.extend(spec.image_pull_secrets.iter().flatten().map(|secret| Extra::PullSecret(secret.name.clone())));
+    extras.extend(dns(spec).map(Extra::Dns));
+    let own = containers().map(|c| (&c.name, &c.security_context));
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| (&c.name, &c.security_context));
+    extras.extend(own.chain(ephemeral).filter_map(|(name, own)| {
+        let own = own.as_ref().and_then(|own| own.seccomp_profile.as_ref());
+        let profile = seccomp(own.or(security.seccomp_profile.as_ref())?)?;
+        Some(Extra::Seccomp { container: name.clone(), profile })
+    }));
     extras
+}
+
+/// The conditions that a pod waits for to be ready, as they stand.
+pub(super) fn readiness_gates(pod: &core::Pod) -> Vec<Extra> {
+    let gates = pod.spec.iter().flat_map(|spec| spec.readiness_gates.iter().flatten());
+    let conditions = || pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    gates
+        .map(|gate| {
+            let found = conditions().find(|c| c.type_ == gate.condition_type);
+            let status = found.map(|c| c.status.clone()).unwrap_or_default();
+            Extra::ReadinessGate(ReadinessGate { condition: gate.condition_type.clone(), status })
+        })
+        .collect()
+}
+
+fn dns(spec: &core::PodSpec) -> Option<Dns> {
+    let alone = spec.dns_policy.as_deref() == Some("None");
+    let config = spec.dns_config.clone().unwrap_or_default();
+    let options = config.options.into_iter().flatten();
+    let dns = Dns {
+        alone,
+        nameservers: config.nameservers.unwrap_or_default(),
+        searches: config.searches.unwrap_or_default(),
+        options: options.filter_map(|o| Some((o.name?, o.value.filter(|v| !v.is_empty())))).collect(),
+    };
+    (dns != Dns::default()).then_some(dns)
+}
+
+/// `None` for the runtime's default.
+fn seccomp(profile: &core::SeccompProfile) -> Option<SeccompProfile> {
+    match profile.type_.as_str() {
+        "Unconfined" => Some(SeccompProfile::Unconfined),
+        "Localhost" => Some(SeccompProfile::Localhost(profile.localhost_profile.clone().unwrap_or_default())),
+        _ => None,
+    }
 }
 
 fn message_path(container: &str, path: Option<&str>) -> Option<Extra> {
@@ -115,20 +160,47 @@ mod tests {
         let spec: core::PodSpec = serde_json::from_value(json!({
             "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["a", "b"]}],
             "imagePullSecrets": [{"name": "s"}],
-            "securityContext": {"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]},
+            "securityContext": {
+                "sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}], "seccompProfile": {"type": "Unconfined"},
+            },
+            "dnsPolicy": "ClusterFirst",
+            "dnsConfig": {"searches": ["a"], "options": [{"name": "ndots", "value": "2"}, {"name": "edns0"}]},
             "containers": [
+                {"name": "e", "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+                {"name": "f", "securityContext": {"seccompProfile": {"type": "Localhost", "localhostProfile": "p.json"}}},
                 {"name": "c", "terminationMessagePath": "/tmp/end", "resources": {"limits": {"ephemeral-storage": "1Ki"}}},
                 {"name": "d", "terminationMessagePath": "/dev/termination-log"},
             ],
         }))
         .unwrap();
+        let seccomp = |container: &str, profile| Extra::Seccomp { container: container.into(), profile };
         let expected = [
             Extra::HostAlias(HostAlias { ip: "192.0.2.7".into(), hostnames: vec!["a".into(), "b".into()] }),
             Extra::Sysctl("kernel.shm_rmid_forced".into(), "1".into()),
             Extra::MessagePath("c".into(), "/tmp/end".into()),
             Extra::LocalStorage(LocalStorage { container: "c".into(), request_bytes: None, limit_bytes: Some(1024) }),
             Extra::PullSecret("s".into()),
+            Extra::Dns(Dns {
+                searches: vec!["a".into()],
+                options: vec![("ndots".into(), Some("2".into())), ("edns0".into(), None)],
+                ..Dns::default()
+            }),
+            seccomp("f", SeccompProfile::Localhost("p.json".into())),
+            seccomp("c", SeccompProfile::Unconfined),
+            seccomp("d", SeccompProfile::Unconfined),
         ];
         assert_eq!(extras(&spec, spec.security_context.as_ref().unwrap()), expected);
+    }
+
+    #[test]
+    fn gates_are_told_with_the_conditions_that_they_wait_for() {
+        let pod = serde_json::from_value(json!({
+            "spec": {"containers": [], "readinessGates": [{"conditionType": "a"}, {"conditionType": "b"}]},
+            "status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "b", "status": "False"}]},
+        }));
+        let gate = |condition: &str, status: &str| {
+            Extra::ReadinessGate(ReadinessGate { condition: condition.into(), status: status.into() })
+        };
+        assert_eq!(readiness_gates(&pod.unwrap()), [gate("a", ""), gate("b", "False")]);
     }
 }

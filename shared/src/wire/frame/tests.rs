@@ -1,5 +1,7 @@
 //! Golden bytes of every message, and what becomes of bytes that are none.
 
+mod extras;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -11,6 +13,8 @@ use crate::wire::stream::{
     AttachRequest, DialRequest, ExecRequest, LogsRequest, NodeRequest, PortForwardRequest, Wanted,
 };
 use crate::wire::{Change, Hello, Join, Joined, PodResources, TokenAnswer, TokenRequest, Welcome};
+
+use extras::*;
 
 const GOLDEN: &str = include_str!("../golden/skiff-1.txt");
 
@@ -174,93 +178,6 @@ fn data(name: &str) -> Data {
     Data { namespace: "default".into(), name: name.into(), entries: vec![("k".into(), vec![0, 255])] }
 }
 
-/// A pod with one extra of every kind.
-fn pod_with_extras() -> Item {
-    let volume = |name: &str, source| Extra::Volume(Volume { name: name.into(), source });
-    let sources = vec![
-        Projection::Object {
-            source: ObjectRef::Secret("s".into()),
-            items: Some(vec![KeyPath { key: "k".into(), path: "p".into(), mode: Some(0o400) }]),
-            optional: true,
-        },
-        Projection::Field { field: "metadata.labels".into(), path: "l".into(), mode: None },
-        Projection::Resource {
-            container: "app".into(),
-            resource: "limits.cpu".into(),
-            divisor: 1000,
-            path: "r".into(),
-            mode: Some(1),
-        },
-        Projection::Token { path: "token".into(), audience: "a".into(), expiration_seconds: 3607 },
-    ];
-    let extras = vec![
-        Extra::Ephemeral(Box::new(Ephemeral { container: container(), target: Some("app".into()) })),
-        volume("e", VolumeSource::EmptyDir { memory: true, size_limit_bytes: Some(1 << 20) }),
-        volume("h", VolumeSource::HostPath { path: "/h".into(), kind: "Directory".into() }),
-        volume("p", VolumeSource::Projected { mode: 0o644, memory: true, sources }),
-        Extra::Mount(Mount {
-            container: "app".into(),
-            volume: "e".into(),
-            path: "/e".into(),
-            sub_path: "$(A)".into(),
-            expand: true,
-            read_only: true,
-            propagation: "Bidirectional".into(),
-        }),
-        Extra::FsGroup(7),
-        Extra::SharedPids,
-        Extra::HostPids,
-        Extra::HostIpc,
-    ];
-    Item::Pod(Pod { extras, ..pod() })
-}
-
-/// A pod with the extras that came later.
-fn pod_with_later_extras() -> Item {
-    let source = VolumeSource::Unsupported("no driver".into());
-    let env = vec![("KUBERNETES_SERVICE_PORT".to_owned(), "443".to_owned())];
-    let extras = vec![Extra::Volume(Volume { name: "u".into(), source }), Extra::ServiceEnv(env)];
-    Item::Pod(Pod { extras, ..pod() })
-}
-
-/// A pod with a container that memory's change restarts.
-fn pod_with_resize() -> Item {
-    let policy = RestartOnResize { container: "app".into(), cpu: false, memory: true };
-    Item::Pod(Pod { extras: vec![Extra::RestartOnResize(policy)], ..pod() })
-}
-
-/// A pod with probes, hooks and all that came with them.
-fn pod_with_checks() -> Item {
-    let container = || "app".to_owned();
-    let probe = |kind, handler| Probe {
-        container: container(),
-        kind,
-        handler,
-        initial_delay_seconds: 1,
-        timeout_seconds: 2,
-        period_seconds: 3,
-        success_threshold: 4,
-        failure_threshold: 5,
-        grace_seconds: Some(6),
-    };
-    let headers = vec![("A".to_owned(), "b".to_owned())];
-    let get = HttpGet { https: true, host: "h".into(), port: 80, path: "/x".into(), headers };
-    let hook = |kind, handler| Extra::Hook(Hook { container: container(), kind, handler });
-    let extras = vec![
-        Extra::Probe(probe(ProbeKind::Startup, Handler::Exec(vec!["true".into()]))),
-        Extra::Probe(probe(ProbeKind::Readiness, Handler::Http(get))),
-        Extra::Probe(probe(ProbeKind::Liveness, Handler::Tcp { host: "h".into(), port: 80 })),
-        hook(HookKind::PostStart, Handler::Grpc { port: 80, service: "s".into() }),
-        hook(HookKind::PreStop, Handler::Sleep(7)),
-        Extra::HostAlias(HostAlias { ip: "192.0.2.1".into(), hostnames: vec!["a".into()] }),
-        Extra::Sysctl("net.a".into(), "1".into()),
-        Extra::MessagePath(container(), "/m".into()),
-        Extra::LocalStorage(LocalStorage { container: container(), request_bytes: None, limit_bytes: Some(1) }),
-        Extra::PullSecret("s".into()),
-    ];
-    Item::Pod(Pod { extras, ..pod() })
-}
-
 fn keys() -> Vec<ItemKey> {
     let (namespace, name) = ("default".to_owned(), "c".to_owned());
     vec![
@@ -388,6 +305,7 @@ fn every_message_is_written_as_the_golden_bytes() {
         ("item-PodWithLater", pod_with_later_extras()),
         ("item-PodWithResize", pod_with_resize()),
         ("item-PodWithChecks", pod_with_checks()),
+        ("item-PodWithGates", pod_with_gates()),
     ] {
         let extended = postcard::to_stdvec(&item).unwrap();
         assert_eq!(postcard::from_bytes::<Item>(&extended).unwrap(), item);
