@@ -104,8 +104,9 @@ impl Collector {
                 schema["x-kubernetes-group-version-kind"] = Value::Array(marks);
             }
         }
-        for schema in all.values_mut() {
+        for (name, schema) in &mut all {
             plain_numbers_and_strings(schema);
+            mend_required(name, schema);
         }
         all
     }
@@ -137,6 +138,25 @@ fn list_schema(item: &str, kind: &str, list_kind: &str) -> Value {
             },
         },
     })
+}
+
+/// The crate takes for required what its types always have; Kubernetes' documents do so only for what clients must send.
+fn mend_required(name: &str, schema: &mut Value) {
+    let Some(required) = schema.get("required").and_then(Value::as_array) else { return };
+    let optional = |field: &Value| {
+        let text = field.as_str().map_or("", |field| schema["properties"][field]["description"].as_str().unwrap_or(""));
+        let of_metadata = field == "metadata" && name != "io.k8s.api.core.v1.Event";
+        of_metadata || text.contains("due to backwards compatibility is allowed to be empty")
+    };
+    let mut left: Vec<Value> = required.iter().filter(|field| !optional(field)).cloned().collect();
+    if name == "io.k8s.api.events.v1.Event" {
+        left.push("eventTime".into());
+    }
+    match schema.as_object_mut() {
+        Some(object) if left.is_empty() => drop(object.remove("required")),
+        Some(object) => drop(object.insert("required".into(), left.into())),
+        None => {}
+    }
 }
 
 /// Kubernetes' own documents describe quantities as strings and int-or-strings by a format.

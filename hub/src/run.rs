@@ -233,14 +233,19 @@ impl Hub {
     fn components(&self, pulses: Vec<Arc<Pulse>>) -> Vec<Check> {
         let (schedulers, controllers): (Vec<_>, Vec<_>) = pulses.into_iter().partition(|p| p.name() == SCHEDULER);
         let all = |pulses: Vec<Arc<Pulse>>| move || pulses.iter().try_for_each(|pulse| pulse.check());
-        let revisions = self.store.revisions();
-        let store = move || revisions.has_changed().map(drop).map_err(|_| "the store is closed".to_owned());
         let check = |name, run| Check { name, ready_only: false, run };
         vec![
             check("scheduler", Box::new(all(schedulers))),
             check("controller-manager", Box::new(all(controllers))),
-            check("etcd-0", Box::new(store)),
+            Check { name: "etcd-0", ..self.store_check() },
         ]
+    }
+
+    /// Whether the store, which stands for Kubernetes' etcd, still takes writes.
+    fn store_check(&self) -> Check {
+        let revisions = self.store.revisions();
+        let store = move || revisions.has_changed().map(drop).map_err(|_| "the store is closed".to_owned());
+        Check { name: "etcd", ready_only: false, run: Box::new(store) }
     }
 
     fn api(&self, config: &Config, pki: &Arc<Pki>, signer: &Arc<Signer>, link: Link) -> ApiState {
@@ -253,7 +258,7 @@ impl Hub {
             Arc::new(identities),
             Arc::new(LinkStreams(link)),
             Arc::new(documents),
-            Vec::new(),
+            vec![self.store_check()],
         )
         .with_in_flight(InFlight {
             reading: config.max_requests_inflight,

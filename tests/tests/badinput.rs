@@ -202,7 +202,7 @@ const CHANGES: &[(&str, &str, u16, &str, &str)] = &[
     (JSON_PATCH, r#"[{"op": "test", "path": "/kind", "value": "Pod"}]"#, 422, "Invalid", UNFIT),
     (JSON_PATCH, r#"[{"op": "fly", "path": "/kind"}]"#, 422, "Invalid", UNFIT),
     (JSON_PATCH, "{}", 400, "BadRequest", ""),
-    ("text/plain", "hello", 415, "UnsupportedMediaType", "application/json-patch+json"),
+    ("text/plain", "hello", 415, "UnsupportedMediaType", "415: Unsupported Media Type"),
 ];
 
 fn bodies() -> Vec<Case> {

@@ -2,21 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::io::Read;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use flate2::read::GzDecoder;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
-use hyper::{HeaderMap, Response};
+use hyper::Response;
+use hyper::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use serde_json::json;
 use skiff_shared::version::{GIT_VERSION, KUBERNETES};
 
-use super::metrics;
 use super::query::Query;
 use super::respond::{self, Body};
+use super::router::Call;
 use super::status::Status;
-use super::{ApiState, Document};
+use super::{ApiState, documents, metrics};
 
 /// The commit that `deploy/up` built, and zeros in other builds: clients expect hexadecimal digits.
 const COMMIT: &str = match option_env!("SKIFF_COMMIT") {
@@ -80,12 +77,8 @@ fn health(state: &ApiState, endpoint: &str, only: &str, query: &Query) -> Respon
     }
     let outcome = if failed { "failed" } else { "passed" };
     match (failed, query.optional_flag("verbose").is_some()) {
-        (false, false) => respond::bytes(200, respond::TEXT, "ok"),
-        (failed, _) => respond::bytes(
-            if failed { 500 } else { 200 },
-            respond::TEXT,
-            format!("{report}{endpoint} check {outcome}\n"),
-        ),
+        (false, false) => text(200, "ok"),
+        (failed, _) => text(if failed { 500 } else { 200 }, format!("{report}{endpoint} check {outcome}\n")),
     }
 }
 
@@ -122,35 +115,51 @@ fn version() -> Vec<u8> {
 }
 
 /// The answer of a path that is about no resource, for an authorized user.
-pub(crate) async fn path(state: &Arc<ApiState>, path: &str, headers: &HeaderMap) -> Response<Body> {
-    match path {
-        "/" => index(state),
+pub(crate) async fn path(call: &Call, path: &str) -> Result<Response<Body>, Status> {
+    let state = &call.state;
+    Ok(match path {
+        "/" | "/index.html" => index(state),
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics::document(state)),
         "/.well-known/openid-configuration" | "/.well-known/openid-configuration/" => {
-            respond::bytes(200, respond::JSON, crate::auth::jwt::Signer::configuration().to_string())
+            public(respond::bytes(200, respond::JSON, crate::auth::jwt::Signer::configuration().to_string()))
         }
         "/openid/v1/jwks" | "/openid/v1/jwks/" => keys(state),
-        _ => find_document(state, path, headers).await.map_or_else(not_found, |d| document(d, headers)),
-    }
+        _ => match open(state, path, &call.query) {
+            Some(response) => response,
+            None => return documents::answer(call, path).await,
+        },
+    })
+}
+
+/// Whether something is served under a path that is about no resource.
+pub(crate) fn serves(call: &Call, path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    let known = ["/version", "/.well-known/openid-configuration", "/openid/v1/jwks"];
+    known.contains(&path) || call.state.documents.paths().iter().any(|document| document == path)
 }
 
 /// The keys by which others verify the tokens of service accounts.
 fn keys(state: &ApiState) -> Response<Body> {
     let Some(signer) = state.authenticator.signer() else { return not_found() };
-    respond::bytes(200, "application/jwk-set+json", signer.keys().to_string())
+    public(respond::bytes(200, "application/jwk-set+json", signer.keys().to_string()))
 }
 
-/// A document may have to be built first, which takes too long for the event loop.
-async fn find_document(state: &Arc<ApiState>, path: &str, headers: &HeaderMap) -> Option<Document> {
-    let accept = headers.get(ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
-    let (state, path) = (state.clone(), path.to_owned());
-    tokio::task::spawn_blocking(move || state.documents.get(&path, &accept)).await.ok().flatten()
+/// An answer that is the same for everyone and may be kept for a while.
+fn public(mut response: Response<Body>) -> Response<Body> {
+    respond::set(&mut response, CACHE_CONTROL, "public, max-age=3600");
+    response
 }
 
-/// The answer to paths outside the API. Every refusal is a Status, also where apiserver says `404 page not found`:
-/// kubectl shows the same for both.
+/// The answer to paths that nobody serves.
 pub(crate) fn not_found() -> Response<Body> {
-    respond::refusal(&Status::no_such_resource())
+    text(404, "404 page not found\n")
+}
+
+/// Text that browsers are not to take for anything else.
+fn text(code: u16, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = respond::bytes(code, respond::TEXT, text);
+    respond::set(&mut response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
 }
 
 fn index(state: &ApiState) -> Response<Body> {
@@ -158,10 +167,12 @@ fn index(state: &ApiState) -> Response<Body> {
     paths.extend(
         [
             "/.well-known/openid-configuration",
+            "/apis/",
             "/healthz",
             "/livez",
-            "/openid/v1/jwks",
             "/metrics",
+            "/openapi/v3/",
+            "/openid/v1/jwks",
             "/readyz",
             "/version",
         ]
@@ -175,39 +186,4 @@ fn index(state: &ApiState) -> Response<Body> {
     paths.sort();
     paths.dedup();
     respond::bytes(200, respond::JSON, json!({"paths": paths}).to_string())
-}
-
-fn document(document: Document, headers: &HeaderMap) -> Response<Body> {
-    let text = |name| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
-    let tag = document.etag.map(|t| format!("\"{t}\""));
-    let known = tag
-        .as_ref()
-        .is_some_and(|tag| text(IF_NONE_MATCH).split(',').any(|t| t.trim().trim_start_matches("W/") == tag));
-    let takes_gzip = text(ACCEPT_ENCODING).contains("gzip");
-    let body = if document.gzip && !takes_gzip { unpack(&document.body) } else { document.body };
-    let mut response = if known {
-        respond::bytes(304, &document.content_type, "")
-    } else {
-        respond::bytes(200, &document.content_type, body)
-    };
-    respond::set(&mut response, VARY, "Accept, Accept-Encoding");
-    if document.gzip && takes_gzip && !known {
-        respond::set(&mut response, CONTENT_ENCODING, "gzip");
-    }
-    if let Some(tag) = tag {
-        respond::set(&mut response, ETAG, &tag);
-    }
-    response
-}
-
-/// Documents are the hub's own, so their size needs no bound and their gzip is sound.
-fn unpack(body: &[u8]) -> Bytes {
-    let mut out = Vec::new();
-    match GzDecoder::new(body).read_to_end(&mut out) {
-        Ok(_) => out.into(),
-        Err(e) => {
-            tracing::error!(error = %e, "a document of the hub cannot be unpacked");
-            Bytes::new()
-        }
-    }
 }

@@ -11,6 +11,7 @@ mod body;
 mod components;
 mod connect;
 mod deadline;
+mod documents;
 mod eviction;
 mod fairness;
 mod frames;
@@ -33,6 +34,7 @@ mod request;
 mod respond;
 mod reviews;
 mod router;
+mod routes;
 mod server;
 mod spdy;
 pub mod status;
@@ -70,8 +72,8 @@ use pages::Pages;
 
 /// The discovery and OpenAPI documents, which are made from the registry.
 pub trait Documents: Send + Sync + 'static {
-    /// The document under a path (`/api`, `/apis/apps/v1`, `/openapi/v3`, …) in the form that suits an `Accept` header;
-    /// `None` where there is none.
+    /// The document under a path (`/api`, `/apis/apps/v1`, `/openapi/v3`, …) in the form that one entry of an `Accept`
+    /// header asks for; `None` where there is none.
     fn get(&self, path: &str, accept: &str) -> Option<Document>;
 
     /// The paths to list under `/`.

@@ -136,7 +136,8 @@ pub(crate) fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Res
         View::Table { version, .. } => View::Table { version, include: include(query)? },
         View::Object | View::Metadata => view,
     };
-    let gzip = clauses(&header(headers, ACCEPT_ENCODING)).iter().any(|c| c.media == "gzip" || c.media == "*");
+    let gzip =
+        clauses(&header(headers, ACCEPT_ENCODING)).iter().any(|c| c.quality > 0.0 && matches!(c.media, "gzip" | "*"));
     Ok(Negotiated { format, view, pretty: pretty(headers, query), gzip, of_list })
 }
 
@@ -166,7 +167,37 @@ fn include(query: &Query) -> Result<Include, Status> {
     }
 }
 
+/// What documents are about: they come in different forms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Documented {
+    /// The API's groups, which can be had with all their resources.
+    Root,
+    /// One group or version.
+    Group,
+    /// OpenAPI.
+    OpenApi,
+}
+
+/// The form of a document that a client wants most: one entry of its `Accept`.
+///
+/// # Errors
+/// 406 when there is none.
+pub(crate) fn document_form(headers: &HeaderMap, what: Documented) -> Result<String, Status> {
+    let accept = header(headers, ACCEPT);
+    if accept.is_empty() {
+        return Ok(JSON.to_owned());
+    }
+    let served = |clause: &&Clause<'_>| match what {
+        Documented::OpenApi => clause.format() == Some(Format::Json) || clause.media.contains("proto-openapi.spec.v2"),
+        Documented::Root => clause.format().is_some() && (clause.is_plain() || clause.aggregates()),
+        Documented::Group => clause.format().is_some() && clause.is_plain(),
+    };
+    let refused = || Status::not_acceptable(Offer::Objects.media_types());
+    clauses(&accept).iter().find(served).map(|clause| clause.text.to_owned()).ok_or_else(refused)
+}
+
 struct Clause<'a> {
+    text: &'a str,
     media: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
     quality: f32,
@@ -179,7 +210,7 @@ impl<'a> Clause<'a> {
         let parameters: Vec<_> =
             parts.filter_map(|p| p.split_once('=')).map(|(k, v)| (k.trim(), v.trim().trim_matches('"'))).collect();
         let quality = parameters.iter().find(|(k, _)| *k == "q").and_then(|(_, v)| v.parse().ok()).unwrap_or(1.0);
-        Self { media, parameters, quality }
+        Self { text, media, parameters, quality }
     }
 
     fn parameter(&self, key: &str) -> Option<&'a str> {
@@ -195,6 +226,19 @@ impl<'a> Clause<'a> {
         }
     }
 
+    /// Whether it wants things as they are.
+    fn is_plain(&self) -> bool {
+        let streams = self.parameter("stream").is_none_or(|s| s == "watch");
+        streams && ["as", "g", "v"].iter().all(|key| self.parameter(key).is_none())
+    }
+
+    /// Whether it wants the groups with all their resources.
+    fn aggregates(&self) -> bool {
+        let (kind, group) = (self.parameter("as"), self.parameter("g"));
+        let version = matches!(self.parameter("v"), Some("v2" | "v2beta1"));
+        kind == Some("APIGroupDiscoveryList") && group == Some("apidiscovery.k8s.io") && version && self.media != YAML
+    }
+
     fn of_list(&self) -> Option<bool> {
         match self.parameter("as") {
             Some("PartialObjectMetadata") => Some(false),
@@ -204,30 +248,25 @@ impl<'a> Clause<'a> {
     }
 
     fn view(&self) -> Option<View> {
-        let group = self.parameter("g").is_none_or(|g| g == "meta.k8s.io");
-        let version = match self.parameter("v") {
-            None | Some("v1") => Some("v1"),
-            Some("v1beta1") => Some("v1beta1"),
-            Some(_) => None,
+        if self.is_plain() {
+            return Some(View::Object);
+        }
+        let version = match (self.parameter("g"), self.parameter("v")) {
+            (Some("meta.k8s.io"), Some("v1")) => "v1",
+            (Some("meta.k8s.io"), Some("v1beta1")) => "v1beta1",
+            _ => return None,
         };
         match self.parameter("as") {
-            None => Some(View::Object),
-            Some("Table") if group => version.map(|version| View::Table { version, include: Include::Metadata }),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if group => version.map(|_| View::Metadata),
-            Some(_) => None,
+            Some("Table") => Some(View::Table { version, include: Include::Metadata }),
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Some(View::Metadata),
+            Some(_) | None => None,
         }
     }
 }
 
-/// The clauses of an `Accept`-like header that are not refused, best first, in the client's order among equals.
+/// The clauses of an `Accept`-like header, best first, in the client's order among equals.
 fn clauses(header: &str) -> Vec<Clause<'_>> {
-    let mut all: Vec<_> = header
-        .split(',')
-        .map(str::trim)
-        .filter(|c| !c.is_empty())
-        .map(Clause::parse)
-        .filter(|c| c.quality > 0.0)
-        .collect();
+    let mut all: Vec<_> = header.split(',').map(str::trim).filter(|c| !c.is_empty()).map(Clause::parse).collect();
     all.sort_by(|a, b| b.quality.total_cmp(&a.quality));
     all
 }
@@ -291,7 +330,12 @@ mod tests {
                 "Json table v1 Metadata",
             ),
             ("text/html", "", "406"),
-            ("application/json;q=0", "", "406"),
+            ("application/json;q=0", "", "Json"),
+            ("application/json;stream=other", "", "406"),
+            ("application/json;v=v1", "", "406"),
+            ("application/json;as=Table", "", "406"),
+            ("application/json;as=Table;g=meta.k8s.io", "", "406"),
+            ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "", "Json metadata"),
         ] {
             assert_eq!(outcome(accept, query), expected, "{accept} {query}");
         }
@@ -317,6 +361,31 @@ mod tests {
         let events = "only the following media types are accepted: application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
         assert_eq!((refusal(Offer::Objects), refusal(Offer::Events)), (objects.into(), events.into()));
         assert_eq!(of_refusal(&headers), Format::Json);
+    }
+
+    #[test]
+    fn documents_have_forms_of_their_own() {
+        let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+        let both = format!("{aggregated},application/json");
+        let spec = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        for (what, accept, expected) in [
+            (Documented::Root, "", Some(JSON)),
+            (Documented::Root, &*both, Some(aggregated)),
+            (Documented::Root, "application/json;q=0.5,application/yaml", Some("application/yaml")),
+            (Documented::Root, "text/html,*/*;q=0.1", Some("*/*;q=0.1")),
+            (Documented::Root, "application/json;as=Table;v=v1;g=meta.k8s.io", None),
+            (Documented::Root, "text/html", None),
+            (Documented::Group, &*both, Some(JSON)),
+            (Documented::Group, aggregated, None),
+            (Documented::Group, PROTOBUF, Some(PROTOBUF)),
+            (Documented::OpenApi, spec, Some(spec)),
+            (Documented::OpenApi, "application/*", Some("application/*")),
+            (Documented::OpenApi, YAML, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().unwrap());
+            assert_eq!(document_form(&headers, what).ok().as_deref(), expected, "{what:?} {accept}");
+        }
     }
 
     #[test]

@@ -43,28 +43,31 @@ pub(crate) struct ListOptions {
 impl ListOptions {
     /// Reads the options of a list or watch of a kind.
     pub(crate) fn parse(query: &Query, kind: &Kind, watch: bool) -> Result<Self, Status> {
+        // As apiserver: what cannot be read is refused before what does not fit together.
+        let (limit, timeout_seconds) = (query.integer("limit")?, query.integer("timeoutSeconds")?);
+        let labels = query.get("labelSelector").map(LabelSelector::parse).transpose();
+        let labels = labels.map_err(|e| Status::bad_request(e.to_string()))?.unwrap_or_default();
+        let fields = query.get("fieldSelector").map(FieldSelector::parse).transpose();
+        let fields = fields.map_err(|e| Status::bad_request(e.0))?.unwrap_or_default();
         let send_initial_events = query.optional_flag("sendInitialEvents");
         let errors =
             if watch { check_watch(query, send_initial_events) } else { check_list(query, send_initial_events) };
         if !errors.is_empty() {
             return Err(Status::invalid_options("ListOptions", &errors));
         }
-        let labels = query.get("labelSelector").map(LabelSelector::parse).transpose();
-        let fields = query.get("fieldSelector").map(FieldSelector::parse).transpose();
-        let fields = fields.map_err(|e| Status::bad_request(e.0))?.unwrap_or_default();
         check_fields(kind, &fields)?;
-        let limit = query.integer("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
-        let continue_at = query.get("continue").map(Continue::decode).transpose()?;
-        if !watch && continue_at.is_some() && query.get("resourceVersion").is_some_and(|rv| rv != "0") {
+        let limit = limit.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
+        let continue_at = query.get("continue").filter(|_| !watch).map(Continue::decode).transpose()?;
+        if continue_at.is_some() && query.get("resourceVersion").is_some_and(|rv| rv != "0") {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }
         Ok(Self {
-            labels: labels.map_err(|e| Status::bad_request(e.to_string()))?.unwrap_or_default(),
+            labels,
             fields,
             limit,
             continue_at,
             freshness: freshness(query, limit.is_some() && !watch)?,
-            timeout_seconds: query.integer("timeoutSeconds")?.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0),
+            timeout_seconds: timeout_seconds.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0),
             bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events,
         })

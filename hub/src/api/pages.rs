@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use base64::{DecodeError as Base64Error, Engine};
 use serde::{Deserialize, Serialize};
 
 use super::status::Status;
+use crate::registry::schema::{ContentType, DecodeError, parse_body};
 use crate::store::{Object, Revision, Snapshot};
 
 /// Most snapshots kept for lists that may go on. Each pins the objects that changed since, so there must be a bound.
@@ -22,17 +24,55 @@ const TOKEN_VERSION: &str = "meta.k8s.io/v1";
 /// Longest token that is looked at: a namespace and a name, with room.
 const MAX_TOKEN: usize = 2048;
 
+/// Tokens are text without padding; as in Go, bits beyond the last byte mean nothing.
+const TOKENS: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
+
 /// Where a list goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Continue {
+    #[serde(default)]
     v: String,
     /// The revision of the first page; `None` (`-1` on the wire) takes the newest state, giving up consistency.
-    #[serde(with = "revision_or_minus_one")]
+    #[serde(with = "revision_or_minus_one", default = "none_yet")]
     pub(crate) rv: Option<Revision>,
     /// Namespace of the last object of the page before.
+    #[serde(default)]
     pub(crate) namespace: String,
     /// Its name.
+    #[serde(default)]
     pub(crate) name: String,
+}
+
+/// The revision of a token that names none.
+fn none_yet() -> Option<Revision> {
+    Some(0)
+}
+
+/// Why a text is no base64, in Go's words.
+fn go_base64_error(error: &Base64Error, length: usize) -> String {
+    let at = match error {
+        Base64Error::InvalidByte(at, _) | Base64Error::InvalidLastSymbol(at, _) => *at,
+        Base64Error::InvalidLength(_) | Base64Error::InvalidPadding => length,
+    };
+    format!("illegal base64 data at input byte {at}")
+}
+
+/// Why a token is no JSON, in Go's words.
+fn json_error(error: &DecodeError) -> String {
+    match error {
+        DecodeError::Json { message, .. } => message.clone(),
+        DecodeError::TooLarge
+        | DecodeError::Yaml { .. }
+        | DecodeError::NoMagic
+        | DecodeError::Protobuf(_)
+        | DecodeError::UnknownKind { .. } => error.to_string(),
+    }
 }
 
 mod revision_or_minus_one {
@@ -66,7 +106,7 @@ impl Continue {
 
     /// The token.
     pub(crate) fn encode(&self) -> String {
-        URL_SAFE_NO_PAD.encode(serde_json::to_vec(self).unwrap_or_default())
+        TOKENS.encode(serde_json::to_vec(self).unwrap_or_default())
     }
 
     /// Reads a token.
@@ -79,10 +119,11 @@ impl Continue {
         if token.len() > MAX_TOKEN {
             return Err(wrong("too long"));
         }
-        let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|e| wrong(&e.to_string()))?;
+        let bytes = TOKENS.decode(token).map_err(|e| wrong(&go_base64_error(&e, token.len())))?;
+        parse_body(&bytes, ContentType::Json).map_err(|e| wrong(&json_error(&e)))?;
         let decoded: Self = serde_json::from_slice(&bytes).map_err(|e| wrong(&e.to_string()))?;
         if decoded.v != TOKEN_VERSION {
-            return Err(wrong(&format!("server does not recognize this encoded version {}", decoded.v)));
+            return Err(wrong(&format!("server does not recognize this encoded version {:?}", decoded.v)));
         }
         match (decoded.rv, decoded.name.as_str()) {
             (Some(0), _) => Err(wrong("incorrect encoded start resourceVersion (version meta.k8s.io/v1)")),
@@ -179,10 +220,10 @@ mod tests {
 
     #[test]
     fn nonsense_is_no_token() {
-        let other_version = URL_SAFE_NO_PAD.encode(r#"{"v":"v9","rv":1,"namespace":"","name":""}"#);
-        let negative = URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":-2,"namespace":"","name":""}"#);
+        let other_version = TOKENS.encode(r#"{"v":"v9","rv":1,"namespace":"","name":""}"#);
+        let negative = TOKENS.encode(r#"{"v":"meta.k8s.io/v1","rv":-2,"namespace":"","name":""}"#);
         let [start, nowhere] = [(0, "web"), (7, "")].map(|(rv, name)| {
-            URL_SAFE_NO_PAD.encode(format!(r#"{{"v":"meta.k8s.io/v1","rv":{rv},"namespace":"a","name":"{name}"}}"#))
+            TOKENS.encode(format!(r#"{{"v":"meta.k8s.io/v1","rv":{rv},"namespace":"a","name":"{name}"}}"#))
         });
         for text in ["", "!", "abcd", &other_version, &negative, &start, &nowhere, &"a".repeat(5000)] {
             let status = Continue::decode(text).unwrap_err();
@@ -192,6 +233,20 @@ mod tests {
                 "{}",
                 status.message
             );
+        }
+    }
+
+    #[test]
+    fn refusals_of_tokens_are_in_gos_words() {
+        for (text, expected) in [
+            ("bad", "invalid character 'm' looking for beginning of value"),
+            ("%%%", "illegal base64 data at input byte 0"),
+            ("e30", r#"server does not recognize this encoded version "#),
+            ("eyJ2IjoibWV0YS5rOHMuaW8vdjEifQ", "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+            ("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MX0", "encoded start key empty (version meta.k8s.io/v1)"),
+        ] {
+            let message = Continue::decode(text).unwrap_err().message;
+            assert!(message.contains(expected), "{text}: {message}");
         }
     }
 

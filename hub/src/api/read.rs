@@ -10,7 +10,7 @@ use super::listing::{Page, answer};
 use super::negotiate::Negotiated;
 use super::options::{Freshness, ListOptions, freshness};
 use super::pages::Continue;
-use super::render::{ListMeta, Renderer, scale};
+use super::render::{ListMeta, Renderer};
 use super::request::ResourcePath;
 use super::respond::{self, Body};
 use super::router::Call;
@@ -54,12 +54,12 @@ impl Call {
 /// Answers with one object, or its Scale.
 pub(crate) async fn get(call: &Call, kind: &Arc<Kind>, path: &ResourcePath) -> Result<Response<Body>, Status> {
     let form = call.form()?;
-    form.fits(kind, false)?;
     match freshness(&call.query, false)? {
         Freshness::NotOlderThan(revision) | Freshness::Exact(revision) => call.wait_for(revision).await?,
         Freshness::Newest | Freshness::Any => {}
     }
     let object = call.find(kind, path)?;
+    form.fits(kind, false)?;
     Ok(one(call, kind, path, &form, 200, &object))
 }
 
@@ -72,8 +72,8 @@ pub(crate) fn one(
     code: u16,
     object: &Object,
 ) -> Response<Body> {
-    let body =
-        if path.subresource == "scale" { scale(kind, object) } else { call.renderer(kind, form).single(object, true) };
+    let renderer = call.renderer(kind, form);
+    let body = if path.subresource == "scale" { renderer.scale(object) } else { renderer.single(object, true) };
     respond::json(code, form, body)
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::negotiate::{Include, View};
 use crate::objects::subresource::scale_of;
 use crate::registry::excerpt::{Excerpt, Field, fields};
-use crate::registry::{Column, Kind};
+use crate::registry::{Column, Kind, printers};
 use crate::store::{Object, Revision};
 
 /// Turns the objects of one kind into JSON.
@@ -63,6 +63,14 @@ const DEFAULT_COLUMNS: &[Column] = &[
 /// The fields that those need.
 const DEFAULT_FIELDS: &[Field] = fields! { metadata { name creationTimestamp } };
 
+/// The columns of a Scale.
+const SCALE_COLUMNS: &[Column] = &[
+    printers::NAME,
+    printers::integer("Desired", "replicas is the desired number of instances for the scaled object."),
+    printers::integer("Available", "replicas is the actual number of observed instances of the scaled object."),
+    printers::AGE,
+];
+
 /// What closes a list that [`Renderer::list_head`] opened.
 pub(crate) const LIST_TAIL: &[u8] = b"]}";
 
@@ -93,6 +101,23 @@ impl Renderer {
                 self.table(version, object.revision, &columns, &self.row(&self.object(object), include))
             }
         }
+    }
+
+    /// The Scale of an object that has `spec.replicas`.
+    pub(crate) fn scale(&self, object: &Object) -> Bytes {
+        let (scale, revision) = (scale_of(&self.kind, &parse(&object.json)), object.revision);
+        let metadata = scale["metadata"].to_string();
+        let View::Table { version, include } = self.view else {
+            return if self.view == View::Metadata { partial(&metadata).into() } else { encode(&scale) };
+        };
+        let replicas = |part: &str| scale[part]["replicas"].clone();
+        let cells = [printers::name(&scale), replicas("spec"), replicas("status"), printers::age(&scale, self.now)];
+        let object = match include {
+            Include::None => "null".to_owned(),
+            Include::Metadata => partial(&metadata),
+            Include::Object => scale.to_string(),
+        };
+        self.table(version, revision, &column_definitions(SCALE_COLUMNS), &row(&cells, None, &object))
     }
 
     fn table(&self, version: &str, revision: Revision, columns: &Value, row: &str) -> Bytes {
@@ -163,8 +188,7 @@ impl Renderer {
     }
 
     fn columns(&self) -> Value {
-        let column = |c: &Column| json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority});
-        self.definitions().iter().map(column).collect()
+        column_definitions(self.definitions())
     }
 
     /// A row, from an object in this kind's form. Only what the cells need is parsed: lists have thousands of rows.
@@ -172,13 +196,27 @@ impl Renderer {
         let own = !self.kind.hooks.columns.is_empty();
         let Excerpt { value, metadata } = excerpt(json, if own { self.kind.hooks.row_fields } else { DEFAULT_FIELDS });
         let cells = if own { (self.kind.hooks.row)(&value, self.now) } else { default_cells(&value) };
-        let cells = serde_json::to_string(&cells).unwrap_or_default();
-        match include {
-            Include::None => format!(r#"{{"cells":{cells},"object":null}}"#),
-            Include::Metadata => format!(r#"{{"cells":{cells},"object":{}}}"#, partial(metadata)),
-            Include::Object => format!(r#"{{"cells":{cells},"object":{}}}"#, String::from_utf8_lossy(json)),
-        }
+        let completed = (self.kind.hooks.completed)(&value).map(
+            |(reason, message)| json!([{"type": "Completed", "status": "True", "reason": reason, "message": message}]),
+        );
+        let object = match include {
+            Include::None => "null".into(),
+            Include::Metadata => partial(metadata).into(),
+            Include::Object => String::from_utf8_lossy(json),
+        };
+        row(&cells, completed.as_ref(), &object)
     }
+}
+
+fn row(cells: &[Value], conditions: Option<&Value>, object: &str) -> String {
+    let cells = serde_json::to_string(cells).unwrap_or_default();
+    let conditions = conditions.map(|conditions| format!(r#""conditions":{conditions},"#)).unwrap_or_default();
+    format!(r#"{{"cells":{cells},{conditions}"object":{object}}}"#)
+}
+
+fn column_definitions(columns: &[Column]) -> Value {
+    let column = |c: &Column| json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority});
+    columns.iter().map(column).collect()
 }
 
 fn default_cells(object: &Value) -> Vec<Value> {
@@ -193,11 +231,6 @@ fn partial(metadata: &str) -> String {
 fn excerpt<'a>(json: &'a [u8], fields: &'static [Field]) -> Excerpt<'a> {
     // The store holds only what it encoded itself.
     Excerpt::parse(json, fields).unwrap_or(Excerpt { value: Value::Null, metadata: "" })
-}
-
-/// The Scale of an object that has `spec.replicas`.
-pub(crate) fn scale(kind: &Kind, object: &Object) -> Bytes {
-    encode(&scale_of(kind, &parse(&object.json)))
 }
 
 fn parse(json: &[u8]) -> Value {

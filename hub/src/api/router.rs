@@ -31,7 +31,7 @@ use super::request::{RequestInfo, ResourcePath, Verb};
 use super::respond::{self, Body};
 use super::server::Peer;
 use super::status::Status;
-use super::{ApiState, body, components, connect, health, logs, read, stream, websocket_token, write};
+use super::{ApiState, body, components, connect, health, logs, read, routes, stream, websocket_token, write};
 use crate::objects::{User, new_uid};
 use crate::registry::schema::Schema;
 use crate::registry::{Kind, discovery};
@@ -220,14 +220,13 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let Some(path) = &info.resource else {
-        if info.verb == Verb::Get {
-            return Ok(health::path(&call.state, &info.path, &call.headers).await);
+        if call.method != Method::GET && routes::reads_only(&info.path) && health::serves(call, &info.path) {
+            return Err(Status::method_not_allowed());
         }
-        let known = info.path == "/version" || call.state.documents.paths().contains(&info.path);
-        return Err(if known { Status::method_not_allowed() } else { Status::no_such_resource() });
+        return health::path(call, &info.path).await;
     };
     let kinds = call.state.objects.registry();
-    if !kinds.kinds().iter().any(|k| k.group == path.group && k.version == path.version) {
+    if !routes::of_known_group(kinds, &info.path) {
         return Ok(health::not_found());
     }
     let kind = kinds.resource(&path.group, &path.version, &path.resource).ok_or_else(Status::no_such_resource)?.clone();
@@ -236,7 +235,8 @@ where
         check_path(&kind, path, Verb::Get)?;
         return proxy(call, path, body).await;
     }
-    check_path(&kind, path, info.verb)?;
+    check_path(&kind, path, if call.method == Method::HEAD { Verb::Unknown } else { info.verb })?;
+    routes::check(&call.headers, path, info.verb)?;
     let mut answer = serve(call, info, &kind, path, body).await?;
     if let Some(warning) = deprecation(&kind) {
         respond::warn(&mut answer, &[warning.to_owned()]);

@@ -120,6 +120,16 @@ impl Status {
         Self::new(406, "NotAcceptable", message)
     }
 
+    /// 406 or 415 of a route, which tells what it gives where that is the matter.
+    pub fn no_route(code: u16, gives: Option<&[&str]>) -> Self {
+        let (reason, text) = match code {
+            406 => ("NotAcceptable", "406: Not Acceptable"),
+            _ => ("UnsupportedMediaType", "415: Unsupported Media Type"),
+        };
+        let list = gives.map(|gives| format!("\n\nAvailable representations: {}", gives.join(", ")));
+        Self::new(code, reason, format!("{text}{}", list.unwrap_or_default())).with(Details::default())
+    }
+
     /// 413.
     pub fn too_large(limit: usize) -> Self {
         Self::new(413, "RequestEntityTooLarge", format!("Request entity too large: limit is {limit}"))

@@ -196,6 +196,7 @@ fn hooks() -> Hooks {
         columns: &[],
         row: |_, _| Vec::new(),
         row_fields: &[],
+        completed: |_| None,
         from_stored: None,
         to_stored: None,
     }

@@ -31,6 +31,8 @@ use crate::store::Object;
 const JSON_PATCH: &str = "application/json-patch+json";
 const MERGE_PATCH: &str = "application/merge-patch+json";
 const STRATEGIC_PATCH: &str = "application/strategic-merge-patch+json";
+/// The media types of patches.
+pub(super) const PATCHES: &[&str] = &[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH];
 const APPLY_PATCH: &str = "application/apply-patch+yaml";
 
 /// Resources whose deletion answers with the object even when it is gone; others answer with a `Status`.
@@ -181,7 +183,7 @@ fn options(call: &Call, kind: &str) -> Result<WriteOptions, Status> {
 /// operations that mean nothing.
 fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<(Patch, Vec<String>), Status> {
     if ![JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH].contains(&media_type) {
-        return Err(Status::unsupported_media_type(&[JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH, APPLY_PATCH]));
+        return Err(Status::unsupported_media_type(PATCHES));
     }
     let prefix = if media_type == STRATEGIC_PATCH { "" } else { "error decoding patch: " };
     let wrong = |cause: &str| Status::bad_request(format!("{prefix}{cause}"));

@@ -18,6 +18,7 @@ pub(crate) const PLAIN: Hooks = Hooks {
     columns: printers::GENERIC,
     row: printers::generic_row,
     row_fields: &[],
+    completed: |_| None,
     from_stored: None,
     to_stored: None,
 };

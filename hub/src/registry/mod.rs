@@ -112,6 +112,8 @@ pub struct Hooks {
     pub row: fn(&Value, i64) -> Vec<Value>,
     /// The fields of an object that `row` looks at, which then gets no others; all where none are named.
     pub row_fields: &'static [excerpt::Field],
+    /// How an object ended, where its row says so (a pod's does): reason and message.
+    pub completed: fn(&Value) -> Option<(&'static str, &'static str)>,
     /// Converts the stored form into this row's form (identity for most).
     pub from_stored: Option<fn(Value) -> Value>,
     /// Converts this row's form into the stored form.

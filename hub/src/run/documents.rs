@@ -13,6 +13,7 @@ use crate::registry::openapi::{self, Cache, Which};
 use crate::registry::schema::{Schema, encode_protobuf};
 
 const JSON: &str = "application/json";
+const YAML: &str = "application/yaml";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// Makes documents on demand.
@@ -44,7 +45,7 @@ impl RegistryDocuments {
 
     /// `/api` and `/apis`, aggregated where the client asks for it first.
     fn root(&self, core: bool, accept: &str) -> Document {
-        match accept.split(',').find_map(aggregated) {
+        match aggregated(accept) {
             Some(wanted) => wanted.document(&discovery::aggregated(&self.registry, core, wanted.version)),
             None if core => plain(discovery::api_versions(&self.address), accept),
             None => plain(discovery::api_groups(&self.registry), accept),
@@ -123,19 +124,25 @@ impl Wanted {
     }
 }
 
-/// A document that is not aggregated: JSON, or protobuf where the client asks for it before JSON.
+/// A document that is not aggregated: JSON, or YAML or protobuf where the client asks for these.
 fn plain(mut value: Value, accept: &str) -> Document {
-    let media = |entry: &str| entry.split(';').next().unwrap_or_default().trim().to_owned();
-    let first =
-        accept.split(',').filter(|e| !e.contains("as=")).map(media).find(|m| [JSON, PROTOBUF, "*/*"].contains(&&**m));
-    if first.as_deref() == Some(PROTOBUF) {
-        // As JSON, `/api` says no version.
-        value["apiVersion"] = "v1".into();
-        if let Some(body) = encode_protobuf(Schema::builtin(), &value) {
-            return Document { content_type: PROTOBUF.into(), body: body.into(), gzip: false, etag: None };
+    let media = accept.split(';').next().unwrap_or_default().trim();
+    let made = |content_type: &'static str, body: Vec<u8>| Document {
+        content_type: content_type.into(),
+        body: body.into(),
+        gzip: false,
+        etag: None,
+    };
+    let encoded = match media {
+        YAML => serde_saphyr::to_string(&value).ok().map(|text| made(YAML, text.into())),
+        PROTOBUF => {
+            // As JSON, `/api` says no version.
+            value["apiVersion"] = "v1".into();
+            encode_protobuf(Schema::builtin(), &value).map(|body| made(PROTOBUF, body))
         }
-    }
-    json(&value, JSON.into())
+        _ => None,
+    };
+    encoded.unwrap_or_else(|| json(&value, JSON.into()))
 }
 
 fn json(value: &Value, content_type: Cow<'static, str>) -> Document {
@@ -157,7 +164,7 @@ mod tests {
     #[test]
     fn discovery_has_the_form_that_is_asked_for() {
         let v2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
-        let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json";
+        let old = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
         for (path, accept, kind) in [
             ("/api", "application/json", "APIVersions"),
             ("/apis", "", "APIGroupList"),
@@ -170,9 +177,10 @@ mod tests {
             assert_eq!(kind_of(path, accept).map(|(k, _)| k).as_deref(), Some(kind), "{path} {accept}");
         }
         let documents = RegistryDocuments::new(Arc::new(Registry::builtin()), "192.0.2.1:6443".into());
-        let either = format!("{PROTOBUF},{JSON}");
         for path in ["/api", "/apis", "/api/v1", "/apis/apps", "/apis/apps/v1"] {
-            let [message, text] = [&*either, JSON].map(|accept| documents.get(path, accept).unwrap());
+            let lines = documents.get(path, YAML).unwrap();
+            assert!(lines.content_type == YAML && lines.body.windows(6).any(|text| text == b"kind: "), "{path}");
+            let [message, text] = [PROTOBUF, JSON].map(|accept| documents.get(path, accept).unwrap());
             let mut expected: Value = serde_json::from_slice(&text.body).unwrap();
             expected["apiVersion"] = "v1".into();
             assert_eq!(message.content_type, PROTOBUF);

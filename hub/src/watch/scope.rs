@@ -62,6 +62,7 @@ mod tests {
             columns: &[],
             row: |_, _| Vec::new(),
             row_fields: &[],
+            completed: |_| None,
             from_stored: None,
             to_stored: None,
         };

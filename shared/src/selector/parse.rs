@@ -261,7 +261,7 @@ mod tests {
             ("x=-", format!("unable to parse requirement: values[0][x]: Invalid value: \"-\": {value}")),
             (
                 &format!("a={long}"),
-                format!("unable to parse requirement: values[0][a]: Invalid value: \"{long}\": must be no more than 63 characters"),
+                format!("unable to parse requirement: values[0][a]: Invalid value: \"{long}\": must be no more than 63 bytes"),
             ),
             (
                 "gen>x",

@@ -209,11 +209,13 @@ async fn documents_carry_their_tag() {
         json!([
             "/.well-known/openid-configuration",
             "/api",
+            "/apis/",
             "/healthz",
             "/healthz/ping",
             "/livez",
             "/livez/ping",
             "/metrics",
+            "/openapi/v3/",
             "/openid/v1/jwks",
             "/readyz",
             "/readyz/ping",
@@ -267,12 +269,41 @@ async fn protobuf_watches_send_frames_with_lengths() {
 }
 
 #[tokio::test]
-async fn head_has_the_head_of_get_alone() {
+async fn head_is_for_paths_about_no_resource() {
     let api = three().await;
-    let url = "/api/v1/namespaces/a/pods/one";
-    let (whole, head) = (api.get(url).await, api.send("HEAD", url, &[], "").await);
+    let (whole, head) = (api.get("/").await, api.send("HEAD", "/", &[], "").await);
     assert_eq!((head.code, head.text.as_str(), head.header("content-type")), (200, "", "application/json"));
     assert_eq!(head.header("content-length"), whole.text.len().to_string());
+    assert_eq!(api.send("HEAD", "/livez", &[], "").await.code, 200);
+    for url in ["/api", "/api/v1/pods", "/api/v1/namespaces/a/pods/one", "/api/v1/namespaces/a/pods/none"] {
+        let head = api.send("HEAD", url, &[], "").await;
+        assert_eq!((head.code, head.text.as_str()), (405, ""), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_scale_has_columns() {
+    let deployment = json!({"kind": "Deployment", "metadata": {"namespace": "a", "name": "web", "uid": "u"},
+        "spec": {"replicas": 3}, "status": {"replicas": 2}});
+    let api = Api::with(&[("deployments.apps", deployment)]).await;
+    let table = api.send("GET", "/apis/apps/v1/namespaces/a/deployments/web/scale", &[TABLE], "").await.json();
+    let columns: Vec<_> =
+        table["columnDefinitions"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
+    assert_eq!((&table["kind"], columns), (&json!("Table"), vec!["Name", "Desired", "Available", "Age"]));
+    assert_eq!(table["rows"][0]["cells"], json!(["web", 3, 2, "<unknown>"]));
+    assert_eq!(table["rows"][0]["object"]["metadata"]["uid"], "u");
+}
+
+#[tokio::test]
+async fn rows_of_ended_pods_say_so() {
+    let mut ended = pod("a", "one").1;
+    ended["status"]["phase"] = "Succeeded".into();
+    let api = Api::over(Registry::builtin(), &[("pods", ended), pod("a", "two")]).await;
+    let table = api.send("GET", "/api/v1/pods", &[TABLE], "").await.json();
+    let message = "The pod has completed successfully.";
+    let completed = json!([{"type": "Completed", "status": "True", "reason": "Succeeded", "message": message}]);
+    assert_eq!(table["rows"][0]["conditions"], completed);
+    assert_eq!(table["rows"][1].get("conditions"), None);
 }
 
 #[tokio::test]

@@ -98,6 +98,22 @@ async fn wrong_options_of_reads_are_refused() {
             406,
             "only the following media types are accepted: application/json, application/yaml",
         ),
+        (
+            "GET",
+            "/api/v1/pods",
+            ("accept", "text/html"),
+            "",
+            406,
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
+        ),
+        (
+            "GET",
+            "/api/v1/pods?resourceVersionMatch=Exact&limit=x",
+            JSON,
+            "",
+            400,
+            r#"strconv.ParseInt: parsing "x": invalid syntax"#,
+        ),
         ("GET", "/api/v1/namespaces/a/pods/one/log?container=x", JSON, "", 400, "container x is not valid for pod one"),
         (
             "GET",
@@ -194,7 +210,7 @@ async fn wrong_bodies_are_refused() {
             ("content-type", "application/apply-patch+xml"),
             "a: 1",
             415,
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, ",
+            "415: Unsupported Media Type",
         ),
         (
             "POST",
@@ -212,9 +228,15 @@ async fn wrong_bodies_are_refused() {
 #[tokio::test]
 async fn paths_outside_the_api_are_404s() {
     let api = api().await;
-    for url in ["/nope", "/api/v9/pods", "/apis/none.io/v1/things", "/readyz/nope"] {
+    for url in ["/api/v9", "/api/v9/pods", "/apis/apps/v9/things", "/apis/apps/v1/things"] {
         let answer = api.get(url).await;
         assert_eq!((answer.code, &answer.json()["reason"]), (404, &json!("NotFound")), "{url}");
+    }
+    for url in ["/nope", "/apis/none.io", "/apis/none.io/v1/things", "/readyz/nope", "/healthz/", "/openapi/v2/"] {
+        let answer = api.get(url).await;
+        assert_eq!((answer.code, answer.text.as_str()), (404, "404 page not found\n"), "{url}");
+        let headers = (answer.header("content-type"), answer.header("x-content-type-options"));
+        assert_eq!(headers, ("text/plain; charset=utf-8", "nosniff"), "{url}");
     }
 }
 

@@ -187,8 +187,8 @@ fn ports(ports: &[Value], path: &Path, errors: &mut Errors) {
 
 fn row(slice: &Value, now: i64) -> Vec<Value> {
     let ports = list(slice, "ports").iter();
-    let ports: Vec<String> =
-        ports.map(|p| get(p, "port").map_or_else(|| "*".to_owned(), ToString::to_string)).collect();
+    let named = |port: &Value| get(port, "name").and_then(Value::as_str).unwrap_or("*").to_owned();
+    let ports: Vec<String> = ports.map(|p| get(p, "port").map_or_else(|| named(p), ToString::to_string)).collect();
     let addresses: Vec<String> =
         list(slice, "endpoints").iter().flat_map(|e| texts(e, "addresses")).map(str::to_owned).collect();
     vec![
@@ -219,12 +219,14 @@ mod tests {
     #[test]
     fn cells() {
         let endpoints: Vec<Value> = (1..=4).map(|i| json!({"addresses": [format!("10.42.0.{i}")]})).collect();
-        let object =
-            created(&kind(), json!({"addressType": "IPv4", "ports": [{"port": 80}, {}], "endpoints": endpoints}));
+        let object = created(
+            &kind(),
+            json!({"addressType": "IPv4", "ports": [{"port": 80}, {"name": "any"}], "endpoints": endpoints}),
+        );
         assert_eq!(object["ports"][0], json!({"name": "", "port": 80, "protocol": "TCP"}));
         assert_eq!(
             row(&object, 1_767_225_600)[1..],
-            [json!("IPv4"), json!("80,*"), json!("10.42.0.1,10.42.0.2,10.42.0.3 + 1 more..."), json!("60s")]
+            [json!("IPv4"), json!("80,any"), json!("10.42.0.1,10.42.0.2,10.42.0.3 + 1 more..."), json!("60s")]
         );
         assert_eq!(first(&[]), "<unset>");
     }

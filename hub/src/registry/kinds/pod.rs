@@ -46,6 +46,7 @@ pub(in crate::registry) fn kind() -> Kind {
             columns: pod_table::COLUMNS,
             row: pod_table::row,
             row_fields: pod_table::FIELDS,
+            completed: pod_table::completed,
             ..PLAIN
         },
     }

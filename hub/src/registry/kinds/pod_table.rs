@@ -84,6 +84,15 @@ pub(super) fn row(pod: &Value, now: i64) -> Vec<Value> {
     ]
 }
 
+/// How the pod ended.
+pub(super) fn completed(pod: &Value) -> Option<(&'static str, &'static str)> {
+    match text_at(pod, &["status", "phase"]) {
+        "Succeeded" => Some(("Succeeded", "The pod has completed successfully.")),
+        "Failed" => Some(("Failed", "The pod failed.")),
+        _ => None,
+    }
+}
+
 /// A pod that goes away says so, unless it has already ended.
 fn reason_of(pod: &Value, reason: String) -> String {
     if at(pod, &["metadata", "deletionTimestamp"]).is_none() {

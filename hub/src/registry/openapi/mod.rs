@@ -128,4 +128,28 @@ mod tests {
         assert!(cache.get(&registry, &Which::V3("apis/apps/v9".into())).is_none());
         assert!(first.gzip.len() * 4 < first.plain().len());
     }
+
+    #[test]
+    fn only_what_clients_must_send_is_required() {
+        let definitions = definitions::closure(
+            [
+                "core.v1.Pod",
+                "core.v1.Event",
+                "events.v1.Event",
+                "core.v1.LocalObjectReference",
+                "apps.v1.ControllerRevision",
+            ]
+            .map(|name| format!("io.k8s.api.{name}")),
+        );
+        let required = |name: &str| {
+            let definition: serde_json::Value =
+                serde_json::from_str(&definitions[&format!("io.k8s.api.{name}")]).unwrap();
+            definition.get("required").cloned()
+        };
+        assert_eq!(required("core.v1.Pod"), None);
+        assert_eq!(required("core.v1.LocalObjectReference"), None);
+        assert_eq!(required("core.v1.Event"), Some(serde_json::json!(["involvedObject", "metadata"])));
+        assert_eq!(required("events.v1.Event"), Some(serde_json::json!(["eventTime"])));
+        assert_eq!(required("apps.v1.ControllerRevision"), Some(serde_json::json!(["revision"])));
+    }
 }
