@@ -45,7 +45,8 @@ impl ProtoFields {
 
 fn fact(word: &'static str) -> Option<(&'static str, Wire)> {
     let (field, number) = word.split_once('=')?;
-    let (number, keep_zero) = number.strip_suffix('*').map_or((number, false), |number| (number, true));
-    let (outer, number) = number.split_once('.').unwrap_or(("0", number));
-    Some((field, Wire { outer: outer.parse().ok()?, number: number.parse().ok()?, keep_zero }))
+    let digits = number.trim_end_matches(['*', '+']);
+    let (always, keep_zero) = (number.ends_with('+'), number.len() > digits.len());
+    let (outer, digits) = digits.split_once('.').unwrap_or(("0", digits));
+    Some((field, Wire { outer: outer.parse().ok()?, number: digits.parse().ok()?, keep_zero, always }))
 }

@@ -316,6 +316,7 @@ pub(crate) fn delete_options(
         uid: preconditions.uid,
         resource_version: preconditions.resource_version,
         propagation,
+        orphan_dependents: given.orphan_dependents,
         dry_run,
         user: user.clone(),
     })

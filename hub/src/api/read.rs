@@ -15,6 +15,7 @@ use super::request::ResourcePath;
 use super::respond::{self, Body};
 use super::router::Call;
 use super::status::Status;
+use crate::objects::subresource::{SCALE, scale_resource};
 use crate::registry::{Kind, Registry};
 use crate::store::{Key, Object, Revision, Snapshot};
 use crate::watch::Scope;
@@ -42,12 +43,10 @@ impl Call {
     pub(crate) fn find(&self, kind: &Kind, path: &ResourcePath) -> Result<Arc<Object>, Status> {
         let namespace = if kind.namespaced { path.namespace.as_str() } else { "" };
         let key = Key { resource: kind.storage.clone(), namespace: namespace.into(), name: path.name.as_str().into() };
-        self.state
-            .objects
-            .snapshot()
-            .get(&key)
-            .cloned()
-            .ok_or_else(|| Status::not_found(&kind.group_resource(), &path.name))
+        self.state.objects.snapshot().get(&key).cloned().ok_or_else(|| match path.subresource.as_str() {
+            SCALE => Status::not_found(&scale_resource(kind), &path.name),
+            _ => Status::not_found(&kind.group_resource(), &path.name),
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The API as a client meets it: requests in, answers out, over a small table of kinds and a volatile store.
 
 mod apply;
+mod changes;
 mod components;
 mod connect;
 mod eviction;

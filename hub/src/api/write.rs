@@ -11,7 +11,6 @@ use super::listing::{Page, answer};
 use super::negotiate::Negotiated;
 use super::options::{APPLY, ListOptions, delete_options, user_agent_manager, write_options};
 use super::read::{one, page, scope, snapshot};
-use super::render::ListMeta;
 use super::request::ResourcePath;
 use super::respond::{self, Body};
 use super::router::Call;
@@ -198,6 +197,9 @@ fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<(Patch, Vec<String>), S
     let unfit =
         |wanted: &str| wrong(&format!("json: cannot unmarshal {} into Go value of type {wanted}", go_name(&value)));
     if media_type == JSON_PATCH {
+        if value.is_null() {
+            return Ok((Patch::Json(json_patch::Patch::default()), Vec::new()));
+        }
         let Some(operations) = value.as_array() else { return Err(unfit("[]interface {}")) };
         if let Some(other) = operations.iter().find(|o| !o.is_object()) {
             let found = go_name(other);
@@ -207,7 +209,7 @@ fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<(Patch, Vec<String>), S
         }
         let strict = operation_fields(&value, &duplicates);
         // What makes no operation is refused as one that does not apply.
-        let patch = serde_json::from_value(value).map_err(|e| Error::UnprocessablePatch(e.to_string()))?;
+        let patch = serde_json::from_value(with_values(value)).map_err(|e| Error::UnprocessablePatch(e.to_string()))?;
         return Ok((Patch::Json(patch), strict));
     }
     let value = match value {
@@ -219,6 +221,16 @@ fn parse_patch(media_type: &str, bytes: &[u8]) -> Result<(Patch, Vec<String>), S
         }
     };
     Ok((if media_type == MERGE_PATCH { Patch::Merge(value) } else { Patch::Strategic(value) }, duplicates))
+}
+
+/// Operations that need a value, with null where they have none.
+fn with_values(mut patch: Value) -> Value {
+    for operation in patch.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        if matches!(operation.get("op").and_then(Value::as_str), Some("add" | "replace" | "test")) {
+            operation.entry("value").or_insert(Value::Null);
+        }
+    }
+    patch
 }
 
 /// What Go calls the type of a JSON value.
@@ -269,6 +281,11 @@ pub(crate) async fn delete(
     let form = call.form()?;
     let options = delete_options(&call.query, body::delete_options(&call.headers, bytes)?, &call.user)?;
     let written = call.state.objects.delete(&target(kind, path), &options).await?;
+    let waits = options.orphan_dependents == Some(false) && !written.removed && !options.dry_run;
+    // As ever, only who asks in the old way is told that it takes a while.
+    if waits {
+        return Ok(done(call, kind, path, &form, 202, written));
+    }
     if !written.removed || RETURN_DELETED.contains(&&*kind.group_resource()) {
         return Ok(done(call, kind, path, &form, 200, written));
     }
@@ -290,9 +307,9 @@ pub(crate) async fn delete_collection(
     let options = delete_options(&call.query, body::delete_options(&call.headers, bytes)?, &call.user)?;
     let list = ListOptions::parse(&call.query, kind, false)?;
     let objects = &call.state.objects;
-    let selected = page(objects.registry(), &snapshot(call, &list).await?, &scope(kind, path, &list), &list).items;
-    let mut deleted: Vec<Arc<Object>> = Vec::with_capacity(selected.len());
-    for object in selected {
+    let selected = page(objects.registry(), &snapshot(call, &list).await?, &scope(kind, path, &list), &list);
+    let mut deleted: Vec<Arc<Object>> = Vec::with_capacity(selected.items.len());
+    for object in selected.items {
         let target = Target {
             kind: kind.clone(),
             namespace: object.key.namespace.to_string(),
@@ -306,8 +323,7 @@ pub(crate) async fn delete_collection(
             Err(e) => return Err(e.into()),
         }
     }
-    let meta = ListMeta { resource_version: objects.snapshot().revision().to_string(), ..ListMeta::default() };
-    Ok(answer(&form, call.renderer(kind, &form), Page { items: deleted, meta }).await)
+    Ok(answer(&form, call.renderer(kind, &form), Page { items: deleted, ..selected }).await)
 }
 
 #[cfg(test)]
@@ -324,6 +340,8 @@ mod tests {
         };
         for (media_type, bytes, expected) in [
             (JSON_PATCH, r#"[{"op":"add","path":"/a","value":1}]"#, "json"),
+            (JSON_PATCH, r#"[{"op":"add","path":"/a"}]"#, "json"),
+            (JSON_PATCH, "null", "json"),
             (JSON_PATCH, r#"{"a":1}"#, "400"),
             (MERGE_PATCH, r#"{"a":1}"#, "merge"),
             (MERGE_PATCH, "[]", "400"),

@@ -67,7 +67,9 @@ impl Objects {
     async fn apply_new(&self, target: &Target, config: &Value, options: &WriteOptions) -> Result<Written, Error> {
         let (manager, now) = (ownership::manager(target, options, true), meta::timestamp(Timestamp::now()));
         let managers = apply::create(&ownership::subject(target, &manager, &now), config);
-        self.create_decoded(target, config.clone(), options, Claim::Applied(managers)).await
+        let mut object = config.clone();
+        Schema::builtin().decode(target.kind.schema, &mut object);
+        self.create_decoded(target, object, options, Claim::Applied(managers)).await
     }
 
     async fn apply_to_current(
@@ -133,7 +135,7 @@ fn check(target: &Target, config: &mut Value, options: &WriteOptions) -> Result<
 fn typed(target: &Target, config: &mut Value, schema: &str) -> Result<(), Error> {
     let (version, kind, _) = decode::body_type(target);
     let version = if version.contains('/') { version } else { format!("/{version}") };
-    let decoded = Schema::builtin().decode(schema, config);
+    let decoded = Schema::builtin().decode_applied(schema, config);
     let unknown = decoded.unknown.iter().filter_map(|text| text.strip_prefix("unknown field \"")?.strip_suffix('"'));
     let mut problems: Vec<String> = unknown.map(|path| format!(".{path}: field not declared in schema")).collect();
     problems.extend(decoded.errors);

@@ -37,7 +37,7 @@ pub(super) fn decode(
         Error::BadRequest(format!("{kind} in version {short:?} cannot be handled as a {kind}: {why}"))
     })?;
     finish(target, body, purpose, api_version, kind)?;
-    Ok(warnings)
+    Ok(with_owners_once(warnings, body))
 }
 
 /// [`decode`] for what a patch made of an object; `shown` is the patch as a refusal shows it. A strategic merge patch is
@@ -66,10 +66,36 @@ pub(super) fn decode_patched(
             identity(body, &api_version, kind).map_err(|wrong| refused(wrong.to_string()))?;
         }
     }
+    let misfit = match patch {
+        Patch::Strategic(_) => Schema::builtin().misfit(schema, body),
+        Patch::Json(_) | Patch::Merge(_) => None,
+    };
     let found = fields(schema, body);
-    let warnings = judged(found.error, found.unknown, options).map_err(refused)?;
+    let warnings = judged(misfit.or(found.error), found.unknown, options).map_err(refused)?;
     finish(target, body, Purpose::Replace, api_version, kind)?;
-    Ok(warnings)
+    Ok(with_owners_once(warnings, body))
+}
+
+/// Drops owners that are named twice, and warns of it.
+fn with_owners_once(mut warnings: Vec<String>, body: &mut Value) -> Vec<String> {
+    let owners = body.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut);
+    let Some(owners) = owners else { return warnings };
+    let (mut once, mut twice) = (Vec::with_capacity(owners.len()), Vec::new());
+    for owner in owners.drain(..) {
+        if once.contains(&owner) {
+            twice.push(text(&owner, "uid").to_owned());
+        } else {
+            once.push(owner);
+        }
+    }
+    *owners = once;
+    if !twice.is_empty() {
+        warnings.push(format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        ));
+    }
+    warnings
 }
 
 fn finish(target: &Target, body: &mut Value, purpose: Purpose, api_version: String, kind: &str) -> Result<(), Error> {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use super::error::MODIFIED;
 use super::{DeleteOptions, Error, Objects, Propagation, Target, Written, meta};
 use crate::registry::Kind;
 use crate::store::Object;
@@ -22,6 +21,14 @@ const DEFAULT_GRACE_SECONDS: i64 = 30;
 /// Kubernetes' wording of a failed uid precondition.
 pub(super) fn uid_mismatch(asked: &str, found: &str) -> String {
     format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {found}")
+}
+
+/// The refusal of a deletion of another object or state than the one that is there, which names the kind.
+fn precondition_failed(target: &Target, field: &str, asked: &str, found: &str, happened: &str) -> Error {
+    let detail = format!(
+        "the {field} in the precondition ({asked}) does not match the {field} in record ({found}). The object might have been {happened}"
+    );
+    Error::Conflict { resource: target.kind.group_kind(), name: target.name.clone(), detail }
 }
 
 /// Whether a marked object has nothing left that holds it: no finalizers and no grace to wait for.
@@ -76,7 +83,11 @@ impl Objects {
                 Step::Nothing => return Ok(Written { object: current, warnings: Vec::new(), removed: false }),
                 Step::Save(marked) => marked,
             };
-            let saved = self.save(target, &current, marked, options.dry_run).await;
+            let saved = self.save(target, &current, marked, options.dry_run).await.map(|saved| Written {
+                // What never was to be deleted in time is answered as it was.
+                object: if saved.removed && !is_pod(&target.kind) { current.clone() } else { saved.object },
+                ..saved
+            });
             if matches!(saved, Err(Error::Conflict { .. }))
                 && options.resource_version.is_none()
                 && self.moved_on(&current)
@@ -90,13 +101,13 @@ impl Objects {
 
 fn preconditions(target: &Target, current: &Arc<Object>, options: &DeleteOptions) -> Result<(), Error> {
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != &*current.meta.uid) {
-        return Err(target.conflict(uid_mismatch(uid, &current.meta.uid)));
+        return Err(precondition_failed(target, "UID", uid, &current.meta.uid, "deleted and then recreated"));
     }
+    let revision = current.revision.to_string();
     match options.resource_version.as_deref() {
-        Some(version) if version != current.revision.to_string() => Err(target.conflict(format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {}. {MODIFIED}",
-            current.revision
-        ))),
+        Some(version) if version != revision => {
+            Err(precondition_failed(target, "ResourceVersion", version, &revision, "modified"))
+        }
         _ => Ok(()),
     }
 }
@@ -126,7 +137,7 @@ fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp)
         return if acts { Step::Save(object) } else { Step::Nothing };
     }
     meta::mark_deleted(&mut object, later(now, grace), grace);
-    if kind.hooks.has_generation && (grace > 0 || !meta::finalizers(&object).is_empty()) {
+    if object["metadata"]["generation"].as_i64().is_some_and(|generation| generation > 0) {
         meta::bump_generation(&mut object);
     }
     if is_namespace(kind) {

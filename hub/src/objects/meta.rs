@@ -10,16 +10,19 @@ const SUFFIX_LENGTH: usize = 5;
 /// Longest `generateName` prefix that is kept: the name must fit 63 characters (apiserver `maxGeneratedNameLength`).
 const MAX_PREFIX: usize = 63 - SUFFIX_LENGTH;
 
-/// What an update may not change in `metadata`; taken over from the stored object.
-const SERVER_OWNED: [&str; 7] = [
+/// What a client may not set in the `metadata` of a new object.
+const SERVER_SET: [&str; 8] = [
     "uid",
     "creationTimestamp",
     "generation",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "managedFields",
-    "namespace",
+    "selfLink",
+    "resourceVersion",
 ];
+/// What an update leaves as it is, whatever it says.
+const KEPT: [&str; 6] = ["creationTimestamp", "generation", "managedFields", "name", "namespace", "resourceVersion"];
 
 fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -68,10 +71,8 @@ pub(super) fn text<'a>(object: &'a Value, field: &str) -> &'a str {
 /// Sets what the server owns on a new object and drops what a client may not set.
 pub(super) fn on_create(object: &mut Value, now: Timestamp, has_generation: bool) {
     let m = metadata(object);
-    for field in SERVER_OWNED.iter().chain(&["selfLink", "resourceVersion"]) {
-        if *field != "namespace" {
-            m.remove(*field);
-        }
+    for field in SERVER_SET {
+        m.remove(field);
     }
     m.insert("uid".into(), new_uid().into());
     m.insert("creationTimestamp".into(), timestamp(now).into());
@@ -80,15 +81,25 @@ pub(super) fn on_create(object: &mut Value, now: Timestamp, has_generation: bool
     }
 }
 
-/// Takes over what the server owns from the stored object.
+/// Takes over what the server owns from the stored object. A uid or the marks of a deletion that differ stay, to be
+/// refused.
 pub(super) fn on_update(new: &mut Value, old: &Value) {
+    let old = &old["metadata"];
     let m = metadata(new);
     m.remove("selfLink");
-    for field in SERVER_OWNED.iter().chain(&["name", "generateName", "resourceVersion"]) {
-        match old["metadata"].get(*field) {
-            Some(value) => m.insert((*field).into(), value.clone()),
-            None => m.remove(*field),
+    for field in KEPT {
+        match old.get(field) {
+            Some(value) => m.insert(field.into(), value.clone()),
+            None => m.remove(field),
         };
+    }
+    for (field, settled) in [("uid", false), ("deletionTimestamp", true), ("deletionGracePeriodSeconds", false)] {
+        let unset = m.get(field).is_none_or(|value| value.is_null() || value == "");
+        match old.get(field) {
+            Some(value) if unset || settled => drop(m.insert(field.into(), value.clone())),
+            None if unset => drop(m.remove(field)),
+            Some(_) | None => {}
+        }
     }
 }
 
@@ -161,11 +172,28 @@ mod tests {
     #[test]
     fn an_update_cannot_change_what_the_server_owns() {
         let old = json!({"metadata": {"name": "a", "uid": "1", "creationTimestamp": "t", "generation": 3}});
-        let mut new = json!({"metadata": {"name": "a", "uid": "2", "deletionTimestamp": "x", "labels": {"a": "b"}}});
+        let mut new = json!({"metadata": {"name": "a", "generateName": "b", "generation": 9, "labels": {"a": "b"}}});
         on_update(&mut new, &old);
         assert_eq!(
-            new,
-            json!({"metadata": {"name": "a", "uid": "1", "creationTimestamp": "t", "generation": 3, "labels": {"a": "b"}}})
+            new["metadata"],
+            json!({
+                "name": "a", "generateName": "b", "uid": "1", "creationTimestamp": "t", "generation": 3,
+                "labels": {"a": "b"},
+            })
         );
+    }
+
+    #[test]
+    fn the_marks_of_a_deletion_stay() {
+        let marks = |time, grace| json!({"metadata": {"deletionTimestamp": time, "deletionGracePeriodSeconds": grace}});
+        for (old, new, kept) in [
+            (marks("t", 5), json!({}), marks("t", 5)),
+            (marks("t", 5), marks("u", 6), marks("t", 6)),
+            (json!({}), marks("u", 6), marks("u", 6)),
+        ] {
+            let mut updated = new;
+            on_update(&mut updated, &old);
+            assert_eq!(updated, kept);
+        }
     }
 }

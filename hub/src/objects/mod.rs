@@ -126,6 +126,8 @@ pub struct DeleteOptions {
     pub resource_version: Option<String>,
     /// `propagationPolicy`.
     pub propagation: Option<Propagation>,
+    /// The deprecated `orphanDependents`, which `propagation` follows.
+    pub orphan_dependents: Option<bool>,
     /// `dryRun`.
     pub dry_run: bool,
     /// Who deletes.

@@ -78,6 +78,28 @@ pub(super) fn on_update(target: &Target, new: &mut Value, old: &Value, claim: Cl
     }
 }
 
+/// Whether an object is as before but for the times at which its owners took their fields: nothing has changed then.
+pub(super) fn only_times_differ(new: &Value, old: &Value) -> bool {
+    same_but("metadata", new, old, |new, old| {
+        same_but(FIELD, new, old, |new, old| {
+            let lists = new.as_array().zip(old.as_array());
+            lists.is_some_and(|(new, old)| {
+                let mut pairs = new.iter().zip(old);
+                new.len() == old.len() && pairs.all(|(new, old)| same_but("time", new, old, |_, _| true))
+            })
+        })
+    })
+}
+
+/// Whether two objects have the same fields with the same values, but for one that is compared in its own way.
+fn same_but(field: &str, new: &Value, old: &Value, same: impl Fn(&Value, &Value) -> bool) -> bool {
+    let Some((new, old)) = new.as_object().zip(old.as_object()) else { return false };
+    new.len() == old.len()
+        && new.iter().all(|(name, value)| {
+            old.get(name).is_some_and(|before| value == before || name == field && same(value, before))
+        })
+}
+
 /// The owners that a client sets itself; `None` when its list says nothing or is malformed.
 fn replacement(sent: &Value) -> Option<Managers> {
     if apply::is_reset(sent) {
@@ -91,4 +113,28 @@ fn put(object: &mut Value, managers: Managers) {
         Some(list) => meta::metadata(object).insert(FIELD.into(), list),
         None => meta::metadata(object).remove(FIELD),
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn times_alone_are_no_change() {
+        let object = |time: &str, manager: &str, data: &str| {
+            let entry = json!({"manager": manager, "time": time, "fieldsV1": {"f:data": {}}});
+            json!({"metadata": {"name": "a", "managedFields": [entry]}, "data": data})
+        };
+        let old = object("t1", "m", "d");
+        for (new, same) in [
+            (object("t2", "m", "d"), true),
+            (object("t2", "n", "d"), false),
+            (object("t2", "m", "e"), false),
+            (json!({"metadata": {"name": "a"}, "data": "d"}), false),
+        ] {
+            assert_eq!(only_times_differ(&new, &old), same, "{new}");
+        }
+    }
 }

@@ -27,6 +27,21 @@ const PINNED: [&str; 6] = [
     "volumeattachments.storage.k8s.io",
 ];
 
+/// Kinds whose place in Kubernetes' storage is not called as they are.
+const STORED_AS: [(&str, &str); 5] = [
+    ("endpoints", "services/endpoints"),
+    ("ingresses.networking.k8s.io", "ingress"),
+    ("nodes", "minions"),
+    ("replicationcontrollers", "controllers"),
+    ("services", "services/specs"),
+];
+
+/// What Kubernetes' storage calls the objects of a kind.
+pub(super) fn stored_as(kind: &Kind) -> &'static str {
+    let resource = kind.group_resource();
+    STORED_AS.iter().find(|(name, _)| *name == resource).map_or(kind.plural, |(_, stored)| stored)
+}
+
 /// Whether a PUT creates what is not there.
 pub fn created_by_update(kind: &Kind) -> bool {
     CREATED_BY_UPDATE.contains(&kind.group_resource().as_str())

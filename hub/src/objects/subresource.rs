@@ -26,6 +26,13 @@ pub(super) fn is_binding(target: &Target) -> bool {
 /// Definition name of a Scale.
 pub(super) const SCALE_SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
 
+/// What a Scale's resource is called where it is missing: `deployments/scale.apps`.
+pub fn scale_resource(kind: &Kind) -> String {
+    // A ReplicationController's Scale is found by its own group.
+    let group = if kind.group.is_empty() { "autoscaling" } else { kind.group };
+    format!("{}/{SCALE}.{group}", kind.plural)
+}
+
 /// The `autoscaling/v1` Scale of an object with `spec.replicas` and `spec.selector`.
 pub fn scale_of(_kind: &Kind, object: &Value) -> Value {
     let mut metadata = serde_json::Map::new();

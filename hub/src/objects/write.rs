@@ -44,8 +44,7 @@ impl Target {
         if errors.is_empty() {
             return Ok(());
         }
-        let group = self.kind.group;
-        let kind = if group.is_empty() { self.kind.kind.to_owned() } else { format!("{}.{group}", self.kind.kind) };
+        let (kind, group) = (self.kind.group_kind(), self.kind.group);
         let name = meta::text(object, "name");
         let name = if name.is_empty() { meta::text(object, "generateName") } else { name };
         Err(Error::Invalid { kind, group: group.to_owned(), name: name.to_owned(), errors })
@@ -106,6 +105,7 @@ impl Objects {
                 meta::metadata(&mut object).insert("name".into(), meta::generate_name(&prefix).into());
             }
             (hooks.default)(&mut object);
+            Schema::builtin().complete(target.kind.schema, &mut object);
             meta::on_create(&mut object, now, hooks.has_generation);
             (hooks.prepare_create)(&mut object);
             ownership::on_create(target, &mut object, claim.clone(), options, now);
@@ -230,7 +230,8 @@ impl Objects {
         applied: Option<Managers>,
     ) -> Result<Written, Error> {
         preconditions(target, current, &body)?;
-        let old = target.view(current)?;
+        let mut old = target.view(current)?;
+        Schema::builtin().renew(target.kind.schema, &mut old);
         let mut new = subresource::merge(target, &old, body)?;
         let mut turn = None;
         if quota::may_grow(target) {
@@ -242,9 +243,8 @@ impl Objects {
         meta::on_update(&mut new, &old);
         let part = target.kind.part(&target.subresource);
         let is_spec = part.is_some() || matches!(target.subresource.as_str(), "" | subresource::SCALE);
-        if is_spec {
-            (target.kind.hooks.default)(&mut new);
-        }
+        (target.kind.hooks.default)(&mut new);
+        Schema::builtin().complete(target.kind.schema, &mut new);
         ownership::on_update(target, &mut new, &old, claim, options);
         if is_spec {
             (target.kind.hooks.prepare_update)(&mut new, &old);
@@ -262,7 +262,7 @@ impl Objects {
         if hooks.has_generation && (meta::spec_changed(&new, &old) || is_spec && (hooks.next_generation)(&new, &old)) {
             meta::bump_generation(&mut new);
         }
-        if new == old {
+        if new == old || ownership::only_times_differ(&new, &old) {
             return Ok(Written { object: current.clone(), warnings, removed: false });
         }
         let saved = self.save(target, current, new, options.dry_run).await?;
@@ -281,12 +281,14 @@ impl Objects {
         if let Some(convert) = target.kind.hooks.to_stored {
             new = convert(new);
         }
+        let write = |op| Write { key: current.key.clone(), expected: Expected::At(current.revision), op };
         let object = if dry_run {
             unsaved(current.key.clone(), current.revision, &new)
+        } else if removed {
+            let gone = self.commit_one(target, write(Op::Delete)).await?;
+            unsaved(current.key.clone(), gone.revision, &new)
         } else {
-            let op = if removed { Op::Delete } else { Op::Put(new) };
-            let write = Write { key: current.key.clone(), expected: Expected::At(current.revision), op };
-            self.commit_one(target, write).await?
+            self.commit_one(target, write(Op::Put(new))).await?
         };
         Ok(Written { object, warnings: Vec::new(), removed })
     }
@@ -315,6 +317,9 @@ fn same_uid(target: &Target, current: &Object, body: &Value) -> Result<(), Error
     let uid = meta::text(body, "uid");
     if uid.is_empty() || uid == &*current.meta.uid {
         return Ok(());
+    }
+    if target.subresource == subresource::SCALE {
+        return Err(other_uid(target, current, uid));
     }
     let kind = FieldErrorKind::Invalid(format!("{uid:?}"));
     let error = FieldError { field: "metadata.uid".into(), kind, detail: "field is immutable".into() };
@@ -373,6 +378,10 @@ fn apply(target: &Target, patch: &Patch, body: &mut Value) -> Result<(), Error> 
 
 /// `resourceVersion` and `uid` in a body are preconditions.
 pub(super) fn preconditions(target: &Target, current: &Object, body: &Value) -> Result<(), Error> {
+    let uid = meta::text(body, "uid");
+    if !uid.is_empty() && uid != &*current.meta.uid {
+        return Err(other_uid(target, current, uid));
+    }
     let version = meta::text(body, "resourceVersion");
     if !version.is_empty() {
         let asked: u64 = version.parse().map_err(|_| Error::Invalid {
@@ -389,9 +398,19 @@ pub(super) fn preconditions(target: &Target, current: &Object, body: &Value) -> 
             return Err(target.conflict(MODIFIED));
         }
     }
-    let uid = meta::text(body, "uid");
-    if !uid.is_empty() && uid != &*current.meta.uid {
-        return Err(target.conflict(super::delete::uid_mismatch(uid, &current.meta.uid)));
-    }
     Ok(())
+}
+
+/// The refusal of a PUT of another object than the one that is there, as Kubernetes' storage words it.
+fn other_uid(target: &Target, current: &Object, uid: &str) -> Error {
+    let mismatch = super::delete::uid_mismatch(uid, &current.meta.uid);
+    if target.subresource == subresource::SCALE {
+        let resource = subresource::scale_resource(&target.kind);
+        return Error::Conflict { resource, name: target.name.clone(), detail: mismatch };
+    }
+    let namespace = if target.kind.namespaced { format!("{}/", target.namespace) } else { String::new() };
+    let place = format!("/registry/{}/{namespace}{}", strategies::stored_as(&target.kind), target.name);
+    target.conflict(format!(
+        "StorageError: invalid object, Code: 4, Key: {place}, ResourceVersion: 0, AdditionalErrorMsg: {mismatch}"
+    ))
 }

@@ -83,6 +83,11 @@ impl Kind {
     pub fn group_resource(&self) -> String {
         if self.group.is_empty() { self.plural.to_owned() } else { format!("{}.{}", self.plural, self.group) }
     }
+
+    /// `Deployment.apps`, or `Pod` for the core group: how messages name the kind.
+    pub fn group_kind(&self) -> String {
+        if self.group.is_empty() { self.kind.to_owned() } else { format!("{}.{}", self.kind, self.group) }
+    }
 }
 
 /// The pure hooks of a kind. Each has a default that does nothing.

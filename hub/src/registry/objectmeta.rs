@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::fields::{Errors, Path, quoted, shown};
+use super::fields::{Errors, IMMUTABLE, Path, quoted, shown};
 use super::json;
 use super::names::{self, Rule};
 
@@ -66,6 +66,16 @@ fn update(meta: &Value, old: &Value, path: &Path, errors: &mut Errors) {
         if json::get(meta, field).is_some() {
             errors.immutable(&path.child(field), meta.get(field), old.get(field));
         }
+    }
+    if let Some(time) =
+        json::get(meta, "deletionTimestamp").filter(|time| json::get(old, "deletionTimestamp") != Some(time))
+    {
+        let shown = time.as_str().unwrap_or_default().replace('T', " ").replace('Z', " +0000 UTC");
+        errors.invalid(&path.child("deletionTimestamp"), shown, IMMUTABLE);
+    }
+    let grace = "deletionGracePeriodSeconds";
+    if json::get(meta, grace).is_some() {
+        errors.immutable(&path.child(grace), meta.get(grace), old.get(grace));
     }
     if json::get(old, "deletionTimestamp").is_some() {
         let before = json::texts(old, "finalizers");
@@ -255,6 +265,19 @@ mod tests {
             [
                 "metadata.uid: Invalid value: \"2\": field is immutable",
                 "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_a_deletion_marks_objects() {
+        let old = json!({"metadata": {"name": "a", "namespace": "b"}});
+        let marks = json!({"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": 5, "name": "a", "namespace": "b"});
+        assert_eq!(
+            check(&json!({"metadata": marks}), Some(&old), true),
+            [
+                "metadata.deletionTimestamp: Invalid value: 2026-01-01 00:00:00 +0000 UTC: field is immutable",
+                "metadata.deletionGracePeriodSeconds: Invalid value: 5: field is immutable",
             ]
         );
     }

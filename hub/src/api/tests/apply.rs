@@ -52,6 +52,13 @@ async fn a_configuration_creates_and_changes_and_a_second_time_does_nothing() {
     assert_eq!(managers(&created.json()), ["kubectl Apply "]);
     let again = api.apply(MAP, "kubectl", &map(json!({"a": "1"}))).await;
     assert_eq!((again.code, again.json()), (200, created.json()));
+    // What is empty is not stored, and yet no change.
+    let mut labelled = map(json!({"a": "1"}));
+    labelled["metadata"]["finalizers"] = json!([]);
+    let owned = api.apply(MAP, "kubectl", &labelled).await;
+    assert_eq!(owned.json()["metadata"].get("finalizers"), None);
+    let again = api.apply(MAP, "kubectl", &labelled).await;
+    assert_eq!((again.code, again.json()), (200, owned.json()));
     let changed = api.apply(MAP, "kubectl", &map(json!({"b": "2"}))).await;
     assert_eq!((changed.code, &changed.json()["data"]), (200, &json!({"b": "2"})));
     let yaml = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  c: '3'\n";
@@ -197,11 +204,15 @@ async fn every_write_records_its_manager() {
     // A body without managers keeps them, and one that changes nothing writes nothing.
     let put = api.send("PUT", MAP, &[JSON], map(json!({"a": "1", "b": "2"})).to_string()).await.json();
     assert_eq!(put, patched);
-    let cleared = api
-        .send("PATCH", MAP, &[JSON_PATCH], r#"[{"op":"replace","path":"/metadata/managedFields","value":[{}]}]"#)
-        .await
-        .json();
-    assert_eq!(cleared["metadata"].get("managedFields"), None);
+    for reset in ["[{}]", "[]"] {
+        let patch = format!(r#"[{{"op":"replace","path":"/metadata/managedFields","value":{reset}}}]"#);
+        let cleared = api.send("PATCH", MAP, &[JSON_PATCH], patch).await.json();
+        assert_eq!(cleared["metadata"].get("managedFields"), None, "{reset}");
+        api.send("DELETE", MAP, &[], "").await;
+        api.send("POST", maps, &[JSON, CURL], body.to_string()).await;
+    }
+    let patch = r#"[{"op":"replace","path":"/metadata/managedFields","value":[]}]"#;
+    api.send("PATCH", MAP, &[JSON_PATCH], patch).await;
     let after = api.send("PATCH", MAP, &[MERGE], r#"{"data":{"b":"3"}}"#).await.json();
     assert_eq!(after["metadata"].get("managedFields"), None);
 }

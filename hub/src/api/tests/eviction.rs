@@ -55,7 +55,7 @@ async fn evictions_are_answered_as_kubernetes_answers() {
             "",
             eviction("one", json!({"preconditions": {"uid": "x"}})),
             409,
-            "Operation cannot be fulfilled on pods \"one\": Precondition failed: UID in precondition: x, UID in object meta: uid-one",
+            "Operation cannot be fulfilled on Pod \"one\": the UID in the precondition (x) does not match the UID in record (uid-one)",
         ),
         (0, "", eviction("one", json!({})), 429, "Cannot evict pod as it would violate the pod's disruption budget."),
     ] {

@@ -97,7 +97,7 @@ async fn fields_of_patches_are_judged_with_the_patch() {
         (MERGE, twice, "{\\\"", strict),
         (STRATEGIC, twice, "map[data:map[a:3] dato:1]", strict),
         (JSON_PATCH, operations, "{\\\"", of_operations),
-        (STRATEGIC, wrong, "map[data:map[a:1]]", of_type),
+        (STRATEGIC, wrong, "map[data:map[a:1]]", "cannot convert int64 to string"),
         (MERGE, wrong, "{\\\"", of_type),
     ] {
         let refused = api.send("PATCH", &url, &[kind], patch).await;

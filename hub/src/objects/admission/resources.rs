@@ -61,7 +61,8 @@ pub(in crate::objects) fn of_pod(pod: &Value, field: &str) -> Amounts {
     running
 }
 
-fn larger(most: &mut Amounts, other: &Amounts) {
+/// Raises amounts to those that are larger.
+pub(in crate::objects) fn larger(most: &mut Amounts, other: &Amounts) {
     for (name, other) in other {
         let bigger = |q: &mut Quantity| {
             if q.nano() < other.nano() {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use skiff_shared::quantity::{Format, Quantity};
 
-use crate::objects::admission::resources::{Amounts, amounts, containers, of_pod};
+use crate::objects::admission::resources::{Amounts, amounts, containers, larger, of_pod};
 
 /// Kinds with quota names of their own, beside `count/…`.
 const COUNTED: [&str; 7] =
@@ -122,6 +122,8 @@ fn of_a_pod(pod: &Value, mut used: Amounts) -> Usage {
     if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
         return Usage { amounts: ended_pod(), until: None, ..usage };
     }
+    let resized = under_resize(pod);
+    let pod = resized.as_ref().unwrap_or(pod);
     for (name, amount) in of_pod(pod, "requests") {
         if COMPUTE.contains(&name.as_str()) || name.starts_with("hugepages-") {
             used.insert(name.clone(), amount);
@@ -130,6 +132,38 @@ fn of_a_pod(pod: &Value, mut used: Amounts) -> Usage {
     }
     used.extend(of_pod(pod, "limits").into_iter().map(|(name, amount)| (format!("limits.{name}"), amount)));
     Usage { amounts: used, ..usage }
+}
+
+/// A pod whose containers ask for the most of what their spec says and what they have been given: while a resize goes on,
+/// both may be in use. `None` where nothing differs.
+fn under_resize(pod: &Value) -> Option<Value> {
+    let mut resized = None;
+    for (list, statuses) in [("containers", "containerStatuses"), ("initContainers", "initContainerStatuses")] {
+        for status in pod["status"][statuses].as_array().into_iter().flatten() {
+            let Some(index) = containers(pod, list).position(|container| container["name"] == status["name"]) else {
+                continue;
+            };
+            for (field, given) in [
+                ("requests", &status["allocatedResources"]),
+                ("requests", &status["resources"]["requests"]),
+                ("limits", &status["resources"]["limits"]),
+            ] {
+                let own = &pod["spec"][list][index]["resources"][field];
+                if given.is_object() && given != own {
+                    let whole = resized.get_or_insert_with(|| pod.clone());
+                    raise(&mut whole["spec"][list][index]["resources"][field], &amounts(given));
+                }
+            }
+        }
+    }
+    resized
+}
+
+/// Raises amounts to what is more.
+fn raise(own: &mut Value, given: &Amounts) {
+    let mut most = amounts(own);
+    larger(&mut most, given);
+    *own = most.into_iter().map(|(name, amount)| (name, Value::from(amount.to_string()))).collect();
 }
 
 /// Whether no container asks for CPU or memory.
@@ -221,6 +255,14 @@ mod tests {
         for (kind, object, expected) in [
             ("pods", pod(json!({"phase": "Running"}), json!({})), running),
             ("pods", pod(json!({"phase": "Failed"}), json!({})), "count/pods=1"),
+            (
+                "pods",
+                pod(
+                    json!({"containerStatuses": [{"allocatedResources": {"cpu": "3", "example.com/x": "1"}}]}),
+                    json!({}),
+                ),
+                "count/pods=1 cpu=3 pods=1 requests.cpu=3 requests.example.com/x=2",
+            ),
             ("pods", pod(json!({}), deleted("2025-12-31T23:59:30Z")), running),
             ("pods", pod(json!({}), deleted("2025-12-31T23:59:29Z")), "count/pods=1"),
             (

@@ -12,7 +12,7 @@ mod set;
 mod tests;
 mod walk;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 pub use managers::{Manager, Managers, is_reset};
 pub use set::FieldSet;
@@ -33,9 +33,6 @@ const UNOWNED_METADATA: [&str; 8] = [
     "f:managedFields",
     "f:resourceVersion",
 ];
-/// Structs that every object of a kind has, if only empty, so that no one comes to own them.
-const ALWAYS_THERE: [&str; 7] = ["metadata", "spec", "status", "template", "strategy", "updateStrategy", "jobTemplate"];
-
 /// What is written: the type of the object, and which part of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject<'a> {
@@ -99,7 +96,7 @@ pub fn update(subject: &Subject<'_>, old: Option<&Value>, new: &Value, managers:
     let old = match old {
         Some(old) => old,
         None => {
-            empty = skeleton(new);
+            empty = Schema::builtin().empty(subject.definition);
             &empty
         }
     };
@@ -120,21 +117,6 @@ pub fn update(subject: &Subject<'_>, old: Option<&Value>, new: &Value, managers:
     managers.set(subject.manager, fields, time);
     managers.cap();
     true
-}
-
-/// An object of the same kind without anything in it.
-fn skeleton(object: &Value) -> Value {
-    let Some(fields) = object.as_object() else { return Value::Null };
-    let mut empty = Map::new();
-    for name in ALWAYS_THERE {
-        if let Some(part) = fields.get(name).filter(|part| part.is_object()) {
-            empty.insert(name.to_owned(), skeleton(part));
-        }
-    }
-    if fields.contains_key("containers") {
-        empty.insert("containers".into(), Value::Array(Vec::new()));
-    }
-    Value::Object(empty)
 }
 
 /// Applies a configuration to an object: what it says goes in, what this manager said before and no longer says goes

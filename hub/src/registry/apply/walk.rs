@@ -1,6 +1,7 @@
 //! Walks over objects by their types: which fields an object has, how two objects differ, what becomes of one when
 //! another is laid over it or fields are taken out.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
@@ -26,6 +27,15 @@ pub(super) struct Difference {
     pub(super) modified: FieldSet,
     /// In the old one only.
     pub(super) removed: FieldSet,
+}
+
+/// The value, or where it is null an empty one like the other.
+fn some<'v>(value: &'v Value, other: &Value) -> Cow<'v, Value> {
+    match (value, other) {
+        (Value::Null, Value::Array(_)) => Cow::Owned(Value::Array(Vec::new())),
+        (Value::Null, Value::Object(_)) => Cow::Owned(Value::Object(Map::new())),
+        _ => Cow::Borrowed(value),
+    }
 }
 
 /// The items of a list by their path elements, in order.
@@ -144,7 +154,9 @@ impl<'s> Place<'s> {
         if old == new {
             return;
         }
-        let Some(below) = self.compare_parts(old, new) else { return out.modified.insert(element) };
+        // A list or map without items may be written as null.
+        let (old, new) = (some(old, new), some(new, old));
+        let Some(below) = self.compare_parts(&old, &new) else { return out.modified.insert(element) };
         out.added.insert_below(element.clone(), below.added);
         out.modified.insert_below(element.clone(), below.modified);
         out.removed.insert_below(element, below.removed);

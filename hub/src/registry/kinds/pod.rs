@@ -58,6 +58,21 @@ fn default(pod: &mut Value) {
         podspec::default_spec(spec);
         podspec::default_pod_only(spec);
     }
+    if let Some(status) = get_mut(pod, "status") {
+        first_address(status);
+    }
+}
+
+/// `podIP` is the first of `podIPs`: either may be given alone, and of two the former decides.
+fn first_address(status: &mut Value) {
+    let first = list_at(status, &["podIPs"]).first().map(|address| text(address, "ip").to_owned());
+    let address = text(status, "podIP").to_owned();
+    match first {
+        Some(first) if address.is_empty() => set(status, "podIP", first),
+        Some(first) if first == address => {}
+        None if address.is_empty() => {}
+        Some(_) | None => set(status, "podIPs", json!([{"ip": address}])),
+    }
 }
 
 fn prepare_create(pod: &mut Value) {

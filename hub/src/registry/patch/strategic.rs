@@ -79,6 +79,8 @@ impl Patcher<'_> {
             (Some(Value::Array(old)), Value::Array(new)) if rule.merge => {
                 Value::Array(self.merge_list(ty, rule, old, new)?)
             }
+            // What takes the place of a list is not looked into: directives in it are fields that nobody knows.
+            (Some(Value::Array(_)), new @ Value::Array(_)) => new,
             (_, new) => match without_directives(new) {
                 Some(new) => new,
                 None => return Ok(()),

@@ -1,8 +1,9 @@
 //! Type checks as Go's JSON decoder makes them, and the clean-up that comes with decoding into typed structs: unknown
-//! fields and nulls go, quantities and times take their canonical form.
+//! fields, nulls and what is empty go, quantities and times take their canonical form.
 
 use serde_json::{Map, Value};
 
+use super::complete::is_omitted;
 use super::model::Type;
 use super::scalars::{self, Refusal};
 use super::{Schema, go_types};
@@ -24,12 +25,28 @@ impl Schema {
     ///
     /// The body is fit to be stored only when no errors come back.
     pub fn decode(&self, definition: &str, body: &mut Value) -> Decoded {
-        let mut decoder =
-            Decoder { schema: self, strict: String::new(), go: String::new(), owner: "", out: Decoded::default() };
+        self.decode_with(definition, body, Empty::Dropped)
+    }
+
+    /// [`Schema::decode`], but what is empty stays: who applies it comes to own it.
+    pub fn decode_applied(&self, definition: &str, body: &mut Value) -> Decoded {
+        self.decode_with(definition, body, Empty::Kept)
+    }
+
+    fn decode_with(&self, definition: &str, body: &mut Value, empty: Empty) -> Decoded {
+        let (strict, go) = (String::new(), String::new());
+        let mut decoder = Decoder { schema: self, empty, strict, go, owner: "", out: Decoded::default() };
         // A fatal refusal is in the list like every other.
         let _fatal = decoder.value(self.type_of(definition).0, body);
         decoder.out
     }
+}
+
+/// What becomes of empty lists and maps and zero scalars in fields that are as good as not set then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Empty {
+    Dropped,
+    Kept,
 }
 
 /// Go gives up on the rest of a body after an error of a custom decoder, but not after a plain type error.
@@ -37,6 +54,7 @@ struct Fatal;
 
 struct Decoder<'s> {
     schema: &'s Schema,
+    empty: Empty,
     /// Path with indices, as strict errors name it.
     strict: String,
     /// Path of fields only, as type errors name it.
@@ -101,6 +119,9 @@ impl Decoder<'_> {
             let (strict, go) = self.enter(name);
             self.value(field.ty, value)?;
             self.leave(strict, go);
+            if self.empty == Empty::Dropped && is_omitted(field, value) {
+                dropped.push(name.clone());
+            }
         }
         for name in &dropped {
             object.remove(name);

@@ -5,10 +5,12 @@
 //! (`registry::openapi` has those). It is decoded once, on first use; its names borrow from the embedded bytes.
 
 mod body;
+mod complete;
 mod decode;
 mod encode;
 mod go_types;
 mod lines;
+mod misfit;
 pub(crate) mod model;
 mod protobuf;
 mod scalars;

@@ -52,6 +52,8 @@ pub(crate) struct Wire {
     pub(crate) number: u8,
     /// Whether a zero value is said on purpose: Go writes fields that are no pointers even when they are not set.
     pub(crate) keep_zero: bool,
+    /// Whether Go writes the field whatever its value: it is not `omitempty`, or a struct that is no pointer.
+    pub(crate) always: bool,
 }
 
 /// A type of a field.

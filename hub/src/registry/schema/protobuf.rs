@@ -10,6 +10,7 @@ use serde_json::{Map, Number, Value};
 use skiff_shared::limits::MAX_REQUEST_BODY;
 
 use super::body::DecodeError;
+use super::complete::is_zero;
 use super::model::{Field, Type};
 use super::scalars::{MICRO_TIME_FORMAT, TIME_FORMAT};
 use super::wire::{Fields, MAX_DEPTH, Raw, WireError};
@@ -282,22 +283,6 @@ fn absent(ty: Type) -> Raw<'static> {
 }
 
 /// Whether Go's `omitempty` leaves a value out. Its structs, of which quantities and int-or-strings are two, stay.
-fn is_zero(ty: Type, value: &Value) -> bool {
-    match ty {
-        Type::Bool => value == false,
-        Type::Int32 | Type::Int64 | Type::Double => value.as_f64() == Some(0.0),
-        Type::String | Type::Bytes => value == "",
-        Type::Time
-        | Type::MicroTime
-        | Type::Quantity
-        | Type::IntOrString
-        | Type::Any
-        | Type::Struct(_)
-        | Type::List(_)
-        | Type::Map(_) => false,
-    }
-}
-
 fn varint(raw: Raw<'_>, name: &str) -> Result<u64, WireError> {
     if let Raw::Varint(value) = raw { Ok(value) } else { Err(WireError::WrongWireType(name.into())) }
 }
