@@ -2,6 +2,7 @@
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
+use rustls::pki_types::CertificateDer;
 
 use super::connect::Handshake;
 use super::query::Query;
@@ -10,13 +11,16 @@ use super::status::{Status, about};
 use super::websocket_token;
 use crate::auth::jwt::Signer;
 use crate::auth::tokens::Reviewed;
-use crate::auth::{AUTHENTICATED, Attributes};
+use crate::auth::{ANONYMOUS, AUTHENTICATED, Attributes, UNAUTHENTICATED};
 use crate::objects::{Objects, User};
 
 /// Knows bearer tokens. Implementations compare in constant time.
 pub trait Authenticator: Send + Sync + 'static {
     /// The user of a token; `None` for an unknown or expired one.
     fn bearer(&self, token: &str) -> Option<User>;
+
+    /// The user of a client certificate, which comes with those that lead to its CA; `None` for one that is not good.
+    fn certificate(&self, chain: &[CertificateDer<'_>]) -> Option<User>;
 
     /// The user of a token that is meant for one of `audiences` (with none: for this API).
     ///
@@ -34,27 +38,26 @@ pub trait Authenticator: Send + Sync + 'static {
 }
 
 /// The user of a request: the client certificate's, else the bearer token's, which WebSocket clients may send as a
-/// subprotocol.
+/// subprotocol. Whoever shows nothing is anonymous.
 ///
 /// # Errors
-/// 401 for anonymous requests and unknown tokens.
+/// 401 for unknown tokens.
 pub(crate) fn authenticate(
     certificate: Option<&User>,
     headers: &HeaderMap,
     tokens: &dyn Authenticator,
 ) -> Result<User, Status> {
-    let user = match certificate {
-        Some(user) => user.clone(),
-        None => {
-            let bearer = bearer_token(headers).and_then(|t| tokens.bearer(t));
-            let websocket = || {
-                let token = Handshake::is_websocket(headers).then(|| websocket_token::token(headers)).flatten();
-                token.and_then(|t| tokens.bearer(&t))
-            };
-            bearer.or_else(websocket).ok_or_else(Status::unauthorized)?
-        }
-    };
-    Ok(authenticated(user))
+    if let Some(user) = certificate {
+        return Ok(authenticated(user.clone()));
+    }
+    let websocket = Handshake::is_websocket(headers).then(|| websocket_token::token(headers)).flatten();
+    let bearer = bearer_token(headers);
+    let shown = || bearer.into_iter().chain(websocket.as_deref());
+    match shown().find_map(|token| tokens.bearer(token)) {
+        Some(user) => Ok(authenticated(user)),
+        None if shown().next().is_some() => Err(Status::unauthorized()),
+        None => Ok(User { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..User::default() }),
+    }
 }
 
 /// The user with the group of everyone who is known.
@@ -170,6 +173,10 @@ mod tests {
         fn bearer(&self, token: &str) -> Option<User> {
             (token == "good").then(|| User { name: "robot".into(), ..User::default() })
         }
+
+        fn certificate(&self, _chain: &[CertificateDer<'_>]) -> Option<User> {
+            None
+        }
     }
 
     fn who(header: Option<&str>, certificate: Option<&str>) -> Result<String, u16> {
@@ -186,10 +193,10 @@ mod tests {
     #[test]
     fn certificates_and_tokens_authenticate() {
         for (header, certificate, expected) in [
-            (None, None, Err(401)),
+            (None, None, Ok("system:anonymous system:unauthenticated".to_owned())),
             (Some("Bearer bad"), None, Err(401)),
-            (Some("Basic good"), None, Err(401)),
-            (Some("Bearer "), None, Err(401)),
+            (Some("Basic good"), None, Ok("system:anonymous system:unauthenticated".to_owned())),
+            (Some("Bearer "), None, Ok("system:anonymous system:unauthenticated".to_owned())),
             (Some("bearer good"), None, Ok("robot system:authenticated".to_owned())),
             (None, Some("admin"), Ok("admin system:authenticated".to_owned())),
             (Some("Bearer bad"), Some("admin"), Ok("admin system:authenticated".to_owned())),
@@ -202,9 +209,11 @@ mod tests {
     fn websocket_clients_may_send_their_token_as_a_protocol() {
         let good = "base64url.bearer.authorization.k8s.io.Z29vZA, v4.channel.k8s.io";
         let bad = "base64url.bearer.authorization.k8s.io.YmFk, v4.channel.k8s.io";
-        for (upgrade, protocols, expected) in
-            [("websocket", good, Ok("robot".to_owned())), ("websocket", bad, Err(401)), ("SPDY/3.1", good, Err(401))]
-        {
+        for (upgrade, protocols, expected) in [
+            ("websocket", good, Ok("robot".to_owned())),
+            ("websocket", bad, Err(401)),
+            ("SPDY/3.1", good, Ok("system:anonymous".to_owned())),
+        ] {
             let mut headers = HeaderMap::new();
             for (name, value) in
                 [("connection", "Upgrade"), ("upgrade", upgrade), ("sec-websocket-protocol", protocols)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, VARY};
 use hyper::{HeaderMap, Response};
 use serde_json::json;
 use skiff_shared::version::{GIT_VERSION, KUBERNETES};
@@ -127,7 +127,7 @@ pub(crate) async fn path(state: &Arc<ApiState>, path: &str, headers: &HeaderMap)
         "/" => index(state),
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics::document(state)),
         "/.well-known/openid-configuration" | "/.well-known/openid-configuration/" => {
-            respond::bytes(200, respond::JSON, crate::auth::jwt::Signer::configuration().to_string())
+            public(respond::JSON, crate::auth::jwt::Signer::configuration().to_string())
         }
         "/openid/v1/jwks" | "/openid/v1/jwks/" => keys(state),
         _ => find_document(state, path, headers).await.map_or_else(not_found, |d| document(d, headers)),
@@ -137,7 +137,14 @@ pub(crate) async fn path(state: &Arc<ApiState>, path: &str, headers: &HeaderMap)
 /// The keys by which others verify the tokens of service accounts.
 fn keys(state: &ApiState) -> Response<Body> {
     let Some(signer) = state.authenticator.signer() else { return not_found() };
-    respond::bytes(200, "application/jwk-set+json", signer.keys().to_string())
+    public("application/jwk-set+json", signer.keys().to_string())
+}
+
+/// A document that others may keep for an hour.
+fn public(content_type: &str, text: String) -> Response<Body> {
+    let mut response = respond::bytes(200, content_type, text);
+    respond::set(&mut response, CACHE_CONTROL, "public, max-age=3600");
+    response
 }
 
 /// A document may have to be built first, which takes too long for the event loop.
