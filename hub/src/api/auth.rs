@@ -4,14 +4,15 @@ use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use rustls::pki_types::CertificateDer;
 
+use super::audit::Record;
 use super::connect::Handshake;
 use super::query::Query;
-use super::request::{RequestInfo, Verb};
+use super::request::RequestInfo;
 use super::status::{Status, about};
 use super::websocket_token;
 use crate::auth::jwt::Signer;
 use crate::auth::tokens::Reviewed;
-use crate::auth::{ANONYMOUS, AUTHENTICATED, Attributes, UNAUTHENTICATED};
+use crate::auth::{ANONYMOUS, AUTHENTICATED, Attributes, Decision, UNAUTHENTICATED};
 use crate::objects::{Objects, User};
 
 /// Knows bearer tokens. Implementations compare in constant time.
@@ -82,15 +83,27 @@ pub fn certificate_user(der: &[u8]) -> Option<User> {
     (!name.is_empty()).then_some(User { name, groups, ..User::default() })
 }
 
-/// Whether a user may do what a request asks, by the newest state.
+/// Whether a user may do what a request asks, by the newest state; the audit log is told.
 ///
 /// # Errors
 /// 403 in Kubernetes' words.
-pub(crate) fn authorize(user: &User, info: &RequestInfo, query: &Query, objects: &Objects) -> Result<(), Status> {
-    if user.is_master() {
-        return Ok(());
+pub(crate) fn authorize(
+    user: &User,
+    info: &RequestInfo,
+    query: &Query,
+    objects: &Objects,
+    audit: Option<&Record>,
+) -> Result<(), Status> {
+    let wanted = attributes(info, query);
+    let decision = if user.is_master() {
+        Decision { allowed: true, reason: String::new() }
+    } else {
+        objects.authorizer().authorize(user, &wanted, &objects.snapshot())
+    };
+    if let Some(record) = audit {
+        record.decided(&decision);
     }
-    check(user, &attributes(info, query), objects)
+    if decision.allowed { Ok(()) } else { Err(forbidden(user, &wanted, &decision.reason)) }
 }
 
 /// Whether a user may do something, by the newest state.
@@ -104,7 +117,7 @@ pub(crate) fn check(user: &User, wanted: &Attributes<'_>, objects: &Objects) -> 
 
 fn attributes<'a>(info: &'a RequestInfo, query: &'a Query) -> Attributes<'a> {
     let Some(r) = &info.resource else {
-        return Attributes { verb: method(info.verb), path: &info.path, ..Attributes::default() };
+        return Attributes { verb: verb(info), path: &info.path, ..Attributes::default() };
     };
     let confined = |field| if r.name.is_empty() { selected(query, field) } else { "" };
     Attributes {
@@ -126,14 +139,12 @@ fn selected<'a>(query: &'a Query, field: &str) -> &'a str {
     query.get("fieldSelector").and_then(|selector| selector.split(',').find_map(value)).unwrap_or_default()
 }
 
-/// The HTTP method of a request about a path, as rules name it.
-fn method(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Create => "post",
-        Verb::Update => "put",
-        Verb::Get | Verb::List | Verb::Watch | Verb::Patch | Verb::Delete | Verb::DeleteCollection | Verb::Unknown => {
-            verb.as_str()
-        }
+/// What a request does, as rules name it: of one about a path its HTTP method.
+pub(crate) fn verb(info: &RequestInfo) -> &'static str {
+    match (info.verb.as_str(), &info.resource) {
+        ("create", None) => "post",
+        ("update", None) => "put",
+        (verb, _) => verb,
     }
 }
 

@@ -1,12 +1,16 @@
 //! Admission, as tables of objects and what becomes of them.
 
+mod certificates;
+mod nodes;
+mod storage;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::objects::pod_security::{parse_defaults, parse_exemptions};
 use crate::objects::{DeleteOptions, Networks, Objects, PodSecurity, Target, User, WriteOptions};
-use crate::registry::{REQUEST, Registry};
+use crate::registry::Registry;
 use crate::store::{Key, MemoryStore};
 
 struct World(Objects);
@@ -439,104 +443,6 @@ async fn a_runtime_class_must_exist_and_adds_to_its_pods() {
 }
 
 #[tokio::test]
-async fn a_new_node_is_not_ready() {
-    let world = World::of(vec![]).await;
-    let taint = |key: &str, effect: &str| json!({"key": key, "effect": effect});
-    let not_ready = taint("node.kubernetes.io/not-ready", "NoSchedule");
-    for (name, given, expected) in [
-        ("plain", Value::Null, json!([not_ready])),
-        ("tainted", json!([taint("a", "NoExecute")]), json!([taint("a", "NoExecute"), not_ready])),
-        ("knows", json!([not_ready]), json!([not_ready])),
-    ] {
-        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}, "spec": {"taints": given}});
-        assert_eq!(world.put(node).await.unwrap()["spec"]["taints"], expected, "{name}");
-    }
-}
-
-#[tokio::test]
-async fn claims_and_ingresses_without_a_class_get_the_default_one() {
-    let class = |kind: &str, name: &str, mark: &str| {
-        let storage = kind == "StorageClass";
-        let group = if storage { "storage.k8s.io/v1" } else { "networking.k8s.io/v1" };
-        let mut class =
-            json!({"apiVersion": group, "kind": kind, "metadata": {"name": name, "annotations": {mark: "true"}}});
-        if storage {
-            class["provisioner"] = "x.y/z".into()
-        } else {
-            class["spec"] = json!({"controller": "x.y/z"})
-        }
-        class
-    };
-    let world = World::of(vec![
-        class("StorageClass", "b", "storageclass.kubernetes.io/is-default-class"),
-        class("StorageClass", "a", "storageclass.beta.kubernetes.io/is-default-class"),
-        class("StorageClass", "0", "other"),
-        class("IngressClass", "i", "ingressclass.kubernetes.io/is-default-class"),
-    ])
-    .await;
-    let claim = |fields: Value| {
-        let mut claim = in_a(
-            "PersistentVolumeClaim",
-            json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}),
-        );
-        json_patch::merge(&mut claim, &fields);
-        (claim, "storageClassName")
-    };
-    let ingress = |fields: Value| {
-        let mut ingress =
-            in_a("Ingress", json!({"defaultBackend": {"service": {"name": "s", "port": {"number": 80}}}}));
-        ingress["apiVersion"] = "networking.k8s.io/v1".into();
-        json_patch::merge(&mut ingress, &fields);
-        (ingress, "ingressClassName")
-    };
-    for (index, ((mut object, field), expected)) in [
-        // Both were made in the same second.
-        (claim(json!({})), json!("a")),
-        (claim(json!({"spec": {"storageClassName": "0"}})), json!("0")),
-        (claim(json!({"spec": {"storageClassName": ""}})), json!("")),
-        (claim(json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": "0"}}})), Value::Null),
-        (ingress(json!({})), json!("i")),
-        (ingress(json!({"spec": {"ingressClassName": "other"}})), json!("other")),
-        (ingress(json!({"metadata": {"annotations": {"kubernetes.io/ingress.class": "old"}}})), Value::Null),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        object["metadata"]["name"] = format!("o{index}").into();
-        assert_eq!(world.put(object.clone()).await.unwrap()["spec"][field], expected, "{object}");
-    }
-}
-
-#[tokio::test]
-async fn volumes_and_claims_are_protected_and_grow_where_their_class_lets_them() {
-    let class = |name: &str, grows: bool| json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}, "provisioner": "x.y/z", "allowVolumeExpansion": grows});
-    let world = World::of(vec![class("grows", true), class("rigid", false)]).await;
-    let volume = json!({
-        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "disk"},
-        "spec": {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}},
-    });
-    let made = world.put(volume).await.unwrap();
-    assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
-    for (class, grows) in [("grows", true), ("rigid", false), ("", false)] {
-        let mut claim = in_a(
-            "PersistentVolumeClaim",
-            json!({"storageClassName": class, "volumeName": "disk", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}),
-        );
-        claim["metadata"]["name"] = format!("c{class}").into();
-        let mut made = world.put(claim).await.unwrap();
-        assert_eq!(made["metadata"]["finalizers"], json!(["kubernetes.io/pvc-protection"]));
-        made["status"] = json!({"phase": "Bound", "capacity": {"storage": "1Gi"}});
-        let mut bound = world.update("status", made).await.unwrap();
-        bound["spec"]["resources"]["requests"]["storage"] = "2Gi".into();
-        let refused = format!(
-            r#"persistentvolumeclaims "c{class}" is forbidden: only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must support resize"#
-        );
-        let expected = if grows { Ok(()) } else { Err(refused) };
-        assert_eq!(world.update("", bound).await.map(|_| ()), expected, "{class}");
-    }
-}
-
-#[tokio::test]
 async fn what_every_container_must_name_where_a_quota_limits_it() {
     let hard = json!({"requests.cpu": "1", "limits.memory": "1Gi", "requests.ephemeral-storage": "1Gi", "limits.ephemeral-storage": "1Gi"});
     let world = World::of(vec![in_a("ResourceQuota", json!({ "hard": hard }))]).await;
@@ -554,125 +460,4 @@ async fn system_priority_classes_cannot_be_deleted() {
     let refused = world.0.delete(&target, &DeleteOptions::default()).await.map(|_| ()).map_err(|e| e.to_string());
     let expected = r#"priorityclasses.scheduling.k8s.io "system-node-critical" is forbidden: this is a system priority class and cannot be deleted"#;
     assert_eq!(refused, Err(expected.to_owned()));
-}
-
-#[tokio::test]
-async fn only_those_who_may_sign_change_what_is_said_of_a_certificate() {
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "signs"},
-        "rules": [{"verbs": ["sign"], "apiGroups": ["certificates.k8s.io"], "resources": ["signers"], "resourceNames": ["example.com/mine"]}],
-    });
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "signs"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "signs"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "signer"}],
-    });
-    let world = World::of(vec![role, binding]).await;
-    let failed = json!([{"type": "Failed", "status": "True", "reason": "No", "message": "no"}]);
-    for (signer, user, allowed) in [
-        ("example.com/mine", "signer", true),
-        ("example.com/other", "signer", false),
-        ("example.com/mine", "bob", false),
-    ] {
-        let name = format!("{}-{user}", signer.replace('/', "-"));
-        let made = world.put(json!({
-            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": name},
-            "spec": {"request": REQUEST, "signerName": signer, "usages": ["client auth"]},
-        }));
-        let mut made = made.await.unwrap();
-        made["status"] = json!({"conditions": failed});
-        let user = User { name: user.into(), ..User::default() };
-        let written = world.update_as(&user, "status", made).await.map(|_| ());
-        let refused = format!(
-            "certificatesigningrequests.certificates.k8s.io {name:?} is forbidden: user not permitted to sign requests with signerName {signer:?}"
-        );
-        assert_eq!(written, if allowed { Ok(()) } else { Err(refused) }, "{name}");
-    }
-}
-
-#[tokio::test]
-async fn the_mirror_pods_of_a_node_refer_to_nothing() {
-    let world = World::of(vec![json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "edge"}})]).await;
-    let edge = User { name: "system:node:edge".into(), groups: vec!["system:nodes".into()], ..User::default() };
-    let uid = world.get("nodes", "", "edge")["metadata"]["uid"].clone();
-    let owner = |fields: Value| {
-        let mut owner = json!({"apiVersion": "v1", "kind": "Node", "name": "edge", "uid": uid, "controller": true});
-        json_patch::merge(&mut owner, &fields);
-        owner
-    };
-    let mirror = |owners: Value, spec: Value| {
-        let mut pod = pod("x", json!({"nodeName": "edge"}));
-        json_patch::merge(&mut pod["spec"], &spec);
-        let annotations = json!({"kubernetes.io/config.mirror": "x"});
-        json_patch::merge(&mut pod["metadata"], &json!({"ownerReferences": owners, "annotations": annotations}));
-        pod
-    };
-    let own = || json!([owner(json!({}))]);
-    let reads = |variable: Value| json!({"containers": [{"name": "c", "image": "i", "env": [{"name": "E", "valueFrom": variable}]}]});
-    for (owners, spec, expected) in [
-        (json!([]), json!({}), r#"node "edge" can only create pods with an owner reference set to itself"#),
-        (
-            json!([owner(json!({})), owner(json!({"name": "x"}))]),
-            json!({}),
-            r#"node "edge" can only create pods with a single owner reference set to itself"#,
-        ),
-        (
-            json!([owner(json!({"name": "far"}))]),
-            json!({}),
-            r#"node "edge" can only create pods with an owner reference set to itself"#,
-        ),
-        (
-            json!([owner(json!({"controller": null}))]),
-            json!({}),
-            r#"node "edge" can only create pods with a controller owner reference set to itself"#,
-        ),
-        (
-            json!([owner(json!({"blockOwnerDeletion": true}))]),
-            json!({}),
-            r#"node "edge" must not set blockOwnerDeletion on an owner reference"#,
-        ),
-        (
-            json!([owner(json!({"uid": "u"}))]),
-            json!({}),
-            &format!("node edge UID mismatch: expected u got {}", uid.as_str().unwrap()),
-        ),
-        (
-            own(),
-            json!({"imagePullSecrets": [{"name": "s"}]}),
-            r#"node "edge" can not create pods that reference secrets"#,
-        ),
-        (
-            own(),
-            reads(json!({"secretKeyRef": {"name": "s", "key": "k"}})),
-            r#"node "edge" can not create pods that reference secrets"#,
-        ),
-        (
-            own(),
-            reads(json!({"configMapKeyRef": {"name": "s", "key": "k"}})),
-            r#"node "edge" can not create pods that reference configmaps"#,
-        ),
-        (
-            own(),
-            json!({"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "s"}}]}}]}),
-            r#"node "edge" can not create pods that reference secrets"#,
-        ),
-        (
-            own(),
-            json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "s"}}]}),
-            r#"node "edge" can not create pods that reference persistentvolumeclaims"#,
-        ),
-    ] {
-        let refused = world.put_as(&edge, mirror(owners, spec.clone())).await.map(|_| ());
-        assert_eq!(refused, Err(format!("pods \"x\" is forbidden: {expected}")), "{spec}");
-    }
-    let mut made = world.put_as(&edge, mirror(own(), json!({}))).await.unwrap();
-    made["status"]["message"] = "m".into();
-    let mut told = world.update_as(&edge, "status", made).await.unwrap();
-    told["metadata"]["labels"] = json!({"app": "web"});
-    let expected = r#"pods "x" is forbidden: node "edge" cannot update labels through pod status"#;
-    assert_eq!(world.update_as(&edge, "status", told).await.map(|_| ()), Err(expected.to_owned()));
-    let mut node = world.get("nodes", "", "edge");
-    node["metadata"]["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": "edge", "uid": "u"}]);
-    let expected = r#"nodes "edge" is forbidden: node "edge" is not allowed to modify ownerReferences"#;
-    assert_eq!(world.update_as(&edge, "", node).await.map(|_| ()), Err(expected.to_owned()));
 }
