@@ -1,5 +1,6 @@
 //! The audit log: one JSON line (`audit.k8s.io/v1` Event) per request, at the level that the configuration names.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,8 +17,10 @@ use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 
+use super::auth::verb;
 use super::request::RequestInfo;
 use super::respond::{self, Body};
+use crate::auth::Decision;
 use crate::objects::{AuditAnnotations, User};
 use crate::registry::schema::{Schema, decode_protobuf};
 
@@ -179,14 +182,23 @@ struct Known {
 
 impl Record {
     /// Begins the record of a request, and puts it into the request's extensions.
-    pub(crate) fn begin<B>(log: Option<&AuditLog>, id: &str, request: &mut Request<B>, now: Timestamp) -> Option<Self> {
+    pub(crate) fn begin<B>(
+        log: Option<&AuditLog>,
+        id: &str,
+        request: &mut Request<B>,
+        source: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Option<Self> {
         let level = log?.level;
         let agent = request.headers().get(USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        let event = json!({
-            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": level.as_str(), "auditID": id,
+        let mut event = json!({
+            "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": level.as_str(), "auditID": id, "user": {},
             "requestURI": request.uri().path_and_query().map_or("/", |p| p.as_str()),
             "userAgent": agent, "requestReceivedTimestamp": micros(now),
         });
+        if let Some(address) = source {
+            event["sourceIPs"] = json!([address.to_string()]);
+        }
         let record =
             Self(Arc::new(Mutex::new(Known { level, event, body: None, annotations: AuditAnnotations::default() })));
         request.extensions_mut().insert(record.clone());
@@ -198,11 +210,10 @@ impl Record {
         extensions.get::<Self>().cloned()
     }
 
-    /// Adds who asks for what.
-    pub(crate) fn identify(&self, user: &User, info: &RequestInfo) {
+    /// Adds what is asked for.
+    pub(crate) fn about(&self, info: &RequestInfo) {
         let mut known = self.lock();
-        known.event["verb"] = info.verb.as_str().into();
-        known.event["user"] = json!({"username": user.name, "groups": user.groups});
+        known.event["verb"] = verb(info).into();
         let Some(path) = &info.resource else { return };
         let mut object = json!({"resource": path.resource, "apiVersion": path.version});
         let parts = [
@@ -217,16 +228,33 @@ impl Record {
         known.event["objectRef"] = object;
     }
 
+    /// Adds who asks.
+    pub(crate) fn identify(&self, user: &User) {
+        self.lock().event["user"] = shown(user);
+    }
+
+    /// Adds whom the one who asks acts as.
+    pub(crate) fn impersonates(&self, user: &User) {
+        self.lock().event["impersonatedUser"] = shown(user);
+    }
+
+    /// Adds what authorization says, and why.
+    pub(crate) fn decided(&self, decision: &Decision) {
+        let annotations = self.annotations();
+        let word = if decision.allowed { "allow" } else { "forbid" };
+        annotations.set("authorization.k8s.io/decision".to_owned(), word.to_owned());
+        annotations.set("authorization.k8s.io/reason".to_owned(), decision.reason.clone());
+    }
+
     /// Takes what the write path has to add.
     pub(crate) fn annotations(&self) -> AuditAnnotations {
         self.lock().annotations.clone()
     }
 
-    /// Adds the request's body, where the level has it.
+    /// Adds the request's body.
     pub(crate) fn request_body(&self, body: &Bytes) {
-        let mut known = self.lock();
-        if known.level >= AuditLevel::Request && !body.is_empty() {
-            known.body = Some(body.clone());
+        if !body.is_empty() {
+            self.lock().body = Some(body.clone());
         }
     }
 
@@ -240,10 +268,11 @@ impl Record {
         response
     }
 
-    /// The body of an answer that is there as a whole, where the level has it.
+    /// The body of an answer that is there as a whole, where the level has it or it says what is wrong.
     async fn answer_body(&self, response: Response<Body>) -> (Response<Body>, Option<Bytes>) {
         let whole = response.body().size_hint().exact().is_some_and(|size| size <= MAX_REQUEST_BODY as u64);
-        if !whole || self.lock().level < AuditLevel::RequestResponse {
+        let wanted = self.lock().level >= AuditLevel::RequestResponse || is_error(response.status().as_u16());
+        if !whole || !wanted {
             return (response, None);
         }
         let (parts, body) = response.into_parts();
@@ -259,18 +288,29 @@ impl Record {
 
     fn line(&self, code: u16, answer: Option<&[u8]>, now: Timestamp) -> Vec<u8> {
         let mut known = self.lock();
+        let (level, annotations) = (known.level, known.annotations.all());
         let body = known.body.take();
-        let annotations = known.annotations.all();
         let event = &mut known.event;
         event["stage"] = if event["verb"] == "watch" { "ResponseStarted" } else { "ResponseComplete" }.into();
-        event["responseStatus"] = json!({"metadata": {}, "code": code});
         event["stageTimestamp"] = micros(now).into();
         if !annotations.is_empty() {
             event["annotations"] = json!(annotations);
         }
-        for (field, body) in [("requestObject", body.as_deref()), ("responseObject", answer)] {
-            // A body of another kind (YAML, gzip) is left out, as apiserver leaves out what it cannot encode.
-            if let Some(object) = body.and_then(object) {
+        let unnamed =
+            event["verb"] == "create" && event["objectRef"].is_object() && event["objectRef"]["name"].is_null();
+        // A body of another kind (YAML, gzip) is left out, as apiserver leaves out what it cannot encode.
+        let body = body.filter(|_| unnamed || level >= AuditLevel::Request).and_then(|body| object(&body));
+        let answer = answer.and_then(object);
+        if let Some(name) =
+            body.as_ref().and_then(|b| b["metadata"]["name"].as_str()).filter(|n| unnamed && !n.is_empty())
+        {
+            event["objectRef"]["name"] = name.into();
+        }
+        event["responseStatus"] = outcome(code, answer.as_ref());
+        for (field, body, from) in
+            [("requestObject", body, AuditLevel::Request), ("responseObject", answer, AuditLevel::RequestResponse)]
+        {
+            if let Some(object) = body.filter(|_| level >= from) {
                 event[field] = object;
             }
         }
@@ -284,6 +324,34 @@ impl Record {
     }
 }
 
+fn is_error(code: u16) -> bool {
+    code >= 400
+}
+
+/// The outcome as a Status: of a refusal all that the client was told.
+fn outcome(code: u16, answer: Option<&Value>) -> Value {
+    let mut status = json!({"metadata": {}, "code": code});
+    let told = answer.filter(|answer| is_error(code) && answer["kind"] == "Status");
+    for field in ["status", "message", "reason", "details"] {
+        if let Some(value) = told.and_then(|told| told.get(field)) {
+            status[field] = value.clone();
+        }
+    }
+    status
+}
+
+/// A user as audit events show it.
+fn shown(user: &User) -> Value {
+    let mut shown = json!({"username": user.name, "groups": user.groups});
+    if !user.uid.is_empty() {
+        shown["uid"] = user.uid.as_str().into();
+    }
+    if !user.extra.is_empty() {
+        shown["extra"] = json!(user.extra);
+    }
+    shown
+}
+
 /// A time as `metav1.MicroTime` writes it.
 fn micros(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
@@ -294,6 +362,7 @@ mod tests {
     use hyper::Method;
 
     use super::super::query::Query;
+    use super::super::status::Status;
     use super::*;
 
     const KEEP: AuditRotation = AuditRotation { max_bytes: 1 << 20, max_backups: 1 };
@@ -305,11 +374,16 @@ mod tests {
         let (log, writer) = AuditLog::open(path.clone(), level, KEEP).await.unwrap();
         let uri = "/apis/apps/v1/namespaces/a/deployments?fieldManager=m";
         let mut request = Request::builder().uri(uri).header("user-agent", "curl/8").body(()).unwrap();
-        let record = Record::begin(Some(&log), "id", &mut request, Timestamp::UNIX_EPOCH).unwrap();
+        let source = Some(IpAddr::from([192, 0, 2, 1]));
+        let record = Record::begin(Some(&log), "id", &mut request, source, Timestamp::UNIX_EPOCH).unwrap();
         let info = RequestInfo::parse(&Method::POST, request.uri().path(), &Query::default());
         let user = User { name: "anna".into(), groups: vec!["ops".into()], ..User::default() };
-        Record::of(request.extensions()).unwrap().identify(&user, &info);
-        record.request_body(&Bytes::from_static(br#"{"a":1}"#));
+        let same = Record::of(request.extensions()).unwrap();
+        same.about(&info);
+        same.identify(&user);
+        same.impersonates(&User { name: "bert".into(), uid: "u".into(), ..User::default() });
+        record.decided(&Decision { allowed: true, reason: "it is so".into() });
+        record.request_body(&Bytes::from_static(br#"{"metadata":{"name":"web"}}"#));
         let answer = respond::bytes(201, respond::JSON, Bytes::from_static(br#"{"b":2}"#));
         let answer = record.end(&log, answer).await;
         drop(log);
@@ -352,10 +426,29 @@ mod tests {
         let mut request = Request::builder().uri("/").body(()).unwrap();
         let (sender, _lines) = mpsc::channel(1);
         let log = AuditLog { level: AuditLevel::Metadata, lines: sender };
-        let record = Record::begin(Some(&log), "id", &mut request, Timestamp::UNIX_EPOCH).unwrap();
+        let record = Record::begin(Some(&log), "id", &mut request, None, Timestamp::UNIX_EPOCH).unwrap();
         record.annotations().set("a".into(), "b".into());
         let event: Value = serde_json::from_slice(&record.line(200, None, Timestamp::UNIX_EPOCH)).unwrap();
         assert_eq!(event["annotations"], json!({"a": "b"}));
+    }
+
+    #[tokio::test]
+    async fn a_line_says_why_a_request_was_refused() {
+        let mut request = Request::builder().uri("/metrics").body(()).unwrap();
+        let (sender, mut lines) = mpsc::channel(1);
+        let log = AuditLog { level: AuditLevel::Metadata, lines: sender };
+        let record = Record::begin(Some(&log), "id", &mut request, None, Timestamp::UNIX_EPOCH).unwrap();
+        record.about(&RequestInfo::parse(&Method::POST, "/metrics", &Query::default()));
+        record.decided(&Decision { allowed: false, reason: String::new() });
+        let refusal = respond::refusal(&Status::new(403, "Forbidden", "no"));
+        let told = record.end(&log, refusal).await.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(serde_json::from_slice::<Value>(&told).unwrap()["message"], "no");
+        let event: Value = serde_json::from_slice(&lines.recv().await.unwrap()).unwrap();
+        let status = json!({"metadata": {}, "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403});
+        let mut shown = event["responseStatus"].clone();
+        shown.as_object_mut().unwrap().remove("details");
+        assert_eq!((&event["verb"], shown, event.get("responseObject")), (&json!("post"), status, None));
+        assert_eq!(event["annotations"]["authorization.k8s.io/decision"], "forbid");
     }
 
     #[tokio::test]
@@ -368,7 +461,9 @@ mod tests {
                 "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": "Metadata", "auditID": "id",
                 "stage": "ResponseComplete", "requestURI": "/apis/apps/v1/namespaces/a/deployments?fieldManager=m",
                 "verb": "create", "user": {"username": "anna", "groups": ["ops"]}, "userAgent": "curl/8",
-                "objectRef": {"resource": "deployments", "apiGroup": "apps", "apiVersion": "v1", "namespace": "a"},
+                "impersonatedUser": {"username": "bert", "groups": [], "uid": "u"}, "sourceIPs": ["192.0.2.1"],
+                "objectRef": {"resource": "deployments", "apiGroup": "apps", "apiVersion": "v1", "namespace": "a", "name": "web"},
+                "annotations": {"authorization.k8s.io/decision": "allow", "authorization.k8s.io/reason": "it is so"},
                 "responseStatus": {"metadata": {}, "code": 201},
                 "requestReceivedTimestamp": "1970-01-01T00:00:00.000000Z", "stageTimestamp": null,
             })

@@ -2,21 +2,26 @@
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
+use rustls::pki_types::CertificateDer;
 
+use super::audit::Record;
 use super::connect::Handshake;
 use super::query::Query;
-use super::request::{RequestInfo, Verb};
+use super::request::RequestInfo;
 use super::status::{Status, about};
 use super::websocket_token;
 use crate::auth::jwt::Signer;
 use crate::auth::tokens::Reviewed;
-use crate::auth::{AUTHENTICATED, Attributes};
+use crate::auth::{ANONYMOUS, AUTHENTICATED, Attributes, Decision, UNAUTHENTICATED};
 use crate::objects::{Objects, User};
 
 /// Knows bearer tokens. Implementations compare in constant time.
 pub trait Authenticator: Send + Sync + 'static {
     /// The user of a token; `None` for an unknown or expired one.
     fn bearer(&self, token: &str) -> Option<User>;
+
+    /// The user of a client certificate, which comes with those that lead to its CA; `None` for one that is not good.
+    fn certificate(&self, chain: &[CertificateDer<'_>]) -> Option<User>;
 
     /// The user of a token that is meant for one of `audiences` (with none: for this API).
     ///
@@ -34,27 +39,26 @@ pub trait Authenticator: Send + Sync + 'static {
 }
 
 /// The user of a request: the client certificate's, else the bearer token's, which WebSocket clients may send as a
-/// subprotocol.
+/// subprotocol. Whoever shows nothing is anonymous.
 ///
 /// # Errors
-/// 401 for anonymous requests and unknown tokens.
+/// 401 for unknown tokens.
 pub(crate) fn authenticate(
     certificate: Option<&User>,
     headers: &HeaderMap,
     tokens: &dyn Authenticator,
 ) -> Result<User, Status> {
-    let user = match certificate {
-        Some(user) => user.clone(),
-        None => {
-            let bearer = bearer_token(headers).and_then(|t| tokens.bearer(t));
-            let websocket = || {
-                let token = Handshake::is_websocket(headers).then(|| websocket_token::token(headers)).flatten();
-                token.and_then(|t| tokens.bearer(&t))
-            };
-            bearer.or_else(websocket).ok_or_else(Status::unauthorized)?
-        }
-    };
-    Ok(authenticated(user))
+    if let Some(user) = certificate {
+        return Ok(authenticated(user.clone()));
+    }
+    let websocket = Handshake::is_websocket(headers).then(|| websocket_token::token(headers)).flatten();
+    let bearer = bearer_token(headers);
+    let shown = || bearer.into_iter().chain(websocket.as_deref());
+    match shown().find_map(|token| tokens.bearer(token)) {
+        Some(user) => Ok(authenticated(user)),
+        None if shown().next().is_some() => Err(Status::unauthorized()),
+        None => Ok(User { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..User::default() }),
+    }
 }
 
 /// The user with the group of everyone who is known.
@@ -79,15 +83,27 @@ pub fn certificate_user(der: &[u8]) -> Option<User> {
     (!name.is_empty()).then_some(User { name, groups, ..User::default() })
 }
 
-/// Whether a user may do what a request asks, by the newest state.
+/// Whether a user may do what a request asks, by the newest state; the audit log is told.
 ///
 /// # Errors
 /// 403 in Kubernetes' words.
-pub(crate) fn authorize(user: &User, info: &RequestInfo, query: &Query, objects: &Objects) -> Result<(), Status> {
-    if user.is_master() {
-        return Ok(());
+pub(crate) fn authorize(
+    user: &User,
+    info: &RequestInfo,
+    query: &Query,
+    objects: &Objects,
+    audit: Option<&Record>,
+) -> Result<(), Status> {
+    let wanted = attributes(info, query);
+    let decision = if user.is_master() {
+        Decision { allowed: true, reason: String::new() }
+    } else {
+        objects.authorizer().authorize(user, &wanted, &objects.snapshot())
+    };
+    if let Some(record) = audit {
+        record.decided(&decision);
     }
-    check(user, &attributes(info, query), objects)
+    if decision.allowed { Ok(()) } else { Err(forbidden(user, &wanted, &decision.reason)) }
 }
 
 /// Whether a user may do something, by the newest state.
@@ -101,7 +117,7 @@ pub(crate) fn check(user: &User, wanted: &Attributes<'_>, objects: &Objects) -> 
 
 fn attributes<'a>(info: &'a RequestInfo, query: &'a Query) -> Attributes<'a> {
     let Some(r) = &info.resource else {
-        return Attributes { verb: method(info.verb), path: &info.path, ..Attributes::default() };
+        return Attributes { verb: verb(info), path: &info.path, ..Attributes::default() };
     };
     let confined = |field| if r.name.is_empty() { selected(query, field) } else { "" };
     Attributes {
@@ -123,14 +139,12 @@ fn selected<'a>(query: &'a Query, field: &str) -> &'a str {
     query.get("fieldSelector").and_then(|selector| selector.split(',').find_map(value)).unwrap_or_default()
 }
 
-/// The HTTP method of a request about a path, as rules name it.
-fn method(verb: Verb) -> &'static str {
-    match verb {
-        Verb::Create => "post",
-        Verb::Update => "put",
-        Verb::Get | Verb::List | Verb::Watch | Verb::Patch | Verb::Delete | Verb::DeleteCollection | Verb::Unknown => {
-            verb.as_str()
-        }
+/// What a request does, as rules name it: of one about a path its HTTP method.
+pub(crate) fn verb(info: &RequestInfo) -> &'static str {
+    match (info.verb.as_str(), &info.resource) {
+        ("create", None) => "post",
+        ("update", None) => "put",
+        (verb, _) => verb,
     }
 }
 
@@ -170,6 +184,10 @@ mod tests {
         fn bearer(&self, token: &str) -> Option<User> {
             (token == "good").then(|| User { name: "robot".into(), ..User::default() })
         }
+
+        fn certificate(&self, _chain: &[CertificateDer<'_>]) -> Option<User> {
+            None
+        }
     }
 
     fn who(header: Option<&str>, certificate: Option<&str>) -> Result<String, u16> {
@@ -186,10 +204,10 @@ mod tests {
     #[test]
     fn certificates_and_tokens_authenticate() {
         for (header, certificate, expected) in [
-            (None, None, Err(401)),
+            (None, None, Ok("system:anonymous system:unauthenticated".to_owned())),
             (Some("Bearer bad"), None, Err(401)),
-            (Some("Basic good"), None, Err(401)),
-            (Some("Bearer "), None, Err(401)),
+            (Some("Basic good"), None, Ok("system:anonymous system:unauthenticated".to_owned())),
+            (Some("Bearer "), None, Ok("system:anonymous system:unauthenticated".to_owned())),
             (Some("bearer good"), None, Ok("robot system:authenticated".to_owned())),
             (None, Some("admin"), Ok("admin system:authenticated".to_owned())),
             (Some("Bearer bad"), Some("admin"), Ok("admin system:authenticated".to_owned())),
@@ -202,9 +220,11 @@ mod tests {
     fn websocket_clients_may_send_their_token_as_a_protocol() {
         let good = "base64url.bearer.authorization.k8s.io.Z29vZA, v4.channel.k8s.io";
         let bad = "base64url.bearer.authorization.k8s.io.YmFk, v4.channel.k8s.io";
-        for (upgrade, protocols, expected) in
-            [("websocket", good, Ok("robot".to_owned())), ("websocket", bad, Err(401)), ("SPDY/3.1", good, Err(401))]
-        {
+        for (upgrade, protocols, expected) in [
+            ("websocket", good, Ok("robot".to_owned())),
+            ("websocket", bad, Err(401)),
+            ("SPDY/3.1", good, Ok("system:anonymous".to_owned())),
+        ] {
             let mut headers = HeaderMap::new();
             for (name, value) in
                 [("connection", "Upgrade"), ("upgrade", upgrade), ("sec-websocket-protocol", protocols)]

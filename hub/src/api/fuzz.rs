@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Uri};
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use skiff_shared::wire::stream::{LogsRequest, StreamRequest};
 use tokio::sync::watch;
@@ -145,6 +146,10 @@ struct Nobody;
 
 impl Authenticator for Nobody {
     fn bearer(&self, _token: &str) -> Option<User> {
+        None
+    }
+
+    fn certificate(&self, _chain: &[CertificateDer<'_>]) -> Option<User> {
         None
     }
 }

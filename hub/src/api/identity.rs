@@ -9,6 +9,7 @@ use super::router::Call;
 use super::status::Status;
 use crate::auth::jwt::ISSUER;
 use crate::auth::tokens::{Grant, Reference, claims};
+use crate::auth::{node_name, refused_token};
 use crate::objects::{Error, User, new_uid};
 use crate::registry::{FieldError, FieldErrorKind};
 use crate::store::{Key, Object};
@@ -19,6 +20,7 @@ const LIFETIME: (i64, i64, i64) = (600, 3600, 1 << 32);
 
 /// SelfSubjectReview.
 pub(super) fn self_review(call: &Call, _path: &ResourcePath, review: &mut Value) -> Result<(), Status> {
+    review["metadata"]["creationTimestamp"] = time(Timestamp::now()).into();
     review["status"] = json!({"userInfo": info(&call.user)});
     Ok(())
 }
@@ -47,7 +49,7 @@ pub(super) fn token_request(call: &Call, path: &ResourcePath, request: &mut Valu
     let signer = call.state.authenticator.signer().ok_or_else(|| Status::internal("no key to sign tokens"))?;
     let account = find(call, "serviceaccounts", &path.namespace, &path.name)?;
     let asked = request["spec"]["expirationSeconds"].as_i64();
-    let seconds = lifetime(asked, &path.name)?;
+    let seconds = lifetime(asked)?;
     let mut audiences = texts(&request["spec"]["audiences"]);
     if audiences.is_empty() {
         audiences.push(ISSUER.to_owned());
@@ -61,8 +63,14 @@ pub(super) fn token_request(call: &Call, path: &ResourcePath, request: &mut Valu
         id: new_uid(),
         ..Grant::default()
     };
+    if let Some(node) = node_name(&call.user) {
+        permit(call, path, node, &request["spec"])?;
+    }
     if request["spec"]["boundObjectRef"].is_object() {
         bind(call, &mut grant, &request["spec"]["boundObjectRef"])?;
+    } else {
+        // As Kubernetes shows it.
+        request["spec"]["boundObjectRef"] = Value::Null;
     }
     let token =
         signer.sign(&claims(&grant, now)).ok_or_else(|| Status::internal("the system gives no random numbers"))?;
@@ -75,7 +83,16 @@ pub(super) fn token_request(call: &Call, path: &ResourcePath, request: &mut Valu
     Ok(())
 }
 
-fn lifetime(asked: Option<i64>, name: &str) -> Result<i64, Status> {
+/// Refuses a node the tokens that are not for its pods.
+fn permit(call: &Call, path: &ResourcePath, node: &str, spec: &Value) -> Result<(), Status> {
+    let name = spec["boundObjectRef"]["name"].as_str().unwrap_or_default();
+    let pod = find(call, "pods", &path.namespace, name).ok().and_then(|pod| pod.parse::<Value>().ok());
+    refused_token(node, spec, pod.as_ref()).map_or(Ok(()), |detail| {
+        Err(Error::Forbidden { resource: "serviceaccounts".into(), name: path.name.clone(), detail }.into())
+    })
+}
+
+fn lifetime(asked: Option<i64>) -> Result<i64, Status> {
     let (shortest, usual, longest) = LIFETIME;
     let seconds = asked.unwrap_or(usual);
     let detail = if seconds < shortest {
@@ -90,7 +107,7 @@ fn lifetime(asked: Option<i64>, name: &str) -> Result<i64, Status> {
         kind: FieldErrorKind::Invalid(seconds.to_string()),
         detail: detail.into(),
     };
-    Err(Status::invalid(GROUP, "TokenRequest", name, &[error]))
+    Err(Status::invalid(GROUP, "TokenRequest", "", &[error]))
 }
 
 /// Binds a token to the pod, Secret or node that the request names.
@@ -108,13 +125,16 @@ fn bind(call: &Call, grant: &mut Grant, reference: &Value) -> Result<(), Status>
             )));
         }
     };
+    if name.is_empty() {
+        return Err(Status::bad_request("Name parameter required."));
+    }
     let object = find(call, resource, namespace, &name)?;
     let uid = text("uid");
     if !uid.is_empty() && uid != &*object.meta.uid {
         let detail = format!(
             "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
         );
-        return Err(Error::Conflict { resource: resource.into(), name, detail }.into());
+        return Err(Error::Conflict { resource: kind.into(), name, detail }.into());
     }
     if claim == "pod" {
         let pod: Value = object.parse().unwrap_or_default();

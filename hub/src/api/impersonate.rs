@@ -8,7 +8,7 @@ use super::auth::{authenticated, check};
 use super::query::decode;
 use super::status::Status;
 use crate::auth::tokens::{ACCOUNT_PREFIX, groups};
-use crate::auth::{AUTHENTICATED, Attributes};
+use crate::auth::{ANONYMOUS, AUTHENTICATED, Attributes, UNAUTHENTICATED};
 use crate::objects::{Objects, User};
 
 const USER: &str = "impersonate-user";
@@ -16,8 +16,6 @@ const GROUP: &str = "impersonate-group";
 const UID: &str = "impersonate-uid";
 const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
-const ANONYMOUS: &str = "system:anonymous";
-const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 /// Whom a request acts as: the user itself without such headers.
 ///

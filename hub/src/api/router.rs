@@ -32,7 +32,7 @@ use super::respond::{self, Body};
 use super::server::Peer;
 use super::status::Status;
 use super::{ApiState, body, components, connect, health, logs, read, routes, stream, websocket_token, write};
-use crate::objects::{User, new_uid};
+use crate::objects::{Objects, User, new_uid};
 use crate::registry::schema::Schema;
 use crate::registry::{Kind, discovery};
 
@@ -92,12 +92,15 @@ where
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let audit_id = request.headers().get(AUDIT_ID).and_then(|v| v.to_str().ok()).map_or_else(new_uid, str::to_owned);
     let (log, fairness) = (state.audit.clone(), state.fairness.clone());
-    let record = Record::begin(log.as_ref(), &audit_id, &mut request, Timestamp::now());
+    let record = Record::begin(log.as_ref(), &audit_id, &mut request, peer.address, Timestamp::now());
     let (parts, body) = request.into_parts();
     let mut body = Slot::new(body);
     let format = of_refusal(&parts.headers);
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let info = RequestInfo::parse(&parts.method, parts.uri.path(), &query);
+    if let Some(record) = &record {
+        record.about(&info);
+    }
     let dry_run = query.all("dryRun").any(|v| v == "All");
     let labels = Labels::of(&info, dry_run, state.objects.registry());
     let served = state.clone();
@@ -126,6 +129,17 @@ where
 /// Names a request in the log and in its answer; a client may bring its own.
 const AUDIT_ID: &str = "audit-id";
 
+/// The user that a request acts as; the audit log is told who is behind it.
+fn become_whom(user: User, headers: &HeaderMap, objects: &Objects, audit: Option<&Record>) -> Result<User, Status> {
+    let Some(record) = audit else { return impersonated(user, headers, objects) };
+    record.identify(&user);
+    let becomes = impersonated(user.clone(), headers, objects)?;
+    if becomes != user {
+        record.impersonates(&becomes);
+    }
+    Ok(becomes)
+}
+
 /// Admits a request, and bounds the time it takes.
 async fn limited<B>(
     state: Arc<ApiState>,
@@ -146,13 +160,20 @@ where
         return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
-    peer.known.store(true, Ordering::Relaxed);
+    if user.is_anonymous() && peer.stranger {
+        return Err(Status::unauthorized());
+    }
+    let holder = if user.is_anonymous() { Some(Holder::Anonymous(peer.address)) } else { None };
+    if holder.is_none() {
+        peer.known.store(true, Ordering::Relaxed);
+    }
     websocket_token::remove(&mut parts.headers);
-    let user = impersonated(user, &parts.headers, &state.objects)?;
-    let audit = Record::of(&parts.extensions).inspect(|record| record.identify(&user, &info));
-    let place = state.fairness.admit(Holder::of(&user), Class::of(&info));
+    let audit = Record::of(&parts.extensions);
+    let user = become_whom(user, &parts.headers, &state.objects, audit.as_ref())?;
+    let holder = holder.unwrap_or_else(|| Holder::of(&user));
+    let place = state.fairness.admit(holder, Class::of(&info));
     let place = Arc::new(place.ok_or_else(Status::busy)?);
-    authorize(&user, &info, &query, &state.objects)?;
+    authorize(&user, &info, &query, &state.objects, audit.as_ref())?;
     let upgrade = parts.extensions.remove();
     let typed = is_typed(&state, &info);
     let client = peer.address;

@@ -17,7 +17,6 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::ApiState;
-use super::auth::certificate_user;
 use super::begin::Begun;
 use super::router::handle;
 use crate::objects::User;
@@ -67,6 +66,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Peer {
     /// The user its client certificate names, if it has one that the CA has signed.
     pub user: Option<User>,
+    /// Whether it has shown a certificate that is not good.
+    pub stranger: bool,
     /// Its address, where that is known.
     pub address: Option<IpAddr>,
     /// Whether a request on the connection was one of a user who is known.
@@ -138,9 +139,10 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiStat
         Ok(Err(e)) => return tracing::debug!(error = %e, "a TLS handshake failed"),
         Err(_) => return tracing::debug!("a TLS handshake took too long"),
     };
-    let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let user = certificate.and_then(|c| certificate_user(c));
-    serve_connection(tls, Peer { user, address, ..Peer::default() }, state, shutdown).await;
+    let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
+    let user = state.authenticator.certificate(chain);
+    let stranger = user.is_none() && !chain.is_empty();
+    serve_connection(tls, Peer { user, stranger, address, ..Peer::default() }, state, shutdown).await;
 }
 
 /// Serves one established connection until it ends, or until `shutdown` and the end of its requests.

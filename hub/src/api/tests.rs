@@ -23,10 +23,12 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, Full};
 use hyper::{Request, Response};
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use skiff_shared::wire::stream::{DialRequest, LogsRequest, StreamRequest};
 use tokio::sync::watch;
 
+use super::auth::certificate_user;
 use super::router::handle;
 use super::{
     ApiState, Authenticator, Body, Check, Document, Documents, LogStream, NodeStream, NodeStreams, Peer, StreamError,
@@ -129,6 +131,10 @@ struct Tokens;
 impl Authenticator for Tokens {
     fn bearer(&self, token: &str) -> Option<User> {
         (token == "good").then(|| User { name: "robot".into(), ..User::default() })
+    }
+
+    fn certificate(&self, chain: &[CertificateDer<'_>]) -> Option<User> {
+        chain.first().and_then(|certificate| certificate_user(certificate)).filter(|user| user.name != "stranger")
     }
 
     fn signer(&self) -> Option<&Signer> {

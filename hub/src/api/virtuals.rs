@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use hyper::Response;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::negotiate::View;
 use super::request::ResourcePath;
@@ -45,6 +45,13 @@ pub(crate) fn create(
             return Err(Status::not_acceptable(&[respond::JSON, respond::YAML]));
         }
         let warnings = call.state.objects.decode(target, object, options)?;
+        // What is never stored was made at no time, unless its answer says so.
+        if !object["metadata"].is_object() {
+            object["metadata"] = json!({});
+        }
+        if object["metadata"].get("creationTimestamp").is_none() {
+            object["metadata"]["creationTimestamp"] = Value::Null;
+        }
         answer(call, path, object)?;
         let mut response = respond::json(201, &form, Bytes::from(object.to_string()));
         respond::warn(&mut response, &warnings);

@@ -10,15 +10,22 @@ pub const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
 /// The annotation that lets an administrator keep a default role from being completed at each start.
 pub const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
+const CERTIFICATES: &str = "certificates.k8s.io";
 const READ: &str = "get list watch";
 const WRITE: &str = "create delete deletecollection patch update";
 const EVERYTHING: &str = "create delete deletecollection get list patch update watch";
 
-/// Verbs, API groups (empty for the core group) and resources of a rule, each parted by spaces.
+/// Verbs, API groups (empty for the core group) and resources of a rule, each parted by spaces; resources may end with
+/// `=NAME`, the one name that the rule is confined to.
 type Row = (&'static str, &'static str, &'static str);
 
 /// A role: its name, which aggregated role it belongs to (`admin`, `edit`, `view` or none), its rules about resources.
 type Role = (&'static str, &'static str, &'static [Row]);
+
+/// Writing down what happens.
+const EVENTS: Row = ("create patch update", " events.k8s.io", "events");
+const REVIEW_TOKENS: Row = ("create", "authentication.k8s.io", "tokenreviews");
+const REVIEW_ACCESS: Row = ("create", "authorization.k8s.io", "subjectaccessreviews");
 
 const ROLES: &[Role] = &[
     ("cluster-admin", "", &[("*", "*", "*")]),
@@ -50,6 +57,11 @@ const ROLES: &[Role] = &[
             ),
             (WRITE, "autoscaling", "horizontalpodautoscalers"),
             (WRITE, "batch", "cronjobs jobs"),
+            (
+                WRITE,
+                "extensions",
+                "daemonsets deployments deployments/rollback deployments/scale ingresses networkpolicies replicasets replicasets/scale replicationcontrollers/scale",
+            ),
             (WRITE, "networking.k8s.io", "ingresses networkpolicies"),
             (WRITE, "policy", "poddisruptionbudgets"),
             (EVERYTHING, "coordination.k8s.io", "leases"),
@@ -78,6 +90,11 @@ const ROLES: &[Role] = &[
             ),
             (READ, "autoscaling", "horizontalpodautoscalers horizontalpodautoscalers/status"),
             (READ, "batch", "cronjobs cronjobs/status jobs jobs/status"),
+            (
+                READ,
+                "extensions",
+                "daemonsets daemonsets/status deployments deployments/scale deployments/status ingresses ingresses/status networkpolicies replicasets replicasets/scale replicasets/status replicationcontrollers/scale",
+            ),
             (READ, "networking.k8s.io", "ingresses ingresses/status networkpolicies"),
             (READ, "policy", "poddisruptionbudgets poddisruptionbudgets/status"),
         ],
@@ -96,22 +113,21 @@ const ROLES: &[Role] = &[
     ("system:service-account-issuer-discovery", "", &[]),
     ("system:node", "", NODE),
     ("system:node-bootstrapper", "", &[("create get list watch", "certificates.k8s.io", "certificatesigningrequests")]),
-    (
-        "system:auth-delegator",
-        "",
-        &[
-            ("create", "authentication.k8s.io", "tokenreviews"),
-            ("create", "authorization.k8s.io", "subjectaccessreviews"),
-        ],
-    ),
+    ("system:auth-delegator", "", &[REVIEW_TOKENS, REVIEW_ACCESS]),
     (
         "system:kubelet-api-admin",
         "",
-        &[(READ, "", "nodes"), ("proxy", "", "nodes"), ("*", "", "nodes/log nodes/metrics nodes/proxy nodes/stats")],
+        &[
+            (READ, "", "nodes"),
+            ("proxy", "", "nodes"),
+            ("*", "", "nodes/configz nodes/healthz nodes/log nodes/metrics nodes/pods nodes/proxy nodes/stats"),
+        ],
     ),
     ("system:kube-scheduler", "", SCHEDULER),
+    ("system:kube-controller-manager", "", CONTROLLER_MANAGER),
+    ("system:kube-aggregator", "", &[(READ, "", "endpoints services")]),
     ("system:kube-dns", "", &[("list watch", "", "endpoints services")]),
-    ("system:heapster", "", &[(READ, "", "events namespaces nodes pods"), (READ, "apps", "deployments")]),
+    ("system:heapster", "", &[(READ, "", "events namespaces nodes pods"), (READ, "extensions", "deployments")]),
     (
         "system:node-proxier",
         "",
@@ -119,8 +135,7 @@ const ROLES: &[Role] = &[
             ("list watch", "", "endpoints services"),
             (READ, "", "nodes"),
             ("list watch", "discovery.k8s.io", "endpointslices"),
-            ("create patch update", "", "events"),
-            ("create patch update", "events.k8s.io", "events"),
+            EVENTS,
         ],
     ),
     (
@@ -131,10 +146,49 @@ const ROLES: &[Role] = &[
             ("get list update watch", "", "persistentvolumeclaims"),
             (READ, "storage.k8s.io", "storageclasses"),
             ("watch", "", "events"),
-            ("create patch update", "", "events"),
+            EVENTS,
         ],
     ),
-    ("system:certificates.k8s.io:kube-apiserver-client-approver", "", &[("approve", "certificates.k8s.io", "signers")]),
+    ("system:node-problem-detector", "", &[("get", "", "nodes"), ("patch", "", "nodes/status"), EVENTS]),
+    (
+        "system:volume-scheduler",
+        "",
+        &[
+            ("get list patch update watch", "", "persistentvolumes"),
+            (READ, "storage.k8s.io", "storageclasses"),
+            ("get list patch update watch", "", "persistentvolumeclaims"),
+        ],
+    ),
+    (
+        "system:certificates.k8s.io:certificatesigningrequests:nodeclient",
+        "",
+        &[("create", CERTIFICATES, "certificatesigningrequests/nodeclient")],
+    ),
+    (
+        "system:certificates.k8s.io:certificatesigningrequests:selfnodeclient",
+        "",
+        &[("create", CERTIFICATES, "certificatesigningrequests/selfnodeclient")],
+    ),
+    (
+        "system:certificates.k8s.io:kube-apiserver-client-approver",
+        "",
+        &[("approve", CERTIFICATES, "signers=kubernetes.io/kube-apiserver-client")],
+    ),
+    (
+        "system:certificates.k8s.io:kube-apiserver-client-kubelet-approver",
+        "",
+        &[("approve", CERTIFICATES, "signers=kubernetes.io/kube-apiserver-client-kubelet")],
+    ),
+    (
+        "system:certificates.k8s.io:kubelet-serving-approver",
+        "",
+        &[("approve", CERTIFICATES, "signers=kubernetes.io/kubelet-serving")],
+    ),
+    (
+        "system:certificates.k8s.io:legacy-unknown-approver",
+        "",
+        &[("approve", CERTIFICATES, "signers=kubernetes.io/legacy-unknown")],
+    ),
 ];
 
 const NODE: &[Row] = &[
@@ -145,7 +199,6 @@ const NODE: &[Row] = &[
     ("patch update", "", "nodes/status"),
     ("patch update", "", "nodes"),
     ("create patch update", "", "events"),
-    ("create patch update", "events.k8s.io", "events"),
     (READ, "", "pods"),
     ("create delete", "", "pods"),
     ("patch update", "", "pods/status"),
@@ -156,15 +209,15 @@ const NODE: &[Row] = &[
     ("create get list watch", "certificates.k8s.io", "certificatesigningrequests"),
     ("create delete get patch update", "coordination.k8s.io", "leases"),
     ("get", "storage.k8s.io", "volumeattachments"),
+    ("get patch update", "", "persistentvolumeclaims/status"),
     ("create", "", "serviceaccounts/token"),
-    ("get", "", "serviceaccounts"),
     (READ, "storage.k8s.io", "csidrivers"),
+    ("create delete get patch update", "storage.k8s.io", "csinodes"),
     (READ, "node.k8s.io", "runtimeclasses"),
 ];
 
 const SCHEDULER: &[Row] = &[
-    ("create patch update", "", "events"),
-    ("create patch update", "events.k8s.io", "events"),
+    EVENTS,
     ("create get list update watch", "coordination.k8s.io", "leases"),
     (READ, "", "nodes"),
     ("delete get list watch", "", "pods"),
@@ -174,9 +227,99 @@ const SCHEDULER: &[Row] = &[
     (READ, "apps", "replicasets statefulsets"),
     (READ, "policy", "poddisruptionbudgets"),
     (READ, "", "persistentvolumeclaims persistentvolumes"),
-    ("create", "authentication.k8s.io", "tokenreviews"),
-    ("create", "authorization.k8s.io", "subjectaccessreviews"),
+    REVIEW_TOKENS,
+    REVIEW_ACCESS,
     (READ, "storage.k8s.io", "csidrivers csinodes csistoragecapacities storageclasses"),
+];
+
+const CONTROLLER_MANAGER: &[Row] = &[
+    EVENTS,
+    ("create", "coordination.k8s.io", "leases"),
+    ("get update", "coordination.k8s.io", "leases=kube-controller-manager"),
+    ("create", "", "secrets serviceaccounts"),
+    ("delete", "", "secrets"),
+    ("get", "", "configmaps namespaces secrets serviceaccounts"),
+    ("update", "", "secrets serviceaccounts"),
+    REVIEW_TOKENS,
+    REVIEW_ACCESS,
+    ("list watch", "*", "*"),
+    ("create", "", "serviceaccounts/token"),
+];
+
+/// Roles in namespaces: namespace, name and rules.
+const NAMESPACED_ROLES: &[(&str, &str, &[Row])] = &[
+    (
+        "kube-system",
+        "extension-apiserver-authentication-reader",
+        &[(READ, "", "configmaps=extension-apiserver-authentication")],
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-controller-manager",
+        &[("watch", "", "configmaps"), ("get update", "", "configmaps=kube-controller-manager")],
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-scheduler",
+        &[("watch", "", "configmaps"), ("get update", "", "configmaps=kube-scheduler")],
+    ),
+    ("kube-system", "system:controller:bootstrap-signer", &[(READ, "", "secrets")]),
+    ("kube-system", "system:controller:cloud-provider", &[("create get list watch", "", "configmaps")]),
+    ("kube-system", "system:controller:token-cleaner", &[("delete get list watch", "", "secrets"), EVENTS]),
+    (
+        "kube-public",
+        "system:controller:bootstrap-signer",
+        &[(READ, "", "configmaps"), ("update", "", "configmaps=cluster-info"), EVENTS],
+    ),
+];
+
+/// Subjects of a binding as (kind, name).
+type Subjects = &'static [(&'static str, &'static str)];
+
+/// Bindings of these roles: namespace, name, role and subjects.
+const NAMESPACED_BINDINGS: &[(&str, &str, &str, Subjects)] = &[
+    (
+        "kube-system",
+        "system::extension-apiserver-authentication-reader",
+        "extension-apiserver-authentication-reader",
+        &[("User", "system:kube-controller-manager"), ("User", "system:kube-scheduler")],
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-controller-manager",
+        "system::leader-locking-kube-controller-manager",
+        &[("User", "system:kube-controller-manager"), ("ServiceAccount", "kube-controller-manager")],
+    ),
+    (
+        "kube-system",
+        "system::leader-locking-kube-scheduler",
+        "system::leader-locking-kube-scheduler",
+        &[("User", "system:kube-scheduler"), ("ServiceAccount", "kube-scheduler")],
+    ),
+    (
+        "kube-system",
+        "system:controller:bootstrap-signer",
+        "system:controller:bootstrap-signer",
+        &[("ServiceAccount", "bootstrap-signer")],
+    ),
+    (
+        "kube-system",
+        "system:controller:cloud-provider",
+        "system:controller:cloud-provider",
+        &[("ServiceAccount", "cloud-provider")],
+    ),
+    (
+        "kube-system",
+        "system:controller:token-cleaner",
+        "system:controller:token-cleaner",
+        &[("ServiceAccount", "token-cleaner")],
+    ),
+    (
+        "kube-public",
+        "system:controller:bootstrap-signer",
+        "system:controller:bootstrap-signer",
+        &[("ServiceAccount", "bootstrap-signer")],
+    ),
 ];
 
 /// Roles that are put together from others: name, and the label by which they in turn belong to another one.
@@ -218,10 +361,11 @@ const PATHS: [(&str, &[&str]); 5] = [
 ];
 
 /// Bindings of cluster roles: name (of binding and role), and subjects as (kind, name).
-const BINDINGS: &[(&str, &[(&str, &str)])] = &[
+const BINDINGS: &[(&str, Subjects)] = &[
     ("cluster-admin", &[("Group", MASTERS)]),
     ("system:basic-user", &[("Group", AUTHENTICATED)]),
     ("system:discovery", &[("Group", AUTHENTICATED)]),
+    ("system:kube-controller-manager", &[("User", "system:kube-controller-manager")]),
     ("system:kube-dns", &[("ServiceAccount", "kube-dns")]),
     ("system:kube-scheduler", &[("User", "system:kube-scheduler")]),
     ("system:monitoring", &[("Group", "system:monitoring")]),
@@ -230,6 +374,7 @@ const BINDINGS: &[(&str, &[(&str, &str)])] = &[
     ("system:node-proxier", &[("User", "system:kube-proxy")]),
     ("system:public-info-viewer", &[("Group", AUTHENTICATED), ("Group", "system:unauthenticated")]),
     ("system:service-account-issuer-discovery", &[("Group", "system:serviceaccounts")]),
+    ("system:volume-scheduler", &[("User", "system:kube-scheduler")]),
 ];
 
 /// Rules that allow everything.
@@ -263,16 +408,45 @@ pub fn cluster_roles() -> Vec<Value> {
 
 /// All default ClusterRoleBindings.
 pub fn cluster_role_bindings() -> Vec<Value> {
+    let binding = |(name, subjects): &(&str, Subjects)| {
+        object("ClusterRoleBinding", name, "", granting("ClusterRole", name, subjects))
+    };
+    BINDINGS.iter().map(binding).collect()
+}
+
+/// All default Roles.
+pub fn roles() -> Vec<Value> {
+    let role = |(namespace, name, rows): &(&str, &str, &[Row])| {
+        let rules: Vec<Rule> = rows.iter().map(rule).collect();
+        within(namespace, object("Role", name, "", json!({ "rules": rules })))
+    };
+    NAMESPACED_ROLES.iter().map(role).collect()
+}
+
+/// All default RoleBindings.
+pub fn role_bindings() -> Vec<Value> {
+    let binding = |(namespace, name, role, subjects): &(&str, &str, &str, Subjects)| {
+        within(namespace, object("RoleBinding", name, "", granting("Role", role, subjects)))
+    };
+    NAMESPACED_BINDINGS.iter().map(binding).collect()
+}
+
+fn within(namespace: &str, mut object: Value) -> Value {
+    object["metadata"]["namespace"] = namespace.into();
+    object
+}
+
+/// What a binding says beside its metadata. One for nobody has no subjects at all.
+fn granting(kind: &str, role: &str, subjects: Subjects) -> Value {
     let subject = |(kind, name): &(&str, &str)| match *kind {
         "ServiceAccount" => json!({"kind": kind, "name": name, "namespace": "kube-system"}),
         _ => json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}),
     };
-    let binding = |(name, subjects): &(&str, &[(&str, &str)])| {
-        let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name});
-        let subjects: Vec<Value> = subjects.iter().map(subject).collect();
-        object("ClusterRoleBinding", name, "", json!({"roleRef": role, "subjects": subjects}))
-    };
-    BINDINGS.iter().map(binding).collect()
+    let mut fields = json!({"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role}});
+    if !subjects.is_empty() {
+        fields["subjects"] = subjects.iter().map(subject).collect();
+    }
+    fields
 }
 
 fn object(kind: &str, name: &str, aggregate: &str, fields: Value) -> Value {
@@ -288,5 +462,12 @@ fn object(kind: &str, name: &str, aggregate: &str, fields: Value) -> Value {
 
 fn rule((verbs, groups, resources): &Row) -> Rule {
     let words = |text: &str| text.split(' ').map(str::to_owned).collect();
-    Rule { verbs: words(verbs), api_groups: words(groups), resources: words(resources), ..Rule::default() }
+    let (resources, name) = resources.split_once('=').map_or((*resources, None), |(r, name)| (r, Some(name)));
+    Rule {
+        verbs: words(verbs),
+        api_groups: words(groups),
+        resources: words(resources),
+        resource_names: name.map(str::to_owned).into_iter().collect(),
+        ..Rule::default()
+    }
 }

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Deserializer};
 
-pub use node::{NODE_PREFIX, node_name};
+pub use node::{NODE_PREFIX, node_name, refused_token};
 pub use policy::{Policy, RoleRef};
 pub use rules::Rule;
 
@@ -30,6 +30,10 @@ use crate::store::Snapshot;
 pub const MASTERS: &str = "system:masters";
 /// The group of everyone who is known.
 pub const AUTHENTICATED: &str = "system:authenticated";
+/// The user of whoever shows no credentials.
+pub const ANONYMOUS: &str = "system:anonymous";
+/// The group of everyone who is not known.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 /// The group of all nodes.
 pub const NODES: &str = "system:nodes";
 
@@ -51,6 +55,11 @@ impl User {
     pub fn component(name: &str) -> Self {
         let name = format!("system:serviceaccount:kube-system:{name}");
         Self { name, groups: vec![MASTERS.into()], ..Self::default() }
+    }
+
+    /// Whether it has shown no credentials.
+    pub fn is_anonymous(&self) -> bool {
+        self.name == ANONYMOUS
     }
 
     /// Whether it may do everything.

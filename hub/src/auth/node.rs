@@ -120,14 +120,42 @@ fn unrelated(node: &str) -> String {
 
 /// Tokens are made for the accounts of the node's pods only.
 fn account(node: &str, wanted: &Attributes<'_>, snapshot: &Snapshot) -> Result<(), String> {
-    if wanted.verb == "get" && wanted.subresource.is_empty() {
-        return related(node, wanted, snapshot);
+    if wanted.verb != "create" || wanted.name.is_empty() {
+        return Err("can only create tokens for individual service accounts".into());
     }
-    if wanted.verb != "create" || wanted.subresource != "token" {
-        return Err("can only get individual resources of this type, or create their tokens".into());
+    if wanted.subresource != "token" {
+        return Err("can only create token subresource of serviceaccount".into());
     }
     let found = pods_of(node, wanted.namespace, snapshot).any(|pod| pod.spec.service_account_name == wanted.name);
     if found { Ok(()) } else { Err(unrelated(node)) }
+}
+
+/// Why a node may not have a token that it asks for (the `spec` of a TokenRequest): it must be bound to a pod of the
+/// node's, which exists, and be for an audience that the pod names. `None` where it may.
+pub fn refused_token(node: &str, spec: &Value, pod: Option<&Value>) -> Option<String> {
+    let bound = &spec["boundObjectRef"];
+    let text = |field: &str| bound[field].as_str().unwrap_or_default();
+    if text("apiVersion") != "v1" || text("kind") != "Pod" || text("name").is_empty() {
+        return Some("node requested token not bound to a pod".into());
+    }
+    if text("uid").is_empty() {
+        return Some("node requested token with a pod binding without a uid".into());
+    }
+    // That there is no such pod, or that it is another one, is told to everyone.
+    let pod = pod.filter(|pod| pod["metadata"]["uid"] == bound["uid"])?;
+    if pod["spec"]["nodeName"] != node {
+        return Some("node requested token bound to a pod scheduled on a different node".into());
+    }
+    let audience = match spec["audiences"].as_array().map_or(&[][..], Vec::as_slice) {
+        [] => "",
+        [audience] => audience.as_str().unwrap_or_default(),
+        [..] => return Some("node may only request 0 or 1 audiences".into()),
+    };
+    let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    let sources = volumes.flat_map(|volume| volume["projected"]["sources"].as_array().into_iter().flatten());
+    let mut tokens = sources.map(|source| &source["serviceAccountToken"]).filter(|token| token.is_object());
+    let named = tokens.any(|token| token["audience"].as_str().unwrap_or_default() == audience);
+    (!named).then(|| format!("audience {audience:?} not found in pod spec volume"))
 }
 
 fn own_node(node: &str, wanted: &Attributes<'_>) -> Result<(), String> {
@@ -189,7 +217,6 @@ impl Pod {
     fn refers_to(&self, resource: &str, name: &str) -> bool {
         let rest = |field: &str| self.spec.rest.get(field).unwrap_or(&Value::Null);
         match resource {
-            "serviceaccounts" => self.spec.service_account_name == name,
             "persistentvolumeclaims" => mentions(rest("volumes"), &["claimName"], name),
             "secrets" => {
                 let fields = &["secretName", "secretRef", "secretKeyRef", "secret", "nodePublishSecretRef"];

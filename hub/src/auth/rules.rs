@@ -61,6 +61,11 @@ impl Rule {
             && other.non_resource_urls.iter().all(|url| self.non_resource_urls.iter().any(|own| url_covers(own, url)))
     }
 
+    /// Whether other rules together allow all that this one does.
+    pub fn is_covered_by(&self, held: &[Rule]) -> bool {
+        self.atoms().iter().all(|atom| held.iter().any(|own| own.covers(atom)))
+    }
+
     /// The rule as the smallest rules it is made of: one verb of one resource (and name) of one group, or of one path.
     pub(super) fn atoms(&self) -> Vec<Rule> {
         let mut atoms = Vec::new();

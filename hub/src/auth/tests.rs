@@ -277,3 +277,47 @@ fn default_roles_can_be_read_and_default_bindings_name_them() {
         assert!(!rules.is_empty() || role.get("aggregationRule").is_some(), "{role}");
     }
 }
+
+#[test]
+fn a_node_has_tokens_for_its_pods_alone() {
+    let pod = |node: &str| {
+        let sources = json!([{"serviceAccountToken": {"path": "t"}}, {"serviceAccountToken": {"path": "v", "audience": "vault"}}]);
+        json!({"metadata": {"uid": "u"}, "spec": {"nodeName": node, "volumes": [{"projected": {"sources": sources}}]}})
+    };
+    let bound = |uid: &str| json!({"apiVersion": "v1", "kind": "Pod", "name": "web", "uid": uid});
+    let (mine, other) = (pod("edge"), pod("idle"));
+    for (spec, pod, expected) in [
+        (json!({"boundObjectRef": bound("u")}), Some(&mine), None),
+        (json!({"boundObjectRef": bound("u"), "audiences": ["vault"]}), Some(&mine), None),
+        (json!({"boundObjectRef": bound("u")}), None, None),
+        (json!({"boundObjectRef": bound("v")}), Some(&other), None),
+        (json!({}), None, Some("node requested token not bound to a pod")),
+        (
+            json!({"boundObjectRef": {"apiVersion": "v1", "kind": "Secret", "name": "s"}}),
+            None,
+            Some("node requested token not bound to a pod"),
+        ),
+        (
+            json!({"boundObjectRef": bound("")}),
+            Some(&mine),
+            Some("node requested token with a pod binding without a uid"),
+        ),
+        (
+            json!({"boundObjectRef": bound("u")}),
+            Some(&other),
+            Some("node requested token bound to a pod scheduled on a different node"),
+        ),
+        (
+            json!({"boundObjectRef": bound("u"), "audiences": ["a", "b"]}),
+            Some(&mine),
+            Some("node may only request 0 or 1 audiences"),
+        ),
+        (
+            json!({"boundObjectRef": bound("u"), "audiences": ["a"]}),
+            Some(&mine),
+            Some("audience \"a\" not found in pod spec volume"),
+        ),
+    ] {
+        assert_eq!(refused_token("edge", &spec, pod).as_deref(), expected, "{spec}");
+    }
+}

@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::aggregation::Aggregation;
+use super::cleaners::{ExpiredTokens, OldRequests};
+use super::protection::Protection;
 use super::quota::Quotas;
 use super::signing::{ClientAuthority, Signing};
 use super::testing::World;
@@ -133,5 +135,108 @@ fn approved_requests_for_clients_are_signed() {
             json!({"certificate": status["certificate"], "failed": failed.map(|c: &Value| c["message"].clone())});
         shown.as_object_mut().unwrap().retain(|_, v| !v.is_null());
         assert_eq!(shown, expected, "{signer} {request} {usage} {condition}");
+    }
+}
+
+#[test]
+fn old_requests_for_certificates_go() {
+    let made = "2026-01-01T10:00:00Z";
+    let certificate = STANDARD.encode("a certificate");
+    let condition = |kind: &str| json!([{"type": kind, "status": "True", "lastUpdateTime": made}]);
+    // Hours after which it is gone; none for what stays.
+    for (case, status, hours) in [
+        ("nobody has decided", json!({}), Some(24)),
+        ("denied", json!({"conditions": condition("Denied")}), Some(1)),
+        ("failed", json!({"conditions": condition("Failed")}), Some(1)),
+        ("signed", json!({"conditions": condition("Approved"), "certificate": certificate}), Some(1)),
+        ("its signer has not come yet", json!({"conditions": condition("Approved")}), None),
+    ] {
+        let mut world = World::new();
+        let key = world.put(json!({
+            "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest",
+            "metadata": {"name": "r", "creationTimestamp": made}, "spec": {}, "status": status,
+        }));
+        world.wait(hours.unwrap_or(1000) * 3600 - 1);
+        assert_eq!(world.step(&OldRequests, &key), "", "{case}");
+        world.wait(1);
+        world.settle(&OldRequests, &key);
+        assert_eq!(world.get(&key).is_none(), hours.is_some(), "{case}");
+    }
+}
+
+#[test]
+fn a_request_goes_with_its_certificate() {
+    let mut params = rcgen::CertificateParams::default();
+    // Half past ten.
+    params.not_after = rcgen::date_time_ymd(2026, 1, 1) + std::time::Duration::from_secs(37_800);
+    let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
+    let mut world = World::new();
+    let conditions = json!([{"type": "Approved", "status": "True", "lastUpdateTime": "2026-01-01T10:00:00Z"}]);
+    let key = world.put(json!({
+        "apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "r"},
+        "spec": {}, "status": {"conditions": conditions, "certificate": STANDARD.encode(certificate)},
+    }));
+    let plan = world.plan(&OldRequests, &key);
+    assert_eq!(plan.requeue_at, Some("2026-01-01T10:30:00Z".parse().unwrap()));
+    world.wait(1800);
+    world.settle(&OldRequests, &key);
+    assert_eq!(world.get(&key), None);
+}
+
+#[test]
+fn bootstrap_tokens_go_when_they_expire() {
+    for (name, kind, expiration, seconds) in [
+        ("bootstrap-token-abcdef", "bootstrap.kubernetes.io/token", "2026-01-01T10:01:00Z", Some(60)),
+        ("bootstrap-token-abcdef", "bootstrap.kubernetes.io/token", "soon", Some(0)),
+        ("bootstrap-token-abcdef", "bootstrap.kubernetes.io/token", "", None),
+        ("bootstrap-token-abcdef", "Opaque", "2026-01-01T10:01:00Z", None),
+    ] {
+        let mut world = World::new();
+        let key = world.put(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": "kube-system", "name": name}, "type": kind,
+            "data": {"expiration": STANDARD.encode(expiration)},
+        }));
+        for second in 0..seconds.unwrap_or(100) {
+            assert_eq!(world.step(&ExpiredTokens, &key), "", "{expiration} after {second} s");
+            world.wait(1);
+        }
+        world.settle(&ExpiredTokens, &key);
+        assert_eq!(world.get(&key).is_none(), seconds.is_some(), "{kind} {expiration}");
+    }
+}
+
+#[test]
+fn claims_and_volumes_in_use_are_kept() {
+    let claim = "{apiVersion: v1, kind: PersistentVolumeClaim, metadata: {name: data, finalizers: [kubernetes.io/pvc-protection]}, spec: {}}";
+    let pod = |node: &str, volume: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Pod, metadata: {{name: web}}, spec: {{nodeName: {node}, volumes: [{volume}]}}}}"
+        )
+    };
+    let uses = "{name: v, persistentVolumeClaim: {claimName: data}}";
+    for (case, pod, kept) in [
+        ("a pod uses it", pod("edge", uses), true),
+        ("a pod without a node", pod("''", uses), false),
+        ("a pod with another", pod("edge", "{name: v, persistentVolumeClaim: {claimName: other}}"), false),
+        ("a pod of that name that did not make it", pod("edge", "{name: data, ephemeral: {}}"), false),
+    ] {
+        let mut world = World::of(&format!("{claim}\n---\n{pod}"));
+        let key = key("persistentvolumeclaims", "default", "data");
+        assert_eq!(world.step(&Protection, &key), "", "{case}");
+        world.delete(&key);
+        world.settle(&Protection, &key);
+        let rest = world.get(&key).map(|c| c["metadata"]["finalizers"].clone());
+        assert_eq!(rest.is_some_and(|f| f == json!(["kubernetes.io/pvc-protection"])), kept, "{case}");
+    }
+    for (phase, kept) in [("Bound", true), ("Released", false)] {
+        let mut world = World::of(&format!(
+            "{{apiVersion: v1, kind: PersistentVolume, metadata: {{name: disk}}, spec: {{}}, status: {{phase: {phase}}}}}"
+        ));
+        let key = key("persistentvolumes", "", "disk");
+        world.settle(&Protection, &key);
+        assert_eq!(world.get(&key).unwrap()["metadata"]["finalizers"], json!(["kubernetes.io/pv-protection"]));
+        world.delete(&key);
+        world.settle(&Protection, &key);
+        assert_eq!(world.get(&key).is_some_and(|v| !v["metadata"]["finalizers"].is_null()), kept, "{phase}");
     }
 }

@@ -4,6 +4,7 @@ pub mod aggregation;
 #[cfg(test)]
 mod auth_tests;
 pub mod claim;
+pub mod cleaners;
 pub mod deployment;
 pub mod disruption;
 pub mod endpoints;
@@ -12,6 +13,7 @@ pub mod garbage;
 pub mod namespace;
 pub mod node;
 pub mod pod_gc;
+pub mod protection;
 pub mod quota;
 pub mod replicaset;
 pub mod serviceaccount;
@@ -64,6 +66,9 @@ pub fn all(settings: Settings) -> Vec<Arc<dyn Controller>> {
         Arc::new(serviceaccount::ServiceAccounts),
         Arc::new(token_secret::TokenSecrets::new(signer, &ca_pem)),
         Arc::new(aggregation::Aggregation),
+        Arc::new(protection::Protection),
+        Arc::new(cleaners::OldRequests),
+        Arc::new(cleaners::ExpiredTokens),
         Arc::new(signing::Signing::new(authority)),
         Arc::new(quota::Quotas::new(&registry)),
         Arc::new(serviceaccount::RootCa::new(ca_pem)),

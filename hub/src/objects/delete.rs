@@ -15,6 +15,8 @@ const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
 /// Namespaces that the cluster cannot be without.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
+/// Priority classes that the cluster cannot be without.
+const SYSTEM_CLASSES: [&str; 2] = ["system-cluster-critical", "system-node-critical"];
 /// Grace of a pod that does not say.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
@@ -70,9 +72,9 @@ impl Objects {
         options: &DeleteOptions,
         change: impl Fn(&mut Value),
     ) -> Result<Written, Error> {
-        if is_namespace(&target.kind) && IMMORTAL.contains(&target.name.as_str()) {
-            let detail = "this namespace may not be deleted".to_owned();
-            return Err(Error::Forbidden { resource: target.kind.plural.into(), name: target.name.clone(), detail });
+        if let Some(detail) = immortal(target) {
+            let (resource, name) = (target.kind.group_resource(), target.name.clone());
+            return Err(Error::Forbidden { resource, name, detail: detail.to_owned() });
         }
         loop {
             let current = self.current(target)?;
@@ -97,6 +99,16 @@ impl Objects {
             return saved;
         }
     }
+}
+
+/// Why an object can never be deleted; `None` for what can.
+fn immortal(target: &Target) -> Option<&'static str> {
+    let name = target.name.as_str();
+    if is_namespace(&target.kind) && IMMORTAL.contains(&name) {
+        return Some("this namespace may not be deleted");
+    }
+    let system_class = &*target.kind.storage == "priorityclasses.scheduling.k8s.io" && SYSTEM_CLASSES.contains(&name);
+    system_class.then_some("this is a system priority class and cannot be deleted")
 }
 
 fn preconditions(target: &Target, current: &Arc<Object>, options: &DeleteOptions) -> Result<(), Error> {

@@ -28,6 +28,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 pub use crate::auth::User;
+pub use admission::storage::{CLAIM_PROTECTION, VOLUME_PROTECTION};
 pub use apply::{Applied, Configuration};
 pub use decode::yaml_errors;
 pub use error::Error;

@@ -1,5 +1,6 @@
 //! The Pod Security Standards: what a pod may not do at the levels `baseline` and `restricted`, in Kubernetes' words.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -221,16 +222,16 @@ fn host_paths(pod: &Subject<'_>) -> Option<String> {
 
 fn host_ports(pod: &Subject<'_>) -> Option<String> {
     let spec = pod.spec;
-    let ports = |c: &Value| -> Vec<i64> {
-        list(&c["ports"]).filter_map(|p| p["hostPort"].as_i64()).filter(|p| *p != 0).collect()
+    let ports = |c: &Value| -> Vec<String> {
+        list(&c["ports"]).filter_map(|p| p["hostPort"].as_i64()).filter(|p| *p != 0).map(|p| p.to_string()).collect()
     };
-    let who = named("container", &those(spec, |c| !ports(c).is_empty()))?;
-    let mut all: Vec<i64> = containers(spec).flat_map(|(_, c)| ports(c)).collect();
-    all.sort_unstable();
-    all.dedup();
-    let plural = if all.len() == 1 { "" } else { "s" };
-    let all: Vec<String> = all.iter().map(i64::to_string).collect();
-    Some(format!("hostPort ({who} uses hostPort{plural} {})", all.join(", ")))
+    let bad = those(spec, |c| !ports(c).is_empty());
+    let who = named("container", &bad)?;
+    // Sorted as the texts that they are in the message.
+    let all: BTreeSet<String> = containers(spec).flat_map(|(_, c)| ports(c)).collect();
+    let (uses, plural) = (if bad.len() == 1 { "uses" } else { "use" }, s(all.len()));
+    let all: Vec<String> = all.into_iter().collect();
+    Some(format!("hostPort ({who} {uses} hostPort{plural} {})", all.join(", ")))
 }
 
 fn privileged(pod: &Subject<'_>) -> Option<String> {

@@ -57,6 +57,11 @@ fn baseline_refuses_known_ways_out() {
         (json!({"volumes": [{"name": "v", "hostPath": {"path": "/"}}]}), json!({}), r#"hostPath volumes (volume "v")"#),
         (json!({}), json!({"ports": [{"hostPort": 80}]}), r#"hostPort (container "a" uses hostPort 80)"#),
         (
+            json!({"initContainers": [{"name": "i", "ports": [{"hostPort": 9}]}]}),
+            json!({"ports": [{"hostPort": 80}, {"hostPort": 443}]}),
+            r#"hostPort (containers "i", "a" use hostPorts 443, 80, 9)"#,
+        ),
+        (
             json!({}),
             security(json!({"privileged": true})),
             r#"privileged (container "a" must not set securityContext.privileged=true)"#,

@@ -12,7 +12,7 @@ use serde_json::Value;
 use skiff_shared::quantity::{Format, Quantity};
 use tokio::sync::OwnedMutexGuard;
 
-use self::usage::{COMPUTE, Usage};
+use self::usage::{MANDATORY, Usage};
 use super::admission::resources::{Amounts, add, amounts, containers};
 use super::{Error, Target, meta};
 use crate::store::{Key, Object, Resource, Revision, Snapshot};
@@ -179,7 +179,7 @@ fn unspecified(kind: &str, hard: &Amounts, pod: &Value) -> Option<String> {
     }
     let mut missing: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for container in ["containers", "initContainers"].iter().flat_map(|list| containers(pod, list)) {
-        for name in COMPUTE.into_iter().filter(|name| hard.contains_key(*name)) {
+        for name in MANDATORY.into_iter().filter(|name| hard.contains_key(*name)) {
             let (list, resource) = match name.split_once('.') {
                 Some((list, resource)) => (list, resource),
                 None => ("requests", name),

@@ -23,6 +23,15 @@ pub(super) fn is_binding(target: &Target) -> bool {
     target.subresource == BINDING || target.kind.group.is_empty() && target.kind.kind == "Binding"
 }
 
+/// Whether admission looks at a part of an object that is no part of its spec: what is decided on certificate signing
+/// requests, and what nodes say of their pods.
+pub(super) fn is_judged(target: &Target) -> bool {
+    matches!(
+        (target.kind.plural, target.subresource.as_str()),
+        ("certificatesigningrequests", APPROVAL | STATUS) | ("pods", STATUS)
+    )
+}
+
 /// Definition name of a Scale.
 pub(super) const SCALE_SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
 

@@ -251,7 +251,7 @@ impl Objects {
             warnings = self.admit(target, Some(&old), &snapshot, options, &mut new)?;
             _addresses = self.networks.allocate(target, self, &mut new, Some(&old)).await?;
         }
-        if target.subresource == subresource::APPROVAL {
+        if subresource::is_judged(target) {
             self.admit(target, Some(&old), &snapshot, options, &mut new)?;
         }
         target.invalid(&new, complaints(target, &new, &old))?;

@@ -4,6 +4,7 @@
 //! `admin.kubeconfig` and `admin.token` for the administrator. Private files are 0600. Nothing here is asynchronous.
 
 mod authority;
+mod clients;
 mod files;
 mod kubeconfig;
 mod local;
@@ -196,7 +197,7 @@ impl Pki {
         same.then(|| Subject { name: ADMIN.into(), groups: vec![MASTERS.into()] })
     }
 
-    /// The TLS configuration of the API: HTTP/2 and 1.1, client certificates of this CA where they are presented.
+    /// The TLS configuration of the API: HTTP/2 and 1.1, and client certificates, which [`Pki::is_client`] then judges.
     ///
     /// # Errors
     /// [`PkiError::Tls`].
@@ -204,7 +205,7 @@ impl Pki {
         let mut config = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(TlsError::from)?
-            .with_client_cert_verifier(self.client_verifier()?)
+            .with_client_cert_verifier(Arc::new(clients::AnyClient(self.client_verifier()?)))
             .with_single_cert(self.chain(), self.server.key())
             .map_err(TlsError::from)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -212,6 +213,11 @@ impl Pki {
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
+    }
+
+    /// Whether a client's certificate, with those that lead to the CA, is of this CA and of the time.
+    pub fn is_client(&self, chain: &[CertificateDer<'_>], now: Timestamp) -> bool {
+        self.client_verifier().is_ok_and(|verifier| clients::is_good(&*verifier, chain, now))
     }
 
     /// The QUIC configuration of the agents' endpoint. A client without a certificate may connect (to join); one with

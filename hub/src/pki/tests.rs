@@ -133,3 +133,31 @@ fn a_client_certificate_takes_subject_and_key_of_its_request() {
     assert_eq!(certificate.validity().not_after.timestamp(), at(0).as_second() + 3600);
     assert!(pki.sign_client(b"nonsense", Duration::from_secs(3600), at(0)).is_err());
 }
+
+#[test]
+fn a_client_is_known_by_a_certificate_of_this_ca_and_of_the_time() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [ours, theirs] = [0, 1].map(|n: usize| Pki::open_or_create(dirs[n].path(), &options(&[]), at(0)).unwrap());
+    let signed = |pki: &Pki| {
+        let pem = client_request();
+        let certificate = pki.sign_client(&pem, Duration::from_secs(3600), at(0)).unwrap();
+        CertificateDer::from(x509_parser::pem::parse_x509_pem(certificate.as_bytes()).unwrap().1.contents)
+    };
+    let (good, foreign) = (signed(&ours), signed(&theirs));
+    for (chain, day, known) in [
+        (vec![good.clone()], 0, true),
+        (vec![good.clone()], 1, false),
+        (vec![good.clone()], -9, false),
+        (vec![foreign.clone()], 0, false),
+        (vec![foreign, good], 0, false),
+        (vec![], 0, false),
+    ] {
+        assert_eq!(ours.is_client(&chain, at(day)), known, "{} on day {day}", chain.len());
+    }
+}
+
+fn client_request() -> Vec<u8> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "bob");
+    params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap().into_bytes()
+}

@@ -30,6 +30,8 @@ use serde_json::Value;
 use crate::store::{Object, Resource};
 
 pub(crate) use fields::shown_map;
+#[cfg(test)]
+pub(crate) use kinds::testing::REQUEST;
 
 /// One kind of object.
 pub struct Kind {

@@ -62,7 +62,10 @@ pub(super) async fn bootstrap(
     let mut rest: Vec<Value> = PRIORITIES.map(priority).into();
     rest.extend(defaults::cluster_roles());
     rest.extend(defaults::cluster_role_bindings());
-    try_join_all(rest.into_iter().map(|object| ensure(objects, "", object))).await?;
+    rest.extend(defaults::roles());
+    rest.extend(defaults::role_bindings());
+    let namespace = |object: &Value| object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+    try_join_all(rest.into_iter().map(async |object| ensure(objects, &namespace(&object), object).await)).await?;
     Ok(())
 }
 
@@ -125,22 +128,55 @@ fn redirected(mut stored: Value, wanted: &Value) -> Option<Value> {
     (stored != before).then_some(stored)
 }
 
-/// A stored default role with the rules that it lacks; `None` when it lacks none or is to be left alone.
+/// A stored default role or binding with what it lacks: labels, annotations, rules, subjects. `None` when it lacks nothing
+/// or says that it is to be left alone.
 fn completed(mut stored: Value, wanted: &Value) -> Option<Value> {
-    if stored["metadata"]["annotations"][defaults::AUTOUPDATE] != "true" || wanted.get("rules").is_none() {
+    let default = wanted["metadata"]["annotations"][defaults::AUTOUPDATE].is_string();
+    if !default || stored["metadata"]["annotations"][defaults::AUTOUPDATE] == "false" {
         return None;
     }
-    let read = |value: &Value| serde_json::from_value::<Vec<Rule>>(value.clone()).unwrap_or_default();
-    let mut rules = read(&stored["rules"]);
-    let before = rules.len();
-    for rule in read(&wanted["rules"]) {
-        if !rules.contains(&rule) {
-            rules.push(rule);
+    let before = stored.clone();
+    for field in ["labels", "annotations"] {
+        for (name, value) in wanted["metadata"][field].as_object().into_iter().flatten() {
+            if stored["metadata"][field][name].is_null() {
+                let map = &mut stored["metadata"][field];
+                if !map.is_object() {
+                    *map = json!({});
+                }
+                map[name] = value.clone();
+            }
         }
     }
-    let lacks = rules.len() > before;
-    stored["rules"] = json!(rules);
-    lacks.then_some(stored)
+    for field in ["rules", "subjects"] {
+        let lacking = lacking(field, &stored[field], &wanted[field]);
+        if !lacking.is_empty() {
+            let kept = stored[field].as_array().cloned().unwrap_or_default();
+            stored[field] = kept.into_iter().chain(lacking).collect();
+        }
+    }
+    let selectors = lacking(
+        "",
+        &stored["aggregationRule"]["clusterRoleSelectors"],
+        &wanted["aggregationRule"]["clusterRoleSelectors"],
+    );
+    if !selectors.is_empty() {
+        let kept = stored["aggregationRule"]["clusterRoleSelectors"].as_array().cloned().unwrap_or_default();
+        stored["aggregationRule"] =
+            json!({"clusterRoleSelectors": kept.into_iter().chain(selectors).collect::<Vec<_>>()});
+    }
+    (stored != before).then_some(stored)
+}
+
+/// What a list lacks. A rule that others cover is not lacking.
+fn lacking(field: &str, stored: &Value, wanted: &Value) -> Vec<Value> {
+    let items = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let (stored, wanted) = (items(stored), items(wanted));
+    if field != "rules" {
+        return wanted.into_iter().filter(|item| !stored.contains(item)).collect();
+    }
+    let read = |rule: &Value| serde_json::from_value::<Rule>(rule.clone()).unwrap_or_default();
+    let held: Vec<Rule> = stored.iter().map(read).collect();
+    wanted.into_iter().filter(|rule| !read(rule).is_covered_by(&held)).collect()
 }
 
 #[cfg(test)]
@@ -172,13 +208,42 @@ mod tests {
     }
 
     #[test]
-    fn a_default_role_is_completed_unless_it_says_no() {
+    fn default_roles_and_bindings_are_completed_unless_they_say_no() {
         let rule = |verb: &str| json!({"verbs": [verb], "apiGroups": [""], "resources": ["pods"]});
-        let role = |update: &str, rules: Value| json!({"metadata": {"annotations": {defaults::AUTOUPDATE: update}}, "rules": rules});
-        let wanted = role("true", json!([rule("get"), rule("list")]));
-        let more = completed(role("true", json!([rule("watch"), rule("get")])), &wanted).unwrap();
-        assert_eq!(more["rules"], json!([rule("watch"), rule("get"), rule("list")]));
-        assert_eq!(completed(role("false", json!([])), &wanted), None);
-        assert_eq!(completed(wanted.clone(), &wanted), None);
+        let wide = json!({"verbs": ["*"], "apiGroups": [""], "resources": ["pods"]});
+        let subject = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});
+        let (label, auto) =
+            (json!({"kubernetes.io/bootstrapping": "rbac-defaults"}), json!({defaults::AUTOUPDATE: "true"}));
+        let object = |annotations: &Value, field: &str, list: Value| json!({"metadata": {"labels": label, "annotations": annotations}, field: list});
+        let not = json!({defaults::AUTOUPDATE: "false"});
+        let more = json!({defaults::AUTOUPDATE: "true", "mine": "x"});
+        let rules = json!([rule("get"), rule("list")]);
+        for (case, stored, wanted, expected) in [
+            (
+                "a rule",
+                object(&auto, "rules", json!([rule("watch"), rule("get")])),
+                object(&auto, "rules", rules.clone()),
+                Some(object(&auto, "rules", json!([rule("watch"), rule("get"), rule("list")]))),
+            ),
+            ("a wider rule", object(&auto, "rules", json!([wide])), object(&auto, "rules", rules.clone()), None),
+            ("left alone", object(&not, "rules", json!([])), object(&auto, "rules", rules.clone()), None),
+            (
+                "no word",
+                json!({"metadata": {"annotations": {"mine": "x"}}, "rules": rules}),
+                object(&auto, "rules", rules.clone()),
+                Some(object(&more, "rules", rules.clone())),
+            ),
+            ("complete", object(&auto, "rules", rules.clone()), object(&auto, "rules", rules.clone()), None),
+            (
+                "a subject",
+                object(&auto, "subjects", json!([subject("a")])),
+                object(&auto, "subjects", json!([subject("b")])),
+                Some(object(&auto, "subjects", json!([subject("a"), subject("b")]))),
+            ),
+            ("nobody", object(&auto, "subjects", Value::Null), object(&auto, "subjects", Value::Null), None),
+            ("no default", json!({"metadata": {}}), json!({"metadata": {"labels": {"a": "b"}}}), None),
+        ] {
+            assert_eq!(completed(stored, &wanted), expected, "{case}");
+        }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustls::pki_types::CertificateDer;
 use skiff_shared::telemetry::Chain;
 
-use crate::api::Authenticator;
+use crate::api::{Authenticator, certificate_user};
 use crate::auth::jwt::Signer;
 use crate::auth::tokens::{self, Reviewed};
 use crate::auth::{User, bootstrap_token};
@@ -33,6 +34,11 @@ impl Authenticator for Identities {
     fn bearer(&self, token: &str) -> Option<User> {
         let reviewed = self.review(token, &[]);
         reviewed.inspect_err(|error| tracing::debug!(error, "a bearer token was refused")).ok().map(|r| r.user)
+    }
+
+    fn certificate(&self, chain: &[CertificateDer<'_>]) -> Option<User> {
+        let good = chain.first().filter(|_| self.pki.is_client(chain, Timestamp::now()));
+        good.and_then(|certificate| certificate_user(certificate))
     }
 
     fn review(&self, token: &str, audiences: &[String]) -> Result<Reviewed, String> {

@@ -260,8 +260,9 @@ async fn anonymous_users_see_only_health_and_version() {
     let (roles, bindings) = ("clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io");
     let api = Api::with(&[pod("a", "one"), (roles, role), (bindings, binding)]).await;
     for (url, token, code) in [
-        ("/api/v1/pods", "", 401),
-        ("/metrics", "", 401),
+        ("/api/v1/pods", "", 403),
+        ("/metrics", "", 403),
+        ("/nowhere", "", 403),
         ("/api/v1/pods", "Bearer bad", 401),
         ("/api/v1/pods", "Bearer good", 403),
         ("/api", "Bearer good", 200),

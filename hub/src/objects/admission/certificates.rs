@@ -11,18 +11,20 @@ use x509_parser::prelude::FromDer;
 use super::{Request, refuse};
 use crate::auth::{Attributes, MASTERS};
 use crate::objects::error::Error;
-use crate::objects::subresource::APPROVAL;
+use crate::objects::subresource::{APPROVAL, STATUS};
 
 const GROUP: &str = "certificates.k8s.io";
 const CLIENT_SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 
-/// Writes down who asks, and checks who approves.
+/// Writes down who asks, and checks who approves and who signs.
 pub(super) fn check(request: &Request<'_>, object: &mut Value) -> Result<(), Error> {
     if request.target.kind.group != GROUP {
         return Ok(());
     }
-    if request.target.subresource == APPROVAL {
-        return approval(request, object);
+    match (request.target.subresource.as_str(), request.old) {
+        (APPROVAL, _) => return permitted(request, object, "approve"),
+        (STATUS, Some(old)) if is_signing(object, old) => return permitted(request, object, "sign"),
+        _ => {}
     }
     if request.old.is_some() {
         return Ok(());
@@ -44,17 +46,23 @@ pub(super) fn check(request: &Request<'_>, object: &mut Value) -> Result<(), Err
     Ok(())
 }
 
-fn approval(request: &Request<'_>, object: &Value) -> Result<(), Error> {
+/// Whether a status says more than before of the certificate, or of why there is none.
+fn is_signing(object: &Value, old: &Value) -> bool {
+    ["certificate", "conditions"].iter().any(|field| object["status"][field] != old["status"][field])
+}
+
+/// Whether the user may decide on requests of this signer.
+fn permitted(request: &Request<'_>, object: &Value, verb: &str) -> Result<(), Error> {
     let signer = object["spec"]["signerName"].as_str().unwrap_or_default();
     let domain = signer.split('/').next().unwrap_or_default();
     let may = |name: &str| {
-        let wanted = Attributes { verb: "approve", group: GROUP, resource: "signers", name, ..Attributes::default() };
+        let wanted = Attributes { verb, group: GROUP, resource: "signers", name, ..Attributes::default() };
         request.authorizer.authorize(request.user, &wanted, request.snapshot).allowed
     };
     if may(signer) || may(&format!("{domain}/*")) {
         return Ok(());
     }
-    Err(refuse(request, object, format!("user not permitted to approve requests with signerName {signer:?}")))
+    Err(refuse(request, object, format!("user not permitted to {verb} requests with signerName {signer:?}")))
 }
 
 fn asks_for_masters(object: &Value) -> bool {

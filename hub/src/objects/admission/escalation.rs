@@ -58,7 +58,7 @@ fn binding(request: &Request<'_>, object: &Value) -> Result<(), Error> {
     let policy = request.authorizer.policy(request.snapshot);
     let granted = policy
         .rules_of(&role, &request.target.namespace)
-        .map_err(|_| not_found(&format!("{}.{GROUP}", role.kind.to_lowercase()), &role.name))?;
+        .map_err(|_| not_found(&format!("{resource}.{GROUP}"), &role.name))?;
     confirm(request, granted).map_err(|detail| refuse(request, object, detail))
 }
 

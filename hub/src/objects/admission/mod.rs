@@ -5,6 +5,7 @@
 //! ([`super::quota`]).
 
 mod certificates;
+mod default_class;
 mod escalation;
 mod limit_ranger;
 mod node_restriction;
@@ -13,6 +14,8 @@ mod priority;
 pub(super) mod resources;
 mod runtime_class;
 pub(super) mod service_account;
+pub(super) mod storage;
+mod taint_nodes;
 #[cfg(test)]
 mod tests;
 mod tolerations;
@@ -68,16 +71,20 @@ fn refuse(request: &Request<'_>, object: &Value, detail: String) -> Error {
 type Plugin = fn(&Request<'_>, &mut Value) -> Result<(), Error>;
 
 /// The chain, in the order in which Kubernetes runs its own.
-const CHAIN: [(&str, Plugin); 10] = [
+const CHAIN: [(&str, Plugin); 14] = [
     ("NamespaceLifecycle", namespace_lifecycle),
     ("LimitRanger", limit_ranger::check),
     ("ServiceAccount", service_account::check),
     ("NodeRestriction", node_restriction::check),
+    ("TaintNodesByCondition", taint_nodes::check),
     ("PodSecurity", pod_security::check),
     ("Priority", priority::check),
     ("DefaultTolerationSeconds", tolerations::check),
+    ("DefaultStorageClass, DefaultIngressClass", default_class::check),
+    ("StorageObjectInUseProtection", storage::protect),
+    ("PersistentVolumeClaimResize", storage::grow),
     ("RuntimeClass", runtime_class::check),
-    ("CertificateApproval", certificates::check),
+    ("CertificateApproval, CertificateSigning, CertificateSubjectRestriction", certificates::check),
     ("RBAC", escalation::check),
 ];
 

@@ -60,7 +60,7 @@ pub(super) fn check(request: &Request<'_>, pod: &mut Value) -> Result<(), Error>
 
 /// What a mirror pod may not have.
 fn mirror(pod: &Value) -> Option<&'static str> {
-    let named = pod["spec"]["serviceAccountName"].as_str().is_some_and(|n| !n.is_empty() && n != DEFAULT);
+    let named = pod["spec"]["serviceAccountName"].as_str().is_some_and(|n| !n.is_empty());
     let volumes = || pod["spec"]["volumes"].as_array().into_iter().flatten();
     let projected = |v: &Value| v["projected"]["sources"].as_array().into_iter().flatten().cloned().collect::<Vec<_>>();
     if named {

@@ -1,13 +1,17 @@
 //! Admission, as tables of objects and what becomes of them.
 
+mod certificates;
+mod nodes;
+mod storage;
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::objects::pod_security::{parse_defaults, parse_exemptions};
-use crate::objects::{Networks, Objects, PodSecurity, Target, User, WriteOptions};
+use crate::objects::{DeleteOptions, Networks, Objects, PodSecurity, Target, User, WriteOptions};
 use crate::registry::Registry;
-use crate::store::MemoryStore;
+use crate::store::{Key, MemoryStore};
 
 struct World(Objects);
 
@@ -37,6 +41,25 @@ impl World {
 
     async fn put(&self, object: Value) -> Result<Value, String> {
         self.put_as(&User::component("test"), object).await
+    }
+
+    fn get(&self, resource: &str, namespace: &str, name: &str) -> Value {
+        let key = Key { resource: resource.into(), namespace: namespace.into(), name: name.into() };
+        self.0.snapshot().get(&key).unwrap().parse().unwrap()
+    }
+
+    async fn update(&self, subresource: &str, object: Value) -> Result<Value, String> {
+        self.update_as(&User::component("test"), subresource, object).await
+    }
+
+    async fn update_as(&self, user: &User, subresource: &str, object: Value) -> Result<Value, String> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let kind = self.0.registry().kind(&text(&object["apiVersion"]), &text(&object["kind"])).unwrap().clone();
+        let (namespace, name) = (text(&object["metadata"]["namespace"]), text(&object["metadata"]["name"]));
+        let target = Target { kind, namespace, name, subresource: subresource.into() };
+        let options = WriteOptions { user: user.clone(), ..WriteOptions::default() };
+        let written = self.0.update(&target, object, &options).await.map_err(|e| e.to_string())?;
+        Ok(written.object.parse().unwrap())
     }
 
     async fn put_as(&self, user: &User, object: Value) -> Result<Value, String> {
@@ -356,7 +379,7 @@ async fn roles_are_granted_by_those_who_hold_them() {
         (role("more", "delete"), missing("roles", "more", "delete")),
         (binding("again", "reader"), Ok(())),
         (binding("more", "killer"), missing("rolebindings", "more", "delete")),
-        (binding("lost", "none"), Err("role.rbac.authorization.k8s.io \"none\" not found".to_owned())),
+        (binding("lost", "none"), Err("roles.rbac.authorization.k8s.io \"none\" not found".to_owned())),
     ] {
         assert_eq!(world.put_as(&bob, object).await.map(|_| ()), expected);
     }
@@ -372,7 +395,7 @@ async fn a_node_writes_only_itself() {
         (
             node("edge", json!({"node-restriction.kubernetes.io/x": "1"})),
             Err(
-                r#"nodes "edge" is forbidden: is not allowed to set the following labels: node-restriction.kubernetes.io/x"#,
+                r#"nodes "edge" is forbidden: node "edge" is not allowed to set the following labels: node-restriction.kubernetes.io/x"#,
             ),
         ),
         (node("edge", json!({"kubernetes.io/hostname": "edge", "node.kubernetes.io/x": "1", "mine": "1"})), Ok(())),
@@ -417,4 +440,24 @@ async fn a_runtime_class_must_exist_and_adds_to_its_pods() {
     assert_eq!(made["spec"]["overhead"], json!({"cpu": "10m"}));
     assert_eq!(made["spec"]["nodeSelector"], json!({"a": "b", "disk": "fast"}));
     assert!(made["spec"]["tolerations"].as_array().unwrap().contains(&json!({"key": "k", "operator": "Exists"})));
+}
+
+#[tokio::test]
+async fn what_every_container_must_name_where_a_quota_limits_it() {
+    let hard = json!({"requests.cpu": "1", "limits.memory": "1Gi", "requests.ephemeral-storage": "1Gi", "limits.ephemeral-storage": "1Gi"});
+    let world = World::of(vec![in_a("ResourceQuota", json!({ "hard": hard }))]).await;
+    let refused = world.put(pod("x", json!({}))).await;
+    let expected = r#"pods "x" is forbidden: failed quota: q: must specify limits.memory for: c; requests.cpu for: c"#;
+    assert_eq!(refused, Err(expected.to_owned()));
+}
+
+#[tokio::test]
+async fn system_priority_classes_cannot_be_deleted() {
+    let world = World::of(vec![]).await;
+    let kind = world.0.registry().kind("scheduling.k8s.io/v1", "PriorityClass").unwrap().clone();
+    let target =
+        Target { kind, namespace: String::new(), name: "system-node-critical".into(), subresource: String::new() };
+    let refused = world.0.delete(&target, &DeleteOptions::default()).await.map(|_| ()).map_err(|e| e.to_string());
+    let expected = r#"priorityclasses.scheduling.k8s.io "system-node-critical" is forbidden: this is a system priority class and cannot be deleted"#;
+    assert_eq!(refused, Err(expected.to_owned()));
 }

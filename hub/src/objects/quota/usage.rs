@@ -11,17 +11,11 @@ use crate::objects::admission::resources::{Amounts, amounts, containers, larger,
 /// Kinds with quota names of their own, beside `count/…`.
 const COUNTED: [&str; 7] =
     ["configmaps", "persistentvolumeclaims", "pods", "replicationcontrollers", "resourcequotas", "secrets", "services"];
-/// Resources of containers that a quota may make mandatory.
-pub(super) const COMPUTE: [&str; 8] = [
-    "cpu",
-    "memory",
-    "ephemeral-storage",
-    "requests.cpu",
-    "requests.memory",
-    "requests.ephemeral-storage",
-    "limits.cpu",
-    "limits.memory",
-];
+/// Resources of containers that have their own name in quotas beside that of their requests.
+const COMPUTE: [&str; 3] = ["cpu", "memory", "ephemeral-storage"];
+/// What every container must name where a quota limits it.
+pub(super) const MANDATORY: [&str; 6] =
+    ["cpu", "memory", "requests.cpu", "requests.memory", "limits.cpu", "limits.memory"];
 
 /// What one object uses, and what scopes ask about it.
 #[derive(Debug, Clone, Default)]

@@ -37,12 +37,9 @@ pub(crate) fn default_spec(spec: &mut Value) {
     }
 }
 
-/// Sets the defaults that only pods get, among them the service account, which Kubernetes' admission sets.
+/// Sets the defaults that only pods get. Their service account is admission's business.
 pub(crate) fn default_pod_only(spec: &mut Value) {
     set_default(spec, "enableServiceLinks", true);
-    set_default(spec, "serviceAccountName", "default");
-    let account = text(spec, "serviceAccountName").to_owned();
-    set(spec, "serviceAccount", account);
     let host_network = is_true(spec, "hostNetwork");
     for field in &CONTAINER_LISTS[..2] {
         for container in items_mut(spec, field) {
@@ -292,7 +289,6 @@ mod tests {
                 "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "c", "configMap": {"name": "c", "defaultMode": 420}}],
                 "dnsPolicy": "ClusterFirst", "restartPolicy": "Always", "terminationGracePeriodSeconds": 30,
                 "schedulerName": "default-scheduler", "securityContext": {}, "enableServiceLinks": true,
-                "serviceAccountName": "default", "serviceAccount": "default",
             })
         );
     }
