@@ -116,7 +116,8 @@ fn preconditions(target: &Target, current: &Arc<Object>, options: &DeleteOptions
 fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp) -> Step {
     let grace = if is_pod(kind) { pod_grace(&object, options.grace_period_seconds) } else { 0 };
     let before = object.clone();
-    match options.propagation {
+    // Nothing depends on events, so that nothing could wait for it.
+    match options.propagation.filter(|_| kind.kind != "Event") {
         Some(Propagation::Foreground) => meta::set_finalizer(&mut object, FOREGROUND, true),
         Some(Propagation::Orphan) => meta::set_finalizer(&mut object, ORPHAN, true),
         Some(Propagation::Background) => {
@@ -150,7 +151,7 @@ fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp)
 /// object decides before that.
 fn orphans_by_default(kind: &Kind, object: &Value) -> bool {
     let old = matches!((kind.group, kind.kind), ("", "ReplicationController") | ("batch", "Job"));
-    old && !meta::finalizers(object).iter().any(|finalizer| *finalizer == FOREGROUND)
+    old && !meta::finalizers(object).contains(&FOREGROUND)
 }
 
 fn later(now: Timestamp, seconds: i64) -> Timestamp {
