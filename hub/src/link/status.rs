@@ -227,10 +227,14 @@ pub fn apply_node(stored: &Value, report: &NodeReport, now: Timestamp) -> Option
         status.insert(field.clone(), value.clone());
     }
     let conditions = report.conditions.iter().map(|c| {
-        json!({
-            "type": c.kind, "status": if c.status { "True" } else { "False" }, "reason": c.reason, "message": c.message,
+        let mut condition = json!({
+            "type": c.kind, "status": if c.status { "True" } else { "False" },
             "lastTransitionTime": time(c.since_ms), "lastHeartbeatTime": time(now.as_millisecond()),
-        })
+        });
+        // As they are stored: an empty text would count as a change each time.
+        put(object(&mut condition), "reason", &c.reason);
+        put(object(&mut condition), "message", &c.message);
+        condition
     });
     merge_conditions(status, conditions.collect());
     let due = heartbeat(stored).is_none_or(|at| now.as_second() - at.as_second() >= HEARTBEAT_SECONDS);

@@ -65,6 +65,12 @@ impl Objects {
     }
 
     async fn apply_new(&self, target: &Target, config: &Value, options: &WriteOptions) -> Result<Written, Error> {
+        let uid = meta::text(config, "uid");
+        if !uid.is_empty() {
+            return Err(target.conflict(format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            )));
+        }
         let (manager, now) = (ownership::manager(target, options, true), meta::timestamp(Timestamp::now()));
         let managers = apply::create(&ownership::subject(target, &manager, &now), config);
         let mut object = config.clone();
@@ -138,9 +144,9 @@ fn typed(target: &Target, config: &mut Value, schema: &str) -> Result<(), Error>
     let decoded = Schema::builtin().decode_applied(schema, config);
     let unknown = decoded.unknown.iter().filter_map(|text| text.strip_prefix("unknown field \"")?.strip_suffix('"'));
     let mut problems: Vec<String> = unknown.map(|path| format!(".{path}: field not declared in schema")).collect();
-    problems.extend(decoded.errors);
+    problems.extend(apply::check(schema, config).err().map(|e| e.to_string()));
     if problems.is_empty() {
-        problems.extend(apply::check(schema, config).err().map(|e| e.to_string()));
+        problems.extend(decoded.errors);
     }
     let text = match problems.as_slice() {
         [] => return Ok(()),

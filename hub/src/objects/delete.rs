@@ -128,7 +128,8 @@ fn preconditions(target: &Target, current: &Arc<Object>, options: &DeleteOptions
 fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp) -> Step {
     let grace = if is_pod(kind) { pod_grace(&object, options.grace_period_seconds) } else { 0 };
     let before = object.clone();
-    match options.propagation {
+    // Nothing depends on events, so that nothing could wait for it.
+    match options.propagation.filter(|_| kind.kind != "Event") {
         Some(Propagation::Foreground) => meta::set_finalizer(&mut object, FOREGROUND, true),
         Some(Propagation::Orphan) => meta::set_finalizer(&mut object, ORPHAN, true),
         Some(Propagation::Background) => {

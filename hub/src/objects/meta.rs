@@ -11,10 +11,9 @@ const SUFFIX_LENGTH: usize = 5;
 const MAX_PREFIX: usize = 63 - SUFFIX_LENGTH;
 
 /// What a client may not set in the `metadata` of a new object.
-const SERVER_SET: [&str; 8] = [
+const SERVER_SET: [&str; 7] = [
     "uid",
     "creationTimestamp",
-    "generation",
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
     "managedFields",

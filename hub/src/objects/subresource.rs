@@ -37,6 +37,9 @@ pub(super) const SCALE_SCHEMA: &str = "io.k8s.api.autoscaling.v1.Scale";
 
 /// What a Scale's resource is called where it is missing: `deployments/scale.apps`.
 pub fn scale_resource(kind: &Kind) -> String {
+    if kind.plural == "statefulsets" {
+        return kind.group_resource();
+    }
     // A ReplicationController's Scale is found by its own group.
     let group = if kind.group.is_empty() { "autoscaling" } else { kind.group };
     format!("{}/{SCALE}.{group}", kind.plural)
@@ -55,10 +58,10 @@ pub fn scale_of(_kind: &Kind, object: &Value) -> Value {
     if !selector.is_empty() {
         status["selector"] = selector.into();
     }
-    json!({
-        "apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata,
-        "spec": {"replicas": object["spec"]["replicas"].as_i64().unwrap_or(0)}, "status": status,
-    })
+    // None at all are not written.
+    let replicas = object["spec"]["replicas"].as_i64().filter(|replicas| *replicas != 0);
+    let spec = replicas.map_or_else(|| json!({}), |replicas| json!({"replicas": replicas}));
+    json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": spec, "status": status})
 }
 
 /// A `LabelSelector` object (or a plain map of labels) in its query form.

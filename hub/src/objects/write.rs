@@ -105,9 +105,9 @@ impl Objects {
                 meta::metadata(&mut object).insert("name".into(), meta::generate_name(&prefix).into());
             }
             (hooks.default)(&mut object);
-            Schema::builtin().complete(target.kind.schema, &mut object);
             meta::on_create(&mut object, now, hooks.has_generation);
             (hooks.prepare_create)(&mut object);
+            Schema::builtin().complete(target.kind.schema, &mut object);
             ownership::on_create(target, &mut object, claim.clone(), options, now);
             let created = self.create_once(target, object, options).await;
             if attempt < NAME_ATTEMPTS && generated && matches!(created, Err(Error::AlreadyExists { .. })) {

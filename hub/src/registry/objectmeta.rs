@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::fields::{Errors, IMMUTABLE, Path, quoted, shown};
+use super::go_values::{shown_pointer, shown_struct};
 use super::json;
 use super::names::{self, Rule};
 
@@ -108,7 +109,7 @@ fn owner_references(meta: &Value, path: &Path, errors: &mut Errors) {
         }
         let kind = json::text(owner, "kind");
         if version == "v1" && kind == "Event" {
-            errors.invalid(path, owner.to_string(), "/v1, Kind=Event is disallowed from being an owner");
+            errors.invalid(path, shown_owner(owner), "/v1, Kind=Event is disallowed from being an owner");
         }
         if json::is_true(owner, "controller") {
             let name = json::text(owner, "name");
@@ -116,11 +117,29 @@ fn owner_references(meta: &Value, path: &Path, errors: &mut Errors) {
                 let detail = format!(
                     "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
                 );
-                errors.invalid(path, meta["ownerReferences"].to_string(), detail);
+                let owners: Vec<String> = json::list(meta, "ownerReferences").iter().map(shown_owner).collect();
+                errors.invalid(path, format!("[]v1.OwnerReference{{{}}}", owners.join(", ")), detail);
             }
             controller = controller.or(Some(name));
         }
     }
+}
+
+/// An owner as Go prints it.
+fn shown_owner(owner: &Value) -> String {
+    let text = |go, field| (go, quoted(json::text(owner, field)));
+    let flag = |go, field| (go, shown_pointer("bool", owner, field));
+    shown_struct(
+        "v1.OwnerReference",
+        &[
+            text("APIVersion", "apiVersion"),
+            text("Kind", "kind"),
+            text("Name", "name"),
+            text("UID", "uid"),
+            flag("Controller", "controller"),
+            flag("BlockOwnerDeletion", "blockOwnerDeletion"),
+        ],
+    )
 }
 
 /// Validates the form of a finalizer's name.
@@ -266,6 +285,15 @@ mod tests {
                 "metadata.uid: Invalid value: \"2\": field is immutable",
                 "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted, found",
             ]
+        );
+    }
+
+    #[test]
+    fn owners_are_shown_as_go_prints_them() {
+        let event = json!({"apiVersion": "v1", "kind": "Event", "name": "a", "uid": "1", "controller": true});
+        assert_eq!(
+            shown_owner(&event),
+            r#"v1.OwnerReference{APIVersion:"v1", Kind:"Event", Name:"a", UID:"1", Controller:(*bool)(0xc000000000), BlockOwnerDeletion:(*bool)(nil)}"#
         );
     }
 

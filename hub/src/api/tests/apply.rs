@@ -45,6 +45,57 @@ fn managers(object: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn configurations_that_do_not_fit_are_told_as_kubernetes_tells_them() {
+    let api = api().await;
+    let changed = |pointer: &str, value: Value| {
+        let mut config = web(None);
+        *config.pointer_mut(pointer).expect("a field of the configuration") = value;
+        config
+    };
+    let container = json!({"name": "web", "image": "i"});
+    let ports = json!([{"containerPort": 80}, {"containerPort": 80, "protocol": "TCP"}]);
+    const CONTAINERS: &str = "/spec/template/spec/containers";
+    for (config, why) in [
+        (changed("/spec/template", json!(5)), ".spec.template: expected map, got &{5}"),
+        (changed("/metadata/name", json!("web")), ""),
+        (
+            changed("/spec/template/metadata/labels/app", json!(5)),
+            ".spec.template.metadata.labels.app: expected string, got &value.valueUnstructured{Value:5}",
+        ),
+        (changed(CONTAINERS, json!({"a": "b"})), ".spec.template.spec.containers: expected list, got &{map[a:b]}"),
+        (
+            changed(CONTAINERS, json!([{"name": "web", "image": "i", "tty": "yes"}])),
+            r#".spec.template.spec.containers[name="web"].tty: expected boolean, got &value.valueUnstructured{Value:"yes"}"#,
+        ),
+        (
+            changed(
+                CONTAINERS,
+                json!([{"name": "web", "image": "i", "ports": [{"containerPort": 80, "hostPort": "x"}]}]),
+            ),
+            r#".spec.template.spec.containers[name="web"].ports[containerPort=80,protocol="TCP"].hostPort: expected numeric (int or float), got string"#,
+        ),
+        (
+            changed(CONTAINERS, json!([container, container])),
+            r#".spec.template.spec.containers: duplicate entries for key [name="web"]"#,
+        ),
+        (
+            changed(CONTAINERS, json!([{"name": "web", "image": "i", "ports": ports}])),
+            r#".spec.template.spec.containers[name="web"].ports: duplicate entries for key [containerPort=80,protocol="TCP"]"#,
+        ),
+    ] {
+        let answer = api.apply(WEB, "me&dryRun=All", &config).await;
+        let failed = "failed to create typed patch object (default/web; apps/v1, Kind=Deployment): ";
+        let expected = if why.is_empty() { (201, Value::Null) } else { (400, json!(format!("{failed}{why}"))) };
+        assert_eq!((answer.code, answer.json()["message"].clone()), expected);
+    }
+    let mut other = map(json!({}));
+    other["metadata"]["uid"] = "x".into();
+    let refused = api.apply(MAP, "me", &other).await;
+    let message = "Operation cannot be fulfilled on configmaps \"c\": uid mismatch: the provided object specified uid x, and no existing object was found";
+    assert_eq!((refused.code, &refused.json()["message"]), (409, &json!(message)));
+}
+
+#[tokio::test]
 async fn a_configuration_creates_and_changes_and_a_second_time_does_nothing() {
     let api = api().await;
     let created = api.apply(MAP, "kubectl", &map(json!({"a": "1"}))).await;

@@ -55,6 +55,15 @@ async fn what_is_empty_is_no_change() {
         .await;
     assert_eq!((&role["rules"], &role["metadata"]["labels"]), (&Value::Null, &Value::Null));
     assert!(role.as_object().unwrap().contains_key("rules"));
+    let limits = json!({"spec": {"limits": [{"type": "Container"}]}});
+    const RANGES: &str = "/api/v1/namespaces/default/limitranges";
+    let range = api.made(RANGES, ("v1", "LimitRange"), json!({"name": "a", "generation": 5}), limits).await;
+    let put = api.send("PUT", &format!("{RANGES}/a"), &[JSON], range.to_string()).await;
+    assert_eq!((put.code, put.json()), (200, range.clone()));
+    assert_eq!(
+        (&range["spec"]["limits"], &range["metadata"]["generation"]),
+        (&json!([{"type": "Container"}]), &json!(5))
+    );
     let made = api.web().await;
     let template = &made["spec"]["template"];
     assert_eq!(template["metadata"], json!({"creationTimestamp": null, "labels": {"a": "b"}}));
@@ -135,11 +144,19 @@ async fn a_scale_is_missing_under_its_own_name() {
             "",
             (404, r#"replicationcontrollers/scale.autoscaling "no" not found"#.to_owned()),
         ),
+        (
+            "GET",
+            "/apis/apps/v1/namespaces/default/statefulsets/no/scale".to_owned(),
+            "",
+            (404, r#"statefulsets.apps "no" not found"#.to_owned()),
+        ),
         ("PATCH", format!("{DEPLOYMENTS}/no/scale"), "{}", (404, r#"deployments.apps "no" not found"#.to_owned())),
         ("PATCH", format!("{DEPLOYMENTS}/web/scale"), patch, (409, other)),
     ] {
         assert_eq!(message(&api.send(method, &url, &[MERGE], body).await), expected, "{method} {url}");
     }
+    let none = api.send("PATCH", &format!("{DEPLOYMENTS}/web/scale"), &[MERGE], r#"{"spec":{"replicas":0}}"#).await;
+    assert_eq!((none.code, &none.json()["spec"]), (200, &json!({})));
 }
 
 #[tokio::test]
@@ -209,6 +226,11 @@ async fn deletions_answer_with_what_they_made_of_the_object() {
     let url = format!("{MAPS}/m");
     let old_way = api.send("DELETE", &url, &[JSON], r#"{"orphanDependents":false}"#).await;
     assert_eq!((old_way.code, old_way.json()["kind"].as_str()), (202, Some("ConfigMap")));
+    const EVENTS: &str = "/api/v1/namespaces/default/events";
+    let about = json!({"involvedObject": {"namespace": "default"}});
+    api.made(EVENTS, ("v1", "Event"), json!({"name": "e"}), about).await;
+    api.send("DELETE", &format!("{EVENTS}/e?propagationPolicy=Foreground"), &[], "").await;
+    assert_eq!(api.get(&format!("{EVENTS}/e")).await.code, 404);
     let freed = api.send("PATCH", &url, &[MERGE], r#"{"metadata":{"finalizers":null}}"#).await;
     assert_eq!((freed.code, freed.json()["metadata"].get("finalizers")), (200, None));
     assert_eq!(api.get(&url).await.code, 404);

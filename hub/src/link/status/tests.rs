@@ -4,6 +4,7 @@ use serde_json::json;
 use skiff_shared::report::{ContainerResources, NodeCondition, NodeInfo, PodCondition};
 
 use super::*;
+use crate::registry::schema::Schema;
 
 fn report(phase: Phase, state: ContainerState) -> PodReport {
     PodReport {
@@ -123,6 +124,30 @@ fn a_node_is_written_when_it_changes_and_every_five_minutes() {
     let mut unknown = node.clone();
     unknown["status"]["conditions"][0]["status"] = json!("Unknown");
     assert!(apply_node(&unknown, &node_report(), at(101)).is_some(), "the agent's word overrides the life cycle's");
+}
+
+#[test]
+fn what_has_been_stored_is_no_change() {
+    let stored = |definition: &str, mut object: Value| {
+        Schema::builtin().renew(definition, &mut object);
+        object
+    };
+    let mut bare = node_report();
+    (bare.conditions[0].reason, bare.conditions[0].message) = (String::new(), String::new());
+    for report in [node_report(), bare] {
+        let now = Timestamp::from_second(100).unwrap();
+        let node = apply_node(&new_node("edge", "key", &report), &report, now).unwrap();
+        assert_eq!(apply_node(&stored("io.k8s.api.core.v1.Node", node), &report, now), None);
+    }
+    let pod = json!({"spec": {"containers": [{"name": "a"}]}});
+    for state in [
+        ContainerState::Running { started_ms: 1000 },
+        ContainerState::Waiting { reason: String::new(), message: String::new() },
+    ] {
+        let report = report(Phase::Running, state);
+        let pod = apply_pod(&pod, &report).unwrap();
+        assert_eq!(apply_pod(&stored("io.k8s.api.core.v1.Pod", pod), &report), None);
+    }
 }
 
 #[test]

@@ -150,10 +150,10 @@ pub fn create(subject: &Subject<'_>, config: &Value) -> Managers {
     managers
 }
 
-/// What is wrong with a configuration that decodes: an item of a list that cannot be told from others.
+/// What is wrong with a configuration: a value of another type, or an item of a list that cannot be told from others.
 pub fn check(definition: &str, config: &Value) -> Result<(), ApplyError> {
-    let unkeyed = Place::root(Schema::builtin(), definition).unkeyed(config, "");
-    unkeyed.map_or(Ok(()), |problem| Err(ApplyError::Malformed(problem)))
+    let unfit = Place::root(Schema::builtin(), definition).unfit(config, "");
+    unfit.map_or(Ok(()), |problem| Err(ApplyError::Malformed(problem)))
 }
 
 fn claimed(subject: &Subject<'_>, config: &Value) -> FieldSet {

@@ -237,17 +237,32 @@ impl<'s> Place<'s> {
         full
     }
 
-    /// The first item of a list that lacks its keys, as Kubernetes tells it.
-    pub(super) fn unkeyed(self, value: &Value, at: &str) -> Option<String> {
-        if let Some(fields) = self.fields(value) {
-            return fields.iter().find_map(|(name, value)| self.part(name).unkeyed(value, &format!("{at}.{name}")));
+    /// The first value that does not fit its type, or item of a list that lacks its keys or has those of another, as
+    /// Kubernetes tells it.
+    pub(super) fn unfit(self, value: &Value, at: &str) -> Option<String> {
+        if let Some(why) = self.schema.unexpected(self.ty, value) {
+            return Some(format!("{at}: {why}"));
         }
-        let Shape::Keyed(keys) = self.shape else { return None };
-        value.as_array()?.iter().enumerate().find_map(|(index, item)| match path::keyed(item, keys) {
-            Err(key) => Some(format!(
-                "{at}: element {index}: associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
-            )),
-            Ok(element) => self.item().unkeyed(item, &format!("{at}{}", path::readable(&element))),
+        if let Some(fields) = value.as_object() {
+            return fields.iter().find_map(|(name, value)| self.part(name).unfit(value, &format!("{at}.{name}")));
+        }
+        let mut seen = HashSet::new();
+        value.as_array()?.iter().enumerate().find_map(|(index, item)| {
+            let element = match self.shape {
+                Shape::Keyed(keys) => match path::keyed(item, keys) {
+                    Ok(element) => element,
+                    Err(key) => return Some(format!(
+                        "{at}: element {index}: associative list with keys has an element that omits key field {key:?} (and doesn't have default value)"
+                    )),
+                },
+                Shape::Set => path::value(item),
+                Shape::Leaf | Shape::Struct | Shape::Map | Shape::Unknown => path::position(index),
+            };
+            let readable = path::readable(&element);
+            if !seen.insert(element) {
+                return Some(format!("{at}: duplicate entries for key {readable}"));
+            }
+            self.item().unfit(item, &format!("{at}{readable}"))
         })
     }
 }

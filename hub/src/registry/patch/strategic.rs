@@ -60,7 +60,7 @@ impl Patcher<'_> {
         self.merge_ordered_lists(ty, &mut original, &mut patch)?;
         for (key, value) in patch {
             if let Some(list) = key.strip_prefix(DELETE_FROM_PRIMITIVE_LIST) {
-                delete_from_list(&mut original, list, &value)?;
+                delete_from_list(&mut original, list, &value);
             } else {
                 self.merge_field(ty, &mut original, key, value)?;
             }
@@ -216,13 +216,13 @@ fn check_order(patch: &[Value], order: &[Value], key: &str) -> Result<(), PatchE
     if fits { Ok(()) } else { Err(bad_request("invalid patch format of setElementOrder list")) }
 }
 
-fn delete_from_list(original: &mut Object, list: &str, gone: &Value) -> Result<(), PatchError> {
-    let gone = gone.as_array().ok_or_else(|| bad_request("invalid patch format of primitive list"))?;
+fn delete_from_list(original: &mut Object, list: &str, gone: &Value) {
+    // What is no list has nothing in common with one.
+    let Some(gone) = gone.as_array() else { return };
     let gone: HashSet<String> = gone.iter().map(Value::to_string).collect();
     if let Some(Value::Array(items)) = original.get_mut(list) {
         items.retain(|item| !gone.contains(&item.to_string()));
     }
-    Ok(())
 }
 
 /// What a patch adds where nothing was: itself, without nulls and directives. `None` for what carries a directive, as

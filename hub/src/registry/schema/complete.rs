@@ -7,7 +7,7 @@ use super::Schema;
 use super::model::{Field, Type};
 
 impl Schema {
-    /// Gives an object of the type that `definition` names the fields that are written even when they are empty.
+    /// Brings an object of the type that `definition` names into that form.
     pub fn complete(&self, definition: &str, object: &mut Value) {
         self.complete_value(self.type_of(definition).0, object);
     }
@@ -41,7 +41,9 @@ impl Schema {
     }
 
     fn complete_struct(&self, index: u16, object: &mut Map<String, Value>) {
-        for field in &self.structure(index).fields {
+        let structure = self.structure(index);
+        object.retain(|name, value| self.field(structure, name).is_none_or(|field| !is_omitted(field, value)));
+        for field in &structure.fields {
             if field.wire.always && !object.contains_key(field.name) {
                 object.insert(field.name.to_owned(), written_empty(field.ty));
             }
@@ -165,5 +167,9 @@ mod tests {
             Schema::builtin().complete(definition, &mut object);
             assert_eq!(object, written, "{definition}");
         }
+        // Defaults may leave behind what is empty.
+        let mut item = json!({"type": "Container", "default": {}});
+        Schema::builtin().complete("io.k8s.api.core.v1.LimitRangeItem", &mut item);
+        assert_eq!(item, json!({"type": "Container"}));
     }
 }

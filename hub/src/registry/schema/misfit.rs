@@ -5,13 +5,27 @@ use serde_json::Value;
 
 use super::model::Type;
 use super::scalars::{self, Refusal};
-use super::{Schema, go_types};
+use super::{Schema, TypeRef, go_types};
+use crate::registry::patch::printed;
 
 impl Schema {
     /// The first value in an object that does not fit. Whole numbers that are written as fractions (`80.0`) take their
     /// plain form.
     pub fn misfit(&self, definition: &str, object: &mut Value) -> Option<String> {
         self.misfit_of(self.type_of(definition).0, ("", ""), object)
+    }
+
+    /// What a value should be instead, in the words of server-side apply; `None` where it fits, but for what is in it.
+    pub fn unexpected(&self, ty: TypeRef, value: &Value) -> Option<String> {
+        let (fits, expected, got) = match ty.0 {
+            Type::String => (value.is_string(), "string", typed as fn(&Value) -> String),
+            Type::Bool => (value.is_boolean(), "boolean", typed as _),
+            Type::Int32 | Type::Int64 | Type::Double => (value.is_number(), "numeric (int or float)", go_type as _),
+            Type::List(_) => (value.is_array(), "list", plain as _),
+            Type::Struct(_) | Type::Map(_) => (value.is_object(), "map", plain as _),
+            Type::Bytes | Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrString | Type::Any => return None,
+        };
+        (!fits && !value.is_null()).then(|| format!("expected {expected}, got {}", got(value)))
     }
 
     /// `place` is the innermost struct and the field of it, for the names of types.
@@ -87,6 +101,43 @@ fn make_whole(value: &mut Value) {
     {
         *value = whole.into();
     }
+}
+
+/// A wrapped value as `%#v` prints it.
+fn typed(value: &Value) -> String {
+    format!("&value.valueUnstructured{{Value:{}}}", go_syntax(value))
+}
+
+/// A wrapped value as `%v` prints it.
+fn plain(value: &Value) -> String {
+    format!("&{{{}}}", printed(value))
+}
+
+/// A value as Go's `%#v` prints it.
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Null => "interface {}(nil)".to_owned(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::String(text) => format!("{text:?}"),
+        Value::Array(items) => {
+            format!("[]interface {{}}{{{}}}", items.iter().map(go_syntax).collect::<Vec<_>>().join(", "))
+        }
+        Value::Object(entries) => {
+            let entries: Vec<String> =
+                entries.iter().map(|(name, value)| format!("{name:?}:{}", go_syntax(value))).collect();
+            format!("map[string]interface {{}}{{{}}}", entries.join(", "))
+        }
+    }
+}
+
+/// The type of a value as Go's `%T` prints it.
+fn go_type(value: &Value) -> String {
+    let kind = match go_kind(value) {
+        "slice" => "[]interface {}",
+        "map" => "map[string]interface {}",
+        scalar => scalar,
+    };
+    kind.to_owned()
 }
 
 /// What Go calls a value that it holds without a type.
