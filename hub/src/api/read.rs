@@ -47,7 +47,17 @@ impl Call {
             .snapshot()
             .get(&key)
             .cloned()
-            .ok_or_else(|| Status::not_found(&kind.group_resource(), &path.name))
+            .ok_or_else(|| Status::not_found(&sought(kind, path), &path.name))
+    }
+}
+
+/// The resource that refusals name.
+fn sought(kind: &Kind, path: &ResourcePath) -> String {
+    match (path.subresource.as_str(), kind.group) {
+        // The core group has no Scale of its own.
+        ("scale", "") => format!("{}/scale.autoscaling", kind.plural),
+        ("scale", group) => format!("{}/scale.{group}", kind.plural),
+        _ => kind.group_resource(),
     }
 }
 
