@@ -12,7 +12,7 @@ use super::status::{Status, about};
 use super::websocket_token;
 use crate::auth::jwt::Signer;
 use crate::auth::tokens::Reviewed;
-use crate::auth::{ANONYMOUS, AUTHENTICATED, Attributes, Decision, UNAUTHENTICATED};
+use crate::auth::{AUTHENTICATED, Attributes, Decision};
 use crate::objects::{Objects, User};
 
 /// Knows bearer tokens. Implementations compare in constant time.
@@ -39,10 +39,10 @@ pub trait Authenticator: Send + Sync + 'static {
 }
 
 /// The user of a request: the client certificate's, else the bearer token's, which WebSocket clients may send as a
-/// subprotocol. Whoever shows nothing is anonymous.
+/// subprotocol. Nobody is anonymous: what needs no user is answered before.
 ///
 /// # Errors
-/// 401 for unknown tokens.
+/// 401 for anonymous requests and unknown tokens.
 pub(crate) fn authenticate(
     certificate: Option<&User>,
     headers: &HeaderMap,
@@ -52,13 +52,8 @@ pub(crate) fn authenticate(
         return Ok(authenticated(user.clone()));
     }
     let websocket = Handshake::is_websocket(headers).then(|| websocket_token::token(headers)).flatten();
-    let bearer = bearer_token(headers);
-    let shown = || bearer.into_iter().chain(websocket.as_deref());
-    match shown().find_map(|token| tokens.bearer(token)) {
-        Some(user) => Ok(authenticated(user)),
-        None if shown().next().is_some() => Err(Status::unauthorized()),
-        None => Ok(User { name: ANONYMOUS.into(), groups: vec![UNAUTHENTICATED.into()], ..User::default() }),
-    }
+    let mut shown = bearer_token(headers).into_iter().chain(websocket.as_deref());
+    shown.find_map(|token| tokens.bearer(token)).map(authenticated).ok_or_else(Status::unauthorized)
 }
 
 /// The user with the group of everyone who is known.
@@ -204,10 +199,10 @@ mod tests {
     #[test]
     fn certificates_and_tokens_authenticate() {
         for (header, certificate, expected) in [
-            (None, None, Ok("system:anonymous system:unauthenticated".to_owned())),
+            (None, None, Err(401)),
             (Some("Bearer bad"), None, Err(401)),
-            (Some("Basic good"), None, Ok("system:anonymous system:unauthenticated".to_owned())),
-            (Some("Bearer "), None, Ok("system:anonymous system:unauthenticated".to_owned())),
+            (Some("Basic good"), None, Err(401)),
+            (Some("Bearer "), None, Err(401)),
             (Some("bearer good"), None, Ok("robot system:authenticated".to_owned())),
             (None, Some("admin"), Ok("admin system:authenticated".to_owned())),
             (Some("Bearer bad"), Some("admin"), Ok("admin system:authenticated".to_owned())),
@@ -223,7 +218,7 @@ mod tests {
         for (upgrade, protocols, expected) in [
             ("websocket", good, Ok("robot".to_owned())),
             ("websocket", bad, Err(401)),
-            ("SPDY/3.1", good, Ok("system:anonymous".to_owned())),
+            ("SPDY/3.1", good, Err(401)),
         ] {
             let mut headers = HeaderMap::new();
             for (name, value) in

@@ -5,15 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
-use hyper::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, HeaderName, IF_NONE_MATCH, LOCATION, VARY,
-};
+use hyper::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, EXPIRES, HeaderName, IF_NONE_MATCH, LOCATION, VARY};
 use hyper::{HeaderMap, Response};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
 use super::health::{self, not_found};
-use super::negotiate::{Documented, document_form};
+use super::negotiate::{Documented, document_form, takes_gzip};
 use super::respond::{self, Body};
 use super::router::Call;
 use super::status::Status;
@@ -24,7 +22,7 @@ use super::{ApiState, Document, routes};
 /// # Errors
 /// 406 when the client takes none of its forms.
 pub(crate) async fn answer(call: &Call, path: &str) -> Result<Response<Body>, Status> {
-    let Some(what) = documented(path) else { return Ok(not_found()) };
+    let Some(what) = documented(path) else { return Ok(unknown(call, path)) };
     if what != Documented::OpenApi && !health::serves(call, path) {
         return Ok(unknown(call, path));
     }
@@ -84,7 +82,7 @@ fn whole(document: Document, headers: &HeaderMap, immutable: bool) -> Response<B
     let known = tag
         .as_ref()
         .is_some_and(|tag| text(IF_NONE_MATCH).split(',').any(|t| t.trim().trim_start_matches("W/") == tag));
-    let takes_gzip = text(ACCEPT_ENCODING).contains("gzip");
+    let takes_gzip = takes_gzip(headers);
     let body = if document.gzip && !takes_gzip { unpack(&document.body) } else { document.body };
     let mut response = if known {
         respond::bytes(304, &document.content_type, "")

@@ -181,7 +181,7 @@ fn push(out: &mut Vec<u8>, renderer: &Renderer, object: &Object) {
     match renderer.view {
         // The stored bytes go out as they are, without a parse.
         View::Object if renderer.kind.hooks.from_stored.is_none() => out.extend_from_slice(&object.json),
-        View::Object | View::Metadata | View::Table { .. } => out.extend_from_slice(&renderer.item(object)),
+        View::Object | View::Metadata { .. } | View::Table { .. } => out.extend_from_slice(&renderer.item(object)),
     }
 }
 

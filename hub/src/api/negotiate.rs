@@ -111,7 +111,10 @@ pub(crate) enum View {
         include: Include,
     },
     /// `PartialObjectMetadata`.
-    Metadata,
+    Metadata {
+        /// As of a Table.
+        version: &'static str,
+    },
 }
 
 /// `includeObject`: what comes with each row of a Table.
@@ -134,11 +137,15 @@ pub(crate) fn negotiate(headers: &HeaderMap, query: &Query, offer: Offer) -> Res
     let (format, view, of_list) = accept(&header(headers, ACCEPT), offer).ok_or_else(refused)?;
     let view = match view {
         View::Table { version, .. } => View::Table { version, include: include(query)? },
-        View::Object | View::Metadata => view,
+        View::Object | View::Metadata { .. } => view,
     };
-    let gzip =
-        clauses(&header(headers, ACCEPT_ENCODING)).iter().any(|c| c.quality > 0.0 && matches!(c.media, "gzip" | "*"));
-    Ok(Negotiated { format, view, pretty: pretty(headers, query), gzip, of_list })
+    Ok(Negotiated { format, view, pretty: pretty(headers, query), gzip: takes_gzip(headers), of_list })
+}
+
+/// Whether a client takes answers that are compressed with gzip.
+pub(crate) fn takes_gzip(headers: &HeaderMap) -> bool {
+    let takes = |clause: &Clause<'_>| clause.quality > 0.0 && matches!(clause.media, "gzip" | "*");
+    clauses(&header(headers, ACCEPT_ENCODING)).iter().any(takes)
 }
 
 /// Whether a person reads the answer: as `pretty` says, else by the client, as apiserver guesses it.
@@ -163,7 +170,9 @@ fn include(query: &Query) -> Result<Include, Status> {
         None | Some("Metadata") => Ok(Include::Metadata),
         Some("None") => Ok(Include::None),
         Some("Object") => Ok(Include::Object),
-        Some(other) => Err(Status::bad_request(format!("unrecognized includeObject value: {other:?}"))),
+        Some(other) => Err(Status::bad_request(format!(
+            "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+        ))),
     }
 }
 
@@ -258,7 +267,11 @@ impl<'a> Clause<'a> {
         };
         match self.parameter("as") {
             Some("Table") => Some(View::Table { version, include: Include::Metadata }),
-            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Some(View::Metadata),
+            // The old version has no messages of its own.
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") if self.media == PROTOBUF => {
+                Some(View::Metadata { version: "v1" })
+            }
+            Some("PartialObjectMetadata" | "PartialObjectMetadataList") => Some(View::Metadata { version }),
             Some(_) | None => None,
         }
     }
@@ -297,7 +310,7 @@ mod tests {
             Err(status) => status.code.to_string(),
             Ok(n) => match n.view {
                 View::Object => format!("{:?}", n.format),
-                View::Metadata => format!("{:?} metadata", n.format),
+                View::Metadata { version } => format!("{:?} metadata {version}", n.format),
                 View::Table { version, include } => format!("{:?} table {version} {include:?}", n.format),
             },
         }
@@ -318,7 +331,7 @@ mod tests {
             (kubectl, "includeObject=Object", "Json table v1 Object"),
             (kubectl, "includeObject=None", "Json table v1 None"),
             (kubectl, "includeObject=Some", "400"),
-            (partial, "", "Protobuf metadata"),
+            (partial, "", "Protobuf metadata v1"),
             ("application/json;as=Table;v=v2;g=meta.k8s.io", "", "406"),
             ("application/json;as=Table;v=v2;g=meta.k8s.io,application/json", "", "Json"),
             (PROTOBUF, "", "Protobuf"),
@@ -333,9 +346,10 @@ mod tests {
             ("application/json;q=0", "", "Json"),
             ("application/json;stream=other", "", "406"),
             ("application/json;v=v1", "", "406"),
+            ("application/json;as=PartialObjectMetadata;v=v1beta1;g=meta.k8s.io", "", "Json metadata v1beta1"),
             ("application/json;as=Table", "", "406"),
             ("application/json;as=Table;g=meta.k8s.io", "", "406"),
-            ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "", "Json metadata"),
+            ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io", "", "Json metadata v1"),
         ] {
             assert_eq!(outcome(accept, query), expected, "{accept} {query}");
         }

@@ -87,18 +87,20 @@ impl Renderer {
     pub(crate) fn item(&self, object: &Object) -> Bytes {
         match self.view {
             View::Object => self.object(object),
-            View::Metadata => partial(excerpt(&object.json, fields! { metadata { name } }).metadata).into(),
-            View::Table { include, .. } => self.row(&self.object(object), include).into(),
+            View::Metadata { version } => {
+                partial(version, excerpt(&object.json, fields! { metadata { name } }).metadata).into()
+            }
+            View::Table { version, include } => self.row(&self.object(object), version, include).into(),
         }
     }
 
     /// One object as a whole answer, or as the object of a watch event; only the first event has column definitions.
     pub(crate) fn single(&self, object: &Object, with_columns: bool) -> Bytes {
         match self.view {
-            View::Object | View::Metadata => self.item(object),
+            View::Object | View::Metadata { .. } => self.item(object),
             View::Table { version, include } => {
                 let columns = if with_columns { self.columns() } else { Value::Null };
-                self.table(version, object.revision, &columns, &self.row(&self.object(object), include))
+                self.table(version, object.revision, &columns, &self.row(&self.object(object), version, include))
             }
         }
     }
@@ -107,14 +109,16 @@ impl Renderer {
     pub(crate) fn scale(&self, object: &Object) -> Bytes {
         let (scale, revision) = (scale_of(&self.kind, &parse(&object.json)), object.revision);
         let metadata = scale["metadata"].to_string();
-        let View::Table { version, include } = self.view else {
-            return if self.view == View::Metadata { partial(&metadata).into() } else { encode(&scale) };
+        let (version, include) = match self.view {
+            View::Object => return encode(&scale),
+            View::Metadata { version } => return partial(version, &metadata).into(),
+            View::Table { version, include } => (version, include),
         };
         let replicas = |part: &str| scale[part]["replicas"].clone();
         let cells = [printers::name(&scale), replicas("spec"), replicas("status"), printers::age(&scale, self.now)];
         let object = match include {
             Include::None => "null".to_owned(),
-            Include::Metadata => partial(&metadata),
+            Include::Metadata => partial(version, &metadata),
             Include::Object => scale.to_string(),
         };
         self.table(version, revision, &column_definitions(SCALE_COLUMNS), &row(&cells, None, &object))
@@ -131,7 +135,7 @@ impl Renderer {
         let meta = serde_json::to_string(meta).unwrap_or_default();
         let ListNames { api_version, list_kind, list, .. } = self.list_names();
         let columns = match self.view {
-            View::Object | View::Metadata => String::new(),
+            View::Object | View::Metadata { .. } => String::new(),
             View::Table { .. } => format!(r#""columnDefinitions":{},"#, self.columns()),
         };
         let head =
@@ -161,7 +165,7 @@ impl Renderer {
                 item_kind: self.kind.kind,
                 list: "items",
             },
-            View::Metadata => meta("PartialObjectMetadataList", "PartialObjectMetadata", "items", "v1"),
+            View::Metadata { version } => meta("PartialObjectMetadataList", "PartialObjectMetadata", "items", version),
             View::Table { version, .. } => meta("Table", "TableRow", "rows", version),
         }
     }
@@ -175,10 +179,10 @@ impl Renderer {
         let version = self.kind.api_version();
         encode(&match self.view {
             View::Object => json!({"kind": self.kind.kind, "apiVersion": version, "metadata": metadata}),
-            View::Metadata => return partial(&metadata.to_string()).into(),
+            View::Metadata { version } => return partial(version, &metadata.to_string()).into(),
             View::Table { version: table, include } => {
                 let object = json!({"kind": self.kind.kind, "apiVersion": version, "metadata": metadata});
-                return self.table(table, revision, &Value::Null, &self.row(&encode(&object), include));
+                return self.table(table, revision, &Value::Null, &self.row(&encode(&object), table, include));
             }
         })
     }
@@ -192,7 +196,7 @@ impl Renderer {
     }
 
     /// A row, from an object in this kind's form. Only what the cells need is parsed: lists have thousands of rows.
-    fn row(&self, json: &Bytes, include: Include) -> String {
+    fn row(&self, json: &Bytes, version: &str, include: Include) -> String {
         let own = !self.kind.hooks.columns.is_empty();
         let Excerpt { value, metadata } = excerpt(json, if own { self.kind.hooks.row_fields } else { DEFAULT_FIELDS });
         let cells = if own { (self.kind.hooks.row)(&value, self.now) } else { default_cells(&value) };
@@ -201,7 +205,7 @@ impl Renderer {
         );
         let object = match include {
             Include::None => "null".into(),
-            Include::Metadata => partial(metadata).into(),
+            Include::Metadata => partial(version, metadata).into(),
             Include::Object => String::from_utf8_lossy(json),
         };
         row(&cells, completed.as_ref(), &object)
@@ -223,9 +227,9 @@ fn default_cells(object: &Value) -> Vec<Value> {
     ["name", "creationTimestamp"].iter().map(|f| object["metadata"][*f].clone()).collect()
 }
 
-fn partial(metadata: &str) -> String {
+fn partial(version: &str, metadata: &str) -> String {
     let metadata = if metadata.is_empty() { "null" } else { metadata };
-    format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":{metadata}}}"#)
+    format!(r#"{{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/{version}","metadata":{metadata}}}"#)
 }
 
 fn excerpt<'a>(json: &'a [u8], fields: &'static [Field]) -> Excerpt<'a> {

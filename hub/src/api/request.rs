@@ -139,9 +139,10 @@ fn verb(method: &Method, named: bool) -> Verb {
 
 /// The resource of a path, and whether it has the old `/watch/` prefix.
 fn resource_path(path: &str) -> Option<(ResourcePath, bool)> {
-    let segments: Vec<String> = path.trim_matches('/').split('/').map(|s| decode(s, false)).collect();
-    let texts: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let (group, version, rest) = match texts.as_slice() {
+    // As in Go, an escaped slash is a slash.
+    let path = decode(path, false);
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    let (group, version, rest) = match segments.as_slice() {
         ["api", version, rest @ ..] => ("", *version, rest),
         ["apis", group, version, rest @ ..] => (*group, *version, rest),
         _ => return None,
@@ -228,7 +229,7 @@ mod tests {
             ),
             (&Method::OPTIONS, "/api/v1/nodes/edge-1/proxy/x", "unknown - v1 - nodes edge-1 proxy"),
             (&get, "/api/v1/namespaces/a/pods/web/log/x", "get - v1 a pods web log/x"),
-            (&get, "/api/v1/namespaces/a/configmaps/x%2Fy", "get - v1 a configmaps x/y -"),
+            (&get, "/api/v1/namespaces/a/configmaps/x%2Fy", "get - v1 a configmaps x y"),
             (&Method::OPTIONS, "/api/v1/pods", "unknown - v1 - pods - -"),
             (&get, "/", "get path"),
             (&get, "/api", "get path"),

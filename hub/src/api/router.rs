@@ -160,18 +160,11 @@ where
         return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
-    if user.is_anonymous() && peer.stranger {
-        return Err(Status::unauthorized());
-    }
-    let holder = if user.is_anonymous() { Some(Holder::Anonymous(peer.address)) } else { None };
-    if holder.is_none() {
-        peer.known.store(true, Ordering::Relaxed);
-    }
+    peer.known.store(true, Ordering::Relaxed);
     websocket_token::remove(&mut parts.headers);
     let audit = Record::of(&parts.extensions);
     let user = become_whom(user, &parts.headers, &state.objects, audit.as_ref())?;
-    let holder = holder.unwrap_or_else(|| Holder::of(&user));
-    let place = state.fairness.admit(holder, Class::of(&info));
+    let place = state.fairness.admit(Holder::of(&user), Class::of(&info));
     let place = Arc::new(place.ok_or_else(Status::busy)?);
     authorize(&user, &info, &query, &state.objects, audit.as_ref())?;
     let upgrade = parts.extensions.remove();

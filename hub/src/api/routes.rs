@@ -48,10 +48,11 @@ pub(crate) fn reads_only(path: &str) -> bool {
     )
 }
 
-/// Whether a path is in the hands of a group that exists: what it refuses, it refuses with a Status.
+/// Whether a path is in the hands of apiserver's router, which refuses with a Status: below a group that exists, or the
+/// version.
 pub(crate) fn of_known_group(registry: &Registry, path: &str) -> bool {
     match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
-        ["api", ..] => true,
+        ["api" | "version", ..] => true,
         ["apis", group, ..] => registry.kinds().iter().any(|kind| kind.group == *group),
         _ => false,
     }

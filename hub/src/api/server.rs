@@ -66,8 +66,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Peer {
     /// The user its client certificate names, if it has one that the CA has signed.
     pub user: Option<User>,
-    /// Whether it has shown a certificate that is not good.
-    pub stranger: bool,
     /// Its address, where that is known.
     pub address: Option<IpAddr>,
     /// Whether a request on the connection was one of a user who is known.
@@ -141,8 +139,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, state: Arc<ApiStat
     };
     let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
     let user = state.authenticator.certificate(chain);
-    let stranger = user.is_none() && !chain.is_empty();
-    serve_connection(tls, Peer { user, stranger, address, ..Peer::default() }, state, shutdown).await;
+    serve_connection(tls, Peer { user, address, ..Peer::default() }, state, shutdown).await;
 }
 
 /// Serves one established connection until it ends, or until `shutdown` and the end of its requests.

@@ -57,11 +57,6 @@ impl User {
         Self { name, groups: vec![MASTERS.into()], ..Self::default() }
     }
 
-    /// Whether it has shown no credentials.
-    pub fn is_anonymous(&self) -> bool {
-        self.name == ANONYMOUS
-    }
-
     /// Whether it may do everything.
     pub fn is_master(&self) -> bool {
         self.groups.iter().any(|g| g == MASTERS)

@@ -60,7 +60,11 @@ impl Registry {
             runtimeclass::kind,
             endpointslice::kind,
         ];
-        Self { kinds: rows.iter().map(|row| row()).chain(super::kinds::review::kinds()).map(Arc::new).collect() }
+        let mut kinds: Vec<_> = rows.iter().map(|row| Arc::new(row())).collect();
+        // Discovery has the groups of reviews after that of events.
+        let place = kinds.iter().position(|kind| kind.group == "autoscaling").unwrap_or(kinds.len());
+        kinds.splice(place..place, super::kinds::review::kinds().into_iter().map(Arc::new));
+        Self { kinds }
     }
 }
 

@@ -8,6 +8,14 @@ use serde_json::{Value, json};
 use super::*;
 
 #[test]
+fn groups_come_in_the_order_of_kubernetes() {
+    let groups = super::super::discovery::api_groups(&Registry::builtin());
+    let names: Vec<_> = groups["groups"].as_array().unwrap().iter().map(|g| g["name"].as_str().unwrap()).collect();
+    let first = ["apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling", "batch"];
+    assert_eq!(names[..first.len()], first);
+}
+
+#[test]
 fn rows_are_found_and_unique() {
     let registry = Registry::builtin();
     let mut seen = BTreeSet::new();

@@ -37,6 +37,14 @@ async fn missing_things_and_wrong_verbs_are_refused() {
     assert_refused(&[
         ("GET", "/api/v1/namespaces/a/pods/two", JSON, "", 404, r#"pods "two" not found"#),
         ("GET", "/apis/apps/v1/namespaces/a/deployments/web", JSON, "", 404, r#"deployments.apps "web" not found"#),
+        (
+            "GET",
+            "/apis/apps/v1/namespaces/a/deployments/web/scale",
+            JSON,
+            "",
+            404,
+            r#"deployments/scale.apps "web" not found"#,
+        ),
         ("GET", "/api/v1/namespaces/a/widgets", JSON, "", 404, "the server could not find the requested resource"),
         (
             "GET",
@@ -228,7 +236,7 @@ async fn wrong_bodies_are_refused() {
 #[tokio::test]
 async fn paths_outside_the_api_are_404s() {
     let api = api().await;
-    for url in ["/api/v9", "/api/v9/pods", "/apis/apps/v9/things", "/apis/apps/v1/things"] {
+    for url in ["/version/x", "/api/v9", "/api/v9/pods", "/apis/apps/v9/things", "/apis/apps/v1/things"] {
         let answer = api.get(url).await;
         assert_eq!((answer.code, &answer.json()["reason"]), (404, &json!("NotFound")), "{url}");
     }
@@ -260,9 +268,9 @@ async fn anonymous_users_see_only_health_and_version() {
     let (roles, bindings) = ("clusterroles.rbac.authorization.k8s.io", "clusterrolebindings.rbac.authorization.k8s.io");
     let api = Api::with(&[pod("a", "one"), (roles, role), (bindings, binding)]).await;
     for (url, token, code) in [
-        ("/api/v1/pods", "", 403),
-        ("/metrics", "", 403),
-        ("/nowhere", "", 403),
+        ("/api/v1/pods", "", 401),
+        ("/metrics", "", 401),
+        ("/nowhere", "", 401),
         ("/api/v1/pods", "Bearer bad", 401),
         ("/api/v1/pods", "Bearer good", 403),
         ("/api", "Bearer good", 200),

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::horizontalpodautoscaler_old::{MEASURED, WISHED, deep, flat};
 use super::horizontalpodautoscaler_rules as rules;
 use super::status_rules::StatusRules;
 use crate::registry::hooks::{PLAIN, keep_status};
@@ -14,6 +15,8 @@ use crate::registry::{Column, Hooks, Kind};
 /// Where `v1` keeps what it has no fields for.
 const METRICS_ANNOTATION: &str = "autoscaling.alpha.kubernetes.io/metrics";
 const BEHAVIOR_ANNOTATION: &str = "autoscaling.alpha.kubernetes.io/behavior";
+const CURRENT_ANNOTATION: &str = "autoscaling.alpha.kubernetes.io/current-metrics";
+const CONDITIONS_ANNOTATION: &str = "autoscaling.alpha.kubernetes.io/conditions";
 /// Percent of its cpu request that a pod uses where nothing else is asked for.
 const DEFAULT_UTILIZATION: i64 = 80;
 /// How many metrics a row shows.
@@ -141,7 +144,7 @@ fn from_stored(mut autoscaler: Value) -> Value {
             set(spec, "targetCPUUtilizationPercentage", percent);
         }
         if !metrics.is_empty() {
-            annotations.push((METRICS_ANNOTATION, Value::from(metrics).to_string()));
+            annotations.push((METRICS_ANNOTATION, flat(&metrics, WISHED).to_string()));
         }
         if let Some(behavior) = remove(spec, "behavior").filter(|b| !b.is_null()) {
             annotations.push((BEHAVIOR_ANNOTATION, behavior.to_string()));
@@ -152,6 +155,13 @@ fn from_stored(mut autoscaler: Value) -> Value {
             .iter()
             .filter(|m| text_at(m, &["resource", "name"]) == "cpu")
             .find_map(|m| int_at(m, &["resource", "current", "averageUtilization"]));
+        let (measured, conditions) = (list(status, "currentMetrics"), list(status, "conditions"));
+        if !measured.is_empty() {
+            annotations.push((CURRENT_ANNOTATION, flat(measured, MEASURED).to_string()));
+        }
+        if !conditions.is_empty() {
+            annotations.push((CONDITIONS_ANNOTATION, Value::from(conditions).to_string()));
+        }
         remove(status, "currentMetrics");
         remove(status, "conditions");
         if let Some(percent) = current {
@@ -168,12 +178,12 @@ fn from_stored(mut autoscaler: Value) -> Value {
 
 fn to_stored(mut autoscaler: Value) -> Value {
     set(&mut autoscaler, "apiVersion", "autoscaling/v2");
-    let taken = [METRICS_ANNOTATION, BEHAVIOR_ANNOTATION].map(|name| take_annotation(&mut autoscaler, name));
-    let [metrics, behavior] = taken;
+    let names = [METRICS_ANNOTATION, BEHAVIOR_ANNOTATION, CURRENT_ANNOTATION, CONDITIONS_ANNOTATION];
+    let [metrics, behavior, measured, conditions] = names.map(|name| take_annotation(&mut autoscaler, name));
     if let Some(spec) = get_mut(&mut autoscaler, "spec") {
         let percent = remove(spec, "targetCPUUtilizationPercentage").and_then(|p| p.as_i64());
         let mut all: Vec<Value> = percent.map(cpu_metric).into_iter().collect();
-        all.extend(metrics.and_then(|m| m.as_array().cloned()).unwrap_or_default());
+        all.extend(metrics.and_then(|m| deep(&m, WISHED)?.as_array().cloned()).unwrap_or_default());
         if !all.is_empty() {
             set(spec, "metrics", all);
         }
@@ -181,12 +191,15 @@ fn to_stored(mut autoscaler: Value) -> Value {
             set(spec, "behavior", behavior);
         }
     }
-    if let Some(status) = get_mut(&mut autoscaler, "status")
-        && let Some(percent) = remove(status, "currentCPUUtilizationPercentage").and_then(|p| p.as_i64())
-    {
-        let current =
-            json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": percent}}});
-        set(status, "currentMetrics", json!([current]));
+    if let Some(status) = get_mut(&mut autoscaler, "status") {
+        let percent = remove(status, "currentCPUUtilizationPercentage").and_then(|p| p.as_i64());
+        let cpu = |percent| json!([{"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": percent}}}]);
+        if let Some(measured) = measured.and_then(|m| deep(&m, MEASURED)).or_else(|| percent.map(cpu)) {
+            set(status, "currentMetrics", measured);
+        }
+        if let Some(conditions) = conditions {
+            set(status, "conditions", conditions);
+        }
     }
     autoscaler
 }
@@ -301,8 +314,17 @@ mod tests {
         let old = from_stored(stored.clone());
         assert_eq!(old["spec"]["targetCPUUtilizationPercentage"], 50);
         assert_eq!(old["spec"].get("metrics"), None);
-        assert!(old["metadata"]["annotations"][METRICS_ANNOTATION].is_string());
+        let memory = json!([{"type": "Resource", "resource": {"name": "memory", "targetAverageValue": "1Gi"}}]);
+        let annotation = old["metadata"]["annotations"][METRICS_ANNOTATION].as_str().unwrap();
+        assert_eq!(serde_json::from_str::<Value>(annotation).unwrap(), memory);
         assert_eq!(to_stored(old), stored);
+        let mut measured = stored;
+        let cpu = json!({"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 20, "averageValue": "100m"}}});
+        measured["status"]["currentMetrics"] = json!([cpu]);
+        measured["status"]["conditions"] = json!([{"type": "AbleToScale", "status": "True"}]);
+        let old = from_stored(measured.clone());
+        assert_eq!(old["status"]["currentCPUUtilizationPercentage"], 20);
+        assert_eq!(to_stored(old), measured);
         let plain = created(&kind_v1(), spec(json!({})));
         assert_eq!(plain["spec"]["targetCPUUtilizationPercentage"], 80);
         assert_eq!(to_stored(plain)["spec"]["metrics"], json!([cpu_metric(80)]));

@@ -14,6 +14,7 @@ pub(super) mod endpoints;
 pub(super) mod endpointslice;
 pub(super) mod event;
 pub(super) mod horizontalpodautoscaler;
+mod horizontalpodautoscaler_old;
 mod horizontalpodautoscaler_rules;
 pub(super) mod ingress;
 pub(super) mod ingressclass;

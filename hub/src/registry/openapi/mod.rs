@@ -142,8 +142,8 @@ mod tests {
             .map(|name| format!("io.k8s.api.{name}")),
         );
         let required = |name: &str| {
-            let definition: serde_json::Value =
-                serde_json::from_str(&definitions[&format!("io.k8s.api.{name}")]).unwrap();
+            let text = definitions::styled(&definitions[&format!("io.k8s.api.{name}")], definitions::Style::V2);
+            let definition: serde_json::Value = serde_json::from_str(&text).unwrap();
             definition.get("required").cloned()
         };
         assert_eq!(required("core.v1.Pod"), None);
