@@ -127,7 +127,7 @@ pub(crate) async fn path(state: &Arc<ApiState>, path: &str, headers: &HeaderMap)
         "/" => index(state),
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics::document(state)),
         "/.well-known/openid-configuration" | "/.well-known/openid-configuration/" => {
-            public(respond::JSON, crate::auth::jwt::Signer::configuration().to_string())
+            find_document(state, path, headers).await.map_or_else(not_found, |d| public(document(d, headers)))
         }
         "/openid/v1/jwks" | "/openid/v1/jwks/" => keys(state),
         _ => find_document(state, path, headers).await.map_or_else(not_found, |d| document(d, headers)),
@@ -137,12 +137,11 @@ pub(crate) async fn path(state: &Arc<ApiState>, path: &str, headers: &HeaderMap)
 /// The keys by which others verify the tokens of service accounts.
 fn keys(state: &ApiState) -> Response<Body> {
     let Some(signer) = state.authenticator.signer() else { return not_found() };
-    public("application/jwk-set+json", signer.keys().to_string())
+    public(respond::bytes(200, "application/jwk-set+json", signer.keys().to_string()))
 }
 
 /// A document that others may keep for an hour.
-fn public(content_type: &str, text: String) -> Response<Body> {
-    let mut response = respond::bytes(200, content_type, text);
+fn public(mut response: Response<Body>) -> Response<Body> {
     respond::set(&mut response, CACHE_CONTROL, "public, max-age=3600");
     response
 }
