@@ -128,10 +128,15 @@ fn attributes<'a>(info: &'a RequestInfo, query: &'a Query) -> Attributes<'a> {
     }
 }
 
-/// The value that a field selector requires of a field; empty when it requires none.
+/// The value that the query's field selector requires of a field; empty when it requires none.
 fn selected<'a>(query: &'a Query, field: &str) -> &'a str {
+    required(query.get("fieldSelector").unwrap_or_default(), field)
+}
+
+/// The value that a field selector requires of a field; empty when it requires none.
+pub(crate) fn required<'a>(selector: &'a str, field: &str) -> &'a str {
     let value = |term: &'a str| term.strip_prefix(field)?.strip_prefix('=').map(|v| v.strip_prefix('=').unwrap_or(v));
-    query.get("fieldSelector").and_then(|selector| selector.split(',').find_map(value)).unwrap_or_default()
+    selector.split(',').find_map(value).unwrap_or_default()
 }
 
 /// What a request does, as rules name it: of one about a path its HTTP method.

@@ -43,6 +43,12 @@ pub(crate) async fn answer(call: &Call, path: &str) -> Result<Response<Body>, St
     })
 }
 
+/// Answers with the document under a path, which has one form.
+pub(crate) async fn plain(call: &Call, path: &str) -> Response<Body> {
+    let found = find(&call.state, path, String::new()).await;
+    found.map_or_else(not_found, |document| whole(document, &call.headers, false))
+}
+
 /// What kind of document a path is about; `None` where none can be.
 fn documented(path: &str) -> Option<Documented> {
     match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {

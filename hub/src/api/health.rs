@@ -121,7 +121,7 @@ pub(crate) async fn path(call: &Call, path: &str) -> Result<Response<Body>, Stat
         "/" | "/index.html" => index(state),
         "/metrics" => respond::bytes(200, "text/plain; version=0.0.4; charset=utf-8", metrics::document(state)),
         "/.well-known/openid-configuration" | "/.well-known/openid-configuration/" => {
-            public(respond::bytes(200, respond::JSON, crate::auth::jwt::Signer::configuration().to_string()))
+            public(documents::plain(call, path).await)
         }
         "/openid/v1/jwks" | "/openid/v1/jwks/" => keys(state),
         _ => match open(state, path, &call.query) {
@@ -144,7 +144,7 @@ fn keys(state: &ApiState) -> Response<Body> {
     public(respond::bytes(200, "application/jwk-set+json", signer.keys().to_string()))
 }
 
-/// An answer that is the same for everyone and may be kept for a while.
+/// A document that others may keep for an hour.
 fn public(mut response: Response<Body>) -> Response<Body> {
     respond::set(&mut response, CACHE_CONTROL, "public, max-age=3600");
     response

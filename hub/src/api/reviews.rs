@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::auth::required;
 use super::request::ResourcePath;
 use super::router::Call;
 use super::status::Status;
@@ -92,13 +93,6 @@ fn attributes(spec: &Value) -> Attributes<'_> {
     if resource.is_null() {
         return Attributes { verb: text(path, "verb"), path: text(path, "path"), ..Attributes::default() };
     }
-    let required = |field: &str| {
-        let requirements = resource["fieldSelector"]["requirements"].as_array().into_iter().flatten();
-        let one = |r: &&Value| {
-            r["key"] == field && r["operator"] == "In" && r["values"].as_array().is_some_and(|v| v.len() == 1)
-        };
-        requirements.into_iter().find(one).and_then(|r| r["values"][0].as_str()).unwrap_or_default()
-    };
     Attributes {
         verb: text(resource, "verb"),
         group: text(resource, "group"),
@@ -107,8 +101,17 @@ fn attributes(spec: &Value) -> Attributes<'_> {
         namespace: text(resource, "namespace"),
         name: text(resource, "name"),
         path: "",
-        node: required("spec.nodeName"),
+        node: confined(&resource["fieldSelector"], "spec.nodeName"),
     }
+}
+
+/// The value that a review's field selector, in either form, requires of a field; empty when it requires none.
+fn confined<'a>(selector: &'a Value, field: &str) -> &'a str {
+    let requirements = selector["requirements"].as_array().into_iter().flatten();
+    let one =
+        |r: &&Value| r["key"] == field && r["operator"] == "In" && r["values"].as_array().is_some_and(|v| v.len() == 1);
+    let listed = requirements.into_iter().find(one).and_then(|r| r["values"][0].as_str());
+    listed.unwrap_or_else(|| required(text(selector, "rawSelector"), field))
 }
 
 fn subject(spec: &Value) -> User {

@@ -81,10 +81,10 @@ impl Signer {
         }]})
     }
 
-    /// `/.well-known/openid-configuration`.
-    pub fn configuration() -> Value {
+    /// `/.well-known/openid-configuration`, for others who reach the API at this `HOST:PORT`.
+    pub fn configuration(address: &str) -> Value {
         json!({
-            "issuer": ISSUER, "jwks_uri": format!("{ISSUER}/openid/v1/jwks"), "response_types_supported": ["id_token"],
+            "issuer": ISSUER, "jwks_uri": format!("https://{address}/openid/v1/jwks"), "response_types_supported": ["id_token"],
             "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["ES256"],
         })
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::api::{Document, Documents};
+use crate::auth::jwt::Signer;
 use crate::registry::Registry;
 use crate::registry::discovery::{self, Aggregated};
 use crate::registry::openapi::{self, Cache, Which};
@@ -67,6 +68,7 @@ impl Documents for RegistryDocuments {
     fn get(&self, path: &str, accept: &str) -> Option<Document> {
         let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
         match segments.as_slice() {
+            [".well-known", "openid-configuration"] => Some(json(&Signer::configuration(&self.address), JSON.into())),
             ["openapi", "v2"] if accept.contains(openapi::PROTOBUF_ACCEPT) => {
                 self.openapi(&Which::V2Protobuf, openapi::PROTOBUF_CONTENT_TYPE)
             }
@@ -159,6 +161,14 @@ mod tests {
         let document = documents.get(path, accept)?;
         let value: Value = serde_json::from_slice(&document.body).unwrap_or_default();
         Some((value["kind"].as_str().unwrap_or_default().to_owned(), document.content_type.into_owned()))
+    }
+
+    #[test]
+    fn the_keys_of_tokens_are_where_the_hub_is_reached() {
+        let documents = RegistryDocuments::new(Arc::new(Registry::builtin()), "192.0.2.1:6443".into());
+        let document = documents.get("/.well-known/openid-configuration", "").unwrap();
+        let value: Value = serde_json::from_slice(&document.body).unwrap();
+        assert_eq!(value["jwks_uri"], "https://192.0.2.1:6443/openid/v1/jwks");
     }
 
     #[test]

@@ -104,6 +104,7 @@ async fn reviews_answer_without_storing() {
     );
     let answer = api.send("POST", url, &[JSON], access("delete").to_string()).await;
     assert_eq!(answer.json()["status"], json!({"allowed": false}));
+    assert_eq!(answer.json()["metadata"], json!({"creationTimestamp": null}));
     let answer = api.send("POST", url, &[JSON], r#"{"spec":{}}"#).await;
     assert_eq!(answer.code, 422, "{}", answer.text);
     let own = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
@@ -112,6 +113,7 @@ async fn reviews_answer_without_storing() {
     assert_eq!(answer.code, 403);
     let answer = api.send("POST", own, &[JSON], "{}").await;
     assert_eq!(answer.json()["status"]["userInfo"]["username"], "kubernetes-admin");
+    assert!(answer.json()["metadata"]["creationTimestamp"].is_string(), "{}", answer.text);
     assert_eq!(api.get(own).await.code, 405);
     assert_eq!(api.store.snapshot().revision(), revision);
 }
@@ -148,10 +150,67 @@ async fn tokens_are_made_for_accounts_that_are_there() {
             400,
             "cannot bind token to object of type",
         ),
+        (url, json!({"boundObjectRef": {"kind": "Secret", "apiVersion": "v1"}}), 400, "Name parameter required."),
+        (
+            url,
+            json!({"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "web", "uid": "other"}}),
+            409,
+            r#"Operation cannot be fulfilled on Pod "web": the UID in the bound object reference (other) does not match"#,
+        ),
         ("/api/v1/namespaces/a/serviceaccounts/none/token", json!({}), 404, r#"serviceaccounts "none" not found"#),
     ] {
         let answer = api.send("POST", url, &[JSON], ask(spec)).await;
         assert_eq!(answer.code, code, "{}", answer.text);
         assert!(answer.json()["message"].as_str().unwrap().contains(message), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn nodes_ask_for_tokens_of_their_pods_alone() {
+    let pod = |node: &str, uid: &str| {
+        let sources = json!([{"serviceAccountToken": {"path": "token"}}]);
+        let spec = json!({"nodeName": node, "serviceAccountName": "robot", "volumes": [{"name": "t", "projected": {"sources": sources}}]});
+        ("pods", json!({"metadata": {"namespace": "a", "name": format!("on-{node}"), "uid": uid}, "spec": spec}))
+    };
+    let account = json!({"metadata": {"namespace": "a", "name": "robot", "uid": "uid-robot"}});
+    let api =
+        Api::over(Registry::builtin(), &[("serviceaccounts", account), pod("edge", "u1"), pod("far", "u2")]).await;
+    let node = [("impersonate-user", "system:node:edge"), ("impersonate-group", "system:nodes")];
+    let bound = |name: &str, uid: &str| json!({"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": name, "uid": uid}});
+    for (spec, code, message) in [
+        (bound("on-edge", "u1"), 201, Value::Null),
+        (json!({}), 403, json!("serviceaccounts \"robot\" is forbidden: node requested token not bound to a pod")),
+        (
+            bound("on-far", "u2"),
+            403,
+            json!(
+                "serviceaccounts \"robot\" is forbidden: node requested token bound to a pod scheduled on a different node"
+            ),
+        ),
+    ] {
+        let body = json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": spec});
+        let answer = as_user(&api, "POST", "/api/v1/namespaces/a/serviceaccounts/robot/token", &node, body).await;
+        assert_eq!((answer.code, &answer.json()["message"]), (code, &message), "{}", answer.text);
+    }
+}
+
+#[tokio::test]
+async fn reviews_know_what_selectors_confine_a_node_to() {
+    let api = api().await;
+    let listed = |node: &str| json!({"requirements": [{"key": "spec.nodeName", "operator": "In", "values": [node]}]});
+    let raw = |text: &str| json!({"rawSelector": text});
+    for (selector, allowed) in [
+        (Value::Null, false),
+        (listed("edge"), true),
+        (listed("far"), false),
+        (raw("spec.nodeName=edge"), true),
+        (raw("status.phase=Running,spec.nodeName==edge"), true),
+        (raw("spec.nodeName!=edge"), false),
+    ] {
+        let resource = json!({"verb": "list", "resource": "pods", "fieldSelector": selector});
+        let spec = json!({"user": "system:node:edge", "groups": ["system:nodes"], "resourceAttributes": resource});
+        let url = "/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let answer = api.send("POST", url, &[JSON], json!({ "spec": spec }).to_string()).await;
+        assert_eq!(answer.json()["status"]["allowed"], allowed, "{selector}: {}", answer.text);
     }
 }

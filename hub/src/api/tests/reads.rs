@@ -204,6 +204,11 @@ async fn documents_carry_their_tag() {
         (200, "\"e1\"", r#"{"kind":"APIVersions"}"#)
     );
     assert_eq!(api.send("GET", "/api", &[("if-none-match", "\"e1\"")], "").await.code, 304);
+    let keys = api.get("/openid/v1/jwks").await;
+    assert_eq!(
+        (keys.header("content-type"), keys.header("cache-control")),
+        ("application/jwk-set+json", "public, max-age=3600")
+    );
     assert_eq!(
         api.get("/").await.json()["paths"],
         json!([
