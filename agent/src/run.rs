@@ -120,7 +120,7 @@ impl Agent {
             followers: Followers::default(),
             disk: Arc::new(Semaphore::new(DISK_WRITERS as usize)),
             tokens: Tokens::new(contents.tokens.clone()),
-            network: PodNetwork::new(settings.node.as_str(), contents.welcome.as_ref().and_then(subnet)),
+            network: network(settings.node.as_str(), contents.welcome.as_ref()),
             clock: settings.clock,
         });
         let agent = Arc::new(Self {
@@ -295,9 +295,9 @@ impl Node for Agent {
     }
 
     async fn welcome(&self, welcome: Welcome) -> std::io::Result<()> {
-        let subnet = subnet(&welcome);
+        let (subnet, domain) = (subnet(&welcome), welcome.cluster_domain.clone());
         self.ctx.on_disk(move |ledger| ledger.put_welcome(&welcome)).await?.map_err(std::io::Error::other)?;
-        self.pods.hub_heard(subnet);
+        self.pods.hub_heard(subnet, &domain);
         Ok(())
     }
 
@@ -361,6 +361,12 @@ fn random() -> f64 {
         Ok(()) => f64::from(byte[0]) / f64::from(u8::MAX),
         Err(_) => 0.0,
     }
+}
+
+/// The network of the node's pods, as the hub's last welcome told it.
+fn network(node: &str, welcome: Option<&Welcome>) -> PodNetwork {
+    let domain = welcome.map(|welcome| welcome.cluster_domain.as_str()).unwrap_or_default();
+    PodNetwork::new(node, welcome.and_then(subnet), domain)
 }
 
 /// The node's pod subnet, as a welcome tells it.

@@ -104,6 +104,11 @@ fn pods_get_what_their_specs_say() {
         pod("gated", "  readinessGates: [{conditionType: example.com/open}]\n", "exec sleep 10000"),
         pod("dns", dns, "cat /etc/resolv.conf; exec sleep 10000"),
         pod(
+            "named",
+            "  hostname: me\n  subdomain: sub\n  setHostnameAsFQDN: true\n",
+            "hostname; grep me /etc/hosts | cut -f2-; exec sleep 10000",
+        ),
+        pod(
             "free",
             "  securityContext: {seccompProfile: {type: Unconfined}}\n",
             "grep Seccomp: /proc/self/status; exec sleep 10000",
@@ -120,6 +125,7 @@ fn pods_get_what_their_specs_say() {
     k.with_input("apply -f -", &pods.concat());
     for (pod, log) in [
         ("dns", "search a.b\nnameserver 192.0.2.53\noptions ndots:3\n"),
+        ("named", "me.sub.default.svc.cluster.local\nme.sub.default.svc.cluster.local\tme\n"),
         ("free", "Seccomp:\t0\n"),
         ("kept", "Seccomp:\t2\n"),
     ] {

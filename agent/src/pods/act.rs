@@ -131,12 +131,12 @@ async fn start(scene: Scene<'_>, container: String, id: String) -> Outcome {
 /// Writes the hosts file of the pod's containers, in its place: those that run see it too.
 fn write_hosts(scene: Scene<'_>) -> std::io::Result<()> {
     let machine = if scene.pod.host_network { std::fs::read_to_string(hosts::PATH)? } else { String::new() };
-    let content = hosts::content(scene.pod, scene.pod_ip, &machine);
+    let content = hosts::content(scene.pod, scene.pod_ip, &scene.ctx.network.domain(), &machine);
     std::fs::write(build::hosts_file(&scene.ctx.data_dir, scene.pod), content)
 }
 
 async fn create_sandbox(scene: Scene<'_>) -> Outcome {
-    let spec = build::sandbox(&scene.ctx.node, scene.pod);
+    let spec = build::sandbox(&scene.ctx.node, scene.pod, &scene.ctx.network.domain());
     if !spec.host_network
         && let Err(error) = scene.ctx.network.ensure(&*scene.ctx.podman).await
     {

@@ -71,8 +71,9 @@ fn labels(node: &str, pod: &Pod) -> Labels {
     }
 }
 
-/// The sandbox of a pod.
-pub fn sandbox(node: &str, pod: &Pod) -> PodSpec {
+/// The sandbox of a pod, in a cluster of this domain.
+pub fn sandbox(node: &str, pod: &Pod, domain: &str) -> PodSpec {
+    let full = pod.full_hostname(domain).filter(|(_, in_hostname)| *in_hostname);
     let published = pod.containers.iter().chain(&pod.init_containers).flat_map(|c| &c.ports);
     let ports = published.filter_map(|port| {
         Some(PortMapping {
@@ -89,7 +90,7 @@ pub fn sandbox(node: &str, pod: &Pod) -> PodSpec {
     PodSpec {
         name: pod_name(pod),
         infra_name: infra_name(pod),
-        hostname: pod.hostname.clone(),
+        hostname: full.map_or_else(|| pod.hostname.clone(), |(name, _)| name),
         host_network: pod.host_network,
         network: if pod.host_network { String::new() } else { network::NAME.to_owned() },
         // On the host's network a host port is the port itself.

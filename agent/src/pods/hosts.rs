@@ -15,12 +15,14 @@ fe00::1\tip6-allnodes
 fe00::2\tip6-allrouters
 ";
 
-/// The content for a pod of this address; `machine` is the machine's own file, which pods on its network see.
-pub fn content(pod: &Pod, address: &str, machine: &str) -> String {
+/// The content for a pod of this address in a cluster of this domain; `machine` is the machine's own file, which pods on
+/// its network see.
+pub fn content(pod: &Pod, address: &str, domain: &str, machine: &str) -> String {
+    let full = pod.full_hostname(domain).map(|(name, _)| format!("{name}\t")).unwrap_or_default();
     let mut text = if pod.host_network {
         format!("# Kubernetes-managed hosts file (host network).\n{machine}")
     } else {
-        format!("{LOCAL}{address}\t{}\n", pod.hostname)
+        format!("{LOCAL}{address}\t{full}{}\n", pod.hostname)
     };
     for (i, alias) in pod.host_aliases().enumerate() {
         if i == 0 {
@@ -49,13 +51,17 @@ mod tests {
             Extra::HostAlias(HostAlias { ip: ip.into(), hostnames: names.iter().map(|n| (*n).to_owned()).collect() })
         };
         let mut pod = pod(RestartPolicy::Always, &[], &["a", "b"]);
-        assert_eq!(content(&pod, "10.42.0.7", "x"), format!("{LOCAL}10.42.0.7\tweb\n"));
+        assert_eq!(content(&pod, "10.42.0.7", "d", "x"), format!("{LOCAL}10.42.0.7\tweb\n"));
         pod.extras = vec![alias("192.0.2.1", &["x", "y"]), alias("192.0.2.2", &["z"])];
+        let subdomain = Extra::Subdomain { name: "sub".into(), in_hostname: false };
+        let named = Pod { extras: vec![subdomain], ..pod.clone() };
+        let expected = format!("{LOCAL}10.42.0.7\tweb.sub.ns.svc.d\tweb\n");
+        assert_eq!(content(&named, "10.42.0.7", "d", "x"), expected);
         let aliases = "\n# Entries added by HostAliases.\n192.0.2.1\tx\ty\n192.0.2.2\tz\n";
-        assert_eq!(content(&pod, "10.42.0.7", "x"), format!("{LOCAL}10.42.0.7\tweb\n{aliases}"));
+        assert_eq!(content(&pod, "10.42.0.7", "d", "x"), format!("{LOCAL}10.42.0.7\tweb\n{aliases}"));
         pod.host_network = true;
         let expected = format!("# Kubernetes-managed hosts file (host network).\n127.0.0.1 me\n{aliases}");
-        assert_eq!(content(&pod, "", "127.0.0.1 me\n"), expected);
+        assert_eq!(content(&pod, "", "d", "127.0.0.1 me\n"), expected);
         pod.extras.push(Extra::Mount(Mount {
             container: "a".into(),
             volume: "v".into(),

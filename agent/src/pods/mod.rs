@@ -124,9 +124,10 @@ impl Pods {
         }
     }
 
-    /// The hub has welcomed this node, and told it its pod subnet.
-    pub fn hub_heard(&self, subnet: Option<Subnet>) {
+    /// The hub has welcomed this node, and told it its pod subnet and the cluster's domain.
+    pub fn hub_heard(&self, subnet: Option<Subnet>, domain: &str) {
         self.heard_hub.store(true, Ordering::Relaxed);
+        self.ctx.network.learn_domain(domain);
         if let Some(subnet) = subnet
             && self.ctx.network.learn(subnet)
         {

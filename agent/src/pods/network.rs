@@ -49,14 +49,27 @@ impl fmt::Display for Subnet {
 pub struct PodNetwork {
     node: String,
     subnet: watch::Sender<Option<Subnet>>,
+    /// The cluster's domain.
+    domain: watch::Sender<String>,
     /// The subnet that Podman's network was last seen to have.
     seen: Mutex<Option<Subnet>>,
 }
 
 impl PodNetwork {
-    /// The network of `node`; its subnet is not known before the hub told it once.
-    pub fn new(node: &str, subnet: Option<Subnet>) -> Self {
-        Self { node: node.to_owned(), subnet: watch::Sender::new(subnet), seen: Mutex::default() }
+    /// The network of `node` in a cluster of this domain; its subnet is not known before the hub told it once.
+    pub fn new(node: &str, subnet: Option<Subnet>, domain: &str) -> Self {
+        let (subnet, domain) = (watch::Sender::new(subnet), watch::Sender::new(domain.to_owned()));
+        Self { node: node.to_owned(), subnet, domain, seen: Mutex::default() }
+    }
+
+    /// The cluster's domain.
+    pub fn domain(&self) -> String {
+        self.domain.borrow().clone()
+    }
+
+    /// Takes the cluster's domain that the hub tells. New pods have it from now on.
+    pub fn learn_domain(&self, domain: &str) {
+        self.domain.send_replace(domain.to_owned());
     }
 
     /// Whether pods that need the network have to wait for its subnet.
@@ -134,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn the_network_is_made_once_and_made_anew_for_another_subnet() {
         let podman = FakePodman::default();
-        let network = PodNetwork::new("n1", None);
+        let network = PodNetwork::new("n1", None, "cluster.local");
         assert!(network.is_unknown() && network.ensure(&podman).await.is_err());
         let [first, second] = ["10.42.3.0/24", "10.42.4.0/24"].map(|s| Subnet::parse(s).unwrap());
         for (subnet, news) in [(first, true), (first, false), (second, true)] {
@@ -147,7 +160,7 @@ mod tests {
             ["create network skiff 10.42.3.0/24", "remove network skiff", "create network skiff 10.42.4.0/24"]
         );
         // Another agent's start finds it as it is.
-        PodNetwork::new("n1", Some(second)).ensure(&podman).await.unwrap();
+        PodNetwork::new("n1", Some(second), "cluster.local").ensure(&podman).await.unwrap();
         assert_eq!(podman.calls().len(), 3);
     }
 }

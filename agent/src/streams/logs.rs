@@ -31,7 +31,7 @@ pub async fn serve(
         Ok(Source::File(mut log, id)) => {
             reply(send, &StreamReply::Ok).await?;
             match id {
-                Some(id) => follow(podman, &id, log, send).await,
+                Some(id) => follow(podman, &id, *log, send).await,
                 None => copy_file(&mut log, send).await.map(drop),
             }
         }
@@ -46,7 +46,7 @@ pub async fn serve(
 /// Where a log is read.
 enum Source {
     /// In its file, to the end of the container of this id where it is followed.
-    File(LogFile, Option<String>),
+    File(Box<LogFile>, Option<String>),
     /// From Podman, whose files this agent may not read.
     Podman(ByteStream),
 }
@@ -61,7 +61,7 @@ async fn open(podman: &dyn Podman, request: &LogsRequest, pod_name: &str) -> Res
     let path = podman.inspect(&container.id).await.map_err(|e| failed(&e))?.log_path;
     let follow = request.follow && !request.previous;
     if let Ok(log) = LogFile::open(&path, request).await {
-        return Ok(Source::File(log, follow.then(|| container.id.clone())));
+        return Ok(Source::File(Box::new(log), follow.then(|| container.id.clone())));
     }
     let options = LogOptions {
         follow,

@@ -51,6 +51,13 @@ pub enum Extra {
         /// Its profile.
         profile: SeccompProfile,
     },
+    /// `spec.subdomain`: the pod has the domain `SUBDOMAIN.NAMESPACE.svc.CLUSTER-DOMAIN`.
+    Subdomain {
+        /// Its name.
+        name: String,
+        /// `setHostnameAsFQDN`: the pod's host name has the domain too.
+        in_hostname: bool,
+    },
 }
 
 /// A condition that a pod needs to be ready, and that somebody else sets.
@@ -353,6 +360,14 @@ impl Pod {
     /// How names are looked up, where it is not as on the node.
     pub fn dns(&self) -> Option<&Dns> {
         self.extras.iter().find_map(of!(Dns))
+    }
+
+    /// Its host name with its domain, where it has one; the second is whether that is what its containers call themselves.
+    pub fn full_hostname(&self, cluster_domain: &str) -> Option<(String, bool)> {
+        self.extras.iter().find_map(|extra| {
+            let Extra::Subdomain { name, in_hostname } = extra else { return None };
+            Some((format!("{}.{name}.{}.svc.{cluster_domain}", self.hostname, self.namespace), *in_hostname))
+        })
     }
 
     /// The seccomp profile of a container, where it is not the runtime's default.

@@ -40,6 +40,10 @@ pub(super) fn extras(spec: &core::PodSpec, security: &core::PodSecurityContext) 
     extras.extend(containers().filter_map(local_storage));
     extras.extend(spec.image_pull_secrets.iter().flatten().map(|secret| Extra::PullSecret(secret.name.clone())));
     extras.extend(dns(spec).map(Extra::Dns));
+    extras.extend(spec.subdomain.clone().filter(|name| !name.is_empty()).map(|name| {
+        let in_hostname = spec.set_hostname_as_fqdn.unwrap_or_default();
+        Extra::Subdomain { name, in_hostname }
+    }));
     let own = containers().map(|c| (&c.name, &c.security_context));
     let ephemeral = spec.ephemeral_containers.iter().flatten().map(|c| (&c.name, &c.security_context));
     extras.extend(own.chain(ephemeral).filter_map(|(name, own)| {
@@ -159,7 +163,7 @@ mod tests {
     fn what_few_pods_need_is_carried() {
         let spec: core::PodSpec = serde_json::from_value(json!({
             "hostAliases": [{"ip": "192.0.2.7", "hostnames": ["a", "b"]}],
-            "imagePullSecrets": [{"name": "s"}],
+            "imagePullSecrets": [{"name": "s"}], "subdomain": "d", "setHostnameAsFQDN": true,
             "securityContext": {
                 "sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}], "seccompProfile": {"type": "Unconfined"},
             },
@@ -185,6 +189,7 @@ mod tests {
                 options: vec![("ndots".into(), Some("2".into())), ("edns0".into(), None)],
                 ..Dns::default()
             }),
+            Extra::Subdomain { name: "d".into(), in_hostname: true },
             seccomp("f", SeccompProfile::Localhost("p.json".into())),
             seccomp("c", SeccompProfile::Unconfined),
             seccomp("d", SeccompProfile::Unconfined),

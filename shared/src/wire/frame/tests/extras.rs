@@ -102,6 +102,7 @@ pub(super) fn pod_with_gates() -> Item {
         }),
         seccomp(SeccompProfile::Unconfined),
         seccomp(SeccompProfile::Localhost("p.json".into())),
+        Extra::Subdomain { name: "s".into(), in_hostname: true },
     ];
     Item::Pod(Pod { extras, ..pod() })
 }
