@@ -139,7 +139,7 @@ fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp)
 /// object decides before that.
 fn orphans_by_default(kind: &Kind, object: &Value) -> bool {
     let old = matches!((kind.group, kind.kind), ("", "ReplicationController") | ("batch", "Job"));
-    old && !meta::finalizers(object).iter().any(|finalizer| *finalizer == FOREGROUND)
+    old && !meta::finalizers(object).contains(&FOREGROUND)
 }
 
 fn later(now: Timestamp, seconds: i64) -> Timestamp {
