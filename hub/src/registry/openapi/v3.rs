@@ -41,10 +41,26 @@ pub fn v3_document(registry: &Registry, path: &str) -> Option<Document> {
     for (index, (name, json)) in closure(paths::definitions(&paths)).iter().enumerate() {
         let comma = if index == 0 { "" } else { "," };
         out.write(format!("{comma}\"{name}\":").as_bytes());
-        out.write(styled(json, Style::V3).as_bytes());
+        out.write(alternatives(name, styled(json, Style::V3)).as_bytes());
     }
     out.write(b"}}}");
     Some(out.finish(hash(&paths_json)))
+}
+
+/// The types whose values are of one of two: only version 3 can say so.
+const ALTERNATIVES: [(&str, [&str; 2]); 2] = [
+    ("io.k8s.apimachinery.pkg.api.resource.Quantity", ["string", "number"]),
+    ("io.k8s.apimachinery.pkg.util.intstr.IntOrString", ["integer", "string"]),
+];
+
+fn alternatives(name: &str, definition: String) -> String {
+    match ALTERNATIVES.iter().find(|(known, _)| *known == name) {
+        Some((_, [one, other])) => {
+            let either = format!(r#""oneOf":[{{"type":"{one}"}},{{"type":"{other}"}}]"#);
+            definition.replace(r#""type":"string""#, &either)
+        }
+        None => definition,
+    }
 }
 
 fn paths_json(registry: &Registry, group: &str, version: &str) -> Value {
@@ -113,6 +129,18 @@ mod tests {
         let url = index["paths"]["apis/apps/v1"]["serverRelativeURL"].as_str().expect("a URL");
         let hash = v3_document(&registry(), "apis/apps/v1").expect("served").hash;
         assert_eq!(url, format!("/openapi/v3/apis/apps/v1?hash={hash}"));
+    }
+
+    #[test]
+    fn values_of_two_types_are_told_as_such() {
+        let schemas = &document("apis/apps/v1")["components"]["schemas"];
+        let port = &schemas["io.k8s.apimachinery.pkg.util.intstr.IntOrString"];
+        assert_eq!(
+            (&port["oneOf"], port.get("type"), &port["format"]),
+            (&json!([{"type": "integer"}, {"type": "string"}]), None, &json!("int-or-string"))
+        );
+        let quantity = &schemas["io.k8s.apimachinery.pkg.api.resource.Quantity"];
+        assert_eq!(quantity["oneOf"], json!([{"type": "string"}, {"type": "number"}]));
     }
 
     #[test]
