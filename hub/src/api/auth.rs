@@ -220,11 +220,9 @@ mod tests {
     fn websocket_clients_may_send_their_token_as_a_protocol() {
         let good = "base64url.bearer.authorization.k8s.io.Z29vZA, v4.channel.k8s.io";
         let bad = "base64url.bearer.authorization.k8s.io.YmFk, v4.channel.k8s.io";
-        for (upgrade, protocols, expected) in [
-            ("websocket", good, Ok("robot".to_owned())),
-            ("websocket", bad, Err(401)),
-            ("SPDY/3.1", good, Err(401)),
-        ] {
+        for (upgrade, protocols, expected) in
+            [("websocket", good, Ok("robot".to_owned())), ("websocket", bad, Err(401)), ("SPDY/3.1", good, Err(401))]
+        {
             let mut headers = HeaderMap::new();
             for (name, value) in
                 [("connection", "Upgrade"), ("upgrade", upgrade), ("sec-websocket-protocol", protocols)]

@@ -94,7 +94,7 @@ async fn certificates_make_users_and_shutdown_ends_the_server() {
             (Some(ca.sign("kubernetes-admin", "system:masters")), "HTTP/1.1 200 OK\r\n"),
             (Some(ca.sign("someone", "nobody")), "HTTP/1.1 403 Forbidden\r\n"),
             (Some(ca.sign("stranger", "system:masters")), "HTTP/1.1 401 Unauthorized\r\n"),
-            (None, "HTTP/1.1 403 Forbidden\r\n"),
+            (None, "HTTP/1.1 401 Unauthorized\r\n"),
         ] {
             let answer = ask(address, ca.client(identity, "http/1.1")).await;
             assert!(answer.starts_with(expected), "{expected}: {answer}");
