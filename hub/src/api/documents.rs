@@ -22,9 +22,9 @@ use super::{ApiState, Document, routes};
 /// # Errors
 /// 406 when the client takes none of its forms.
 pub(crate) async fn answer(call: &Call, path: &str) -> Result<Response<Body>, Status> {
-    let Some(what) = documented(path) else { return Ok(unknown(call, path)) };
+    let Some(what) = documented(path) else { return Ok(not_found()) };
     if what != Documented::OpenApi && !health::serves(call, path) {
-        return Ok(unknown(call, path));
+        return Ok(not_found());
     }
     if what != Documented::OpenApi && path.trim_end_matches('/') != "/apis" {
         routes::check_accept(&call.headers, routes::OBJECTS)?;
@@ -35,7 +35,7 @@ pub(crate) async fn answer(call: &Call, path: &str) -> Result<Response<Body>, St
         Err(refused) if what == Documented::OpenApi => return Ok(respond::bytes(refused.code, respond::TEXT, "")),
         Err(refused) => return Err(refused),
     };
-    let Some(found) = find(&call.state, path, form).await else { return Ok(unknown(call, path)) };
+    let Some(found) = find(&call.state, path, form).await else { return Ok(not_found()) };
     let asked = call.query.get("hash").filter(|_| path.starts_with("/openapi/v3/"));
     Ok(match (asked, &found.etag) {
         (Some(hash), Some(etag)) if hash != etag => moved(&format!("{path}?hash={etag}")),
@@ -57,14 +57,6 @@ fn documented(path: &str) -> Option<Documented> {
         ["openapi", "v2"] | ["openapi", "v3", ..] if !path.ends_with('/') => Some(Documented::OpenApi),
         _ => None,
     }
-}
-
-/// The answer to a path that names no document: what is under a group that exists is refused by it.
-fn unknown(call: &Call, path: &str) -> Response<Body> {
-    if routes::of_known_group(call.state.objects.registry(), path) {
-        return respond::refusal(&Status::no_such_resource());
-    }
-    not_found()
 }
 
 /// A document may have to be built first, which takes too long for the event loop.

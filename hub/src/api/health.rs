@@ -150,9 +150,10 @@ fn public(mut response: Response<Body>) -> Response<Body> {
     response
 }
 
-/// The answer to paths that nobody serves.
+/// The answer to paths that nobody serves: a Status like every refusal, also where apiserver says `404 page not found`.
+/// kubectl shows the same for both.
 pub(crate) fn not_found() -> Response<Body> {
-    text(404, "404 page not found\n")
+    respond::refusal(&Status::no_such_resource())
 }
 
 /// Text that browsers are not to take for anything else.

