@@ -159,7 +159,7 @@ class Objects(InNamespace):
     def test_deletes_with_options(self):
         made = self.config_map("kept")
         wrong = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid="0"))
-        with self.refused(409, "Conflict", "Precondition failed: UID in precondition: 0"):
+        with self.refused(409, "Conflict", "the UID in the precondition (0) does not match the UID in record"):
             core.delete_namespaced_config_map("kept", self.namespace, body=wrong)
         right = client.V1Preconditions(uid=made.metadata.uid, resource_version=made.metadata.resource_version)
         options = client.V1DeleteOptions(preconditions=right, propagation_policy="Background", grace_period_seconds=0)

@@ -140,7 +140,8 @@ async fn subresources_of_deployments() {
     let api: Api<Deployment> = Api::default_namespaced(server.client.clone());
     api.create(&PostParams::default(), &deployment("web", 0)).await.unwrap();
     let mut scale = api.get_scale("web").await.unwrap();
-    assert_eq!(scale.spec.as_ref().unwrap().replicas, Some(0));
+    // Go leaves out a zero.
+    assert_eq!(scale.spec.as_ref().unwrap().replicas, None);
     scale.spec.as_mut().unwrap().replicas = Some(2);
     // The controller may write a status at any time.
     scale.metadata.resource_version = None;

@@ -45,7 +45,7 @@ impl Schema {
         object.retain(|name, value| self.field(structure, name).is_none_or(|field| !is_omitted(field, value)));
         for field in &structure.fields {
             if field.wire.always && !object.contains_key(field.name) {
-                object.insert(field.name.to_owned(), written_empty(field.ty));
+                object.insert(field.name.to_owned(), written_empty(field));
             }
             if is_composed(field.ty)
                 && let Some(value) = object.get_mut(field.name)
@@ -60,9 +60,11 @@ fn is_composed(ty: Type) -> bool {
     matches!(ty, Type::Struct(_) | Type::List(_) | Type::Map(_))
 }
 
-/// How a field that is not set is written.
-fn written_empty(ty: Type) -> Value {
-    match ty {
+/// How a field that is not set is written. A list that the OpenAPI document requires is one, where Go writes null:
+/// clients made from that document refuse what is not there.
+fn written_empty(field: &Field<'_>) -> Value {
+    match field.ty {
+        Type::List(_) if field.required => Value::Array(Vec::new()),
         Type::Bool => false.into(),
         Type::Int32 | Type::Int64 | Type::Double | Type::IntOrString => 0.into(),
         Type::String => "".into(),
@@ -140,6 +142,7 @@ mod tests {
                 json!({"rules": []}),
                 json!({"metadata": {"creationTimestamp": null}, "rules": null}),
             ),
+            ("io.k8s.api.storage.v1.CSINodeSpec", json!({"drivers": null}), json!({"drivers": []})),
             (
                 "io.k8s.api.core.v1.ConfigMap",
                 json!({"data": {"a": ""}, "binaryData": {}, "immutable": false}),
