@@ -174,10 +174,8 @@ fn a_deletion_without_grace_calls_no_hook() {
     assert!(!world.log.contains(&"pre-stop a".into()), "{:?}", world.log);
 }
 
-#[test]
-fn a_container_is_being_started_until_its_hook_is_through() {
-    let extras = vec![hook(HookKind::PostStart), Extra::Probe(probe(ProbeKind::Readiness))];
-    let mut world = World::new(Pod { extras, ..pod(RestartPolicy::Always, &[], &["a"]) });
+/// Starts the container `a`, whose hook is called as it starts, and tells its id.
+fn start_with_hook(world: &mut World) -> String {
     while world.observed.newest("a").is_none_or(|seen| seen.started_ms == 0) {
         for action in world.decide().actions {
             world.act(action);
@@ -185,6 +183,14 @@ fn a_container_is_being_started_until_its_hook_is_through() {
     }
     let id = world.observed.newest("a").unwrap().id.clone();
     world.progress.checks.post_start_called(&id);
+    id
+}
+
+#[test]
+fn a_container_is_being_started_until_its_hook_is_through() {
+    let extras = vec![hook(HookKind::PostStart), Extra::Probe(probe(ProbeKind::Readiness))];
+    let mut world = World::new(Pod { extras, ..pod(RestartPolicy::Always, &[], &["a"]) });
+    let id = start_with_hook(&mut world);
     world.settle();
     assert_eq!((world.reason(0), world.report().phase), ("ContainerCreating".into(), Phase::Pending));
     world.progress.checks.post_start_ended(&id, false);
@@ -200,14 +206,7 @@ fn a_container_is_being_started_until_its_hook_is_through() {
 fn containers_wait_for_the_hook_of_one_before_them() {
     let mut world =
         World::new(Pod { extras: vec![hook(HookKind::PostStart)], ..pod(RestartPolicy::Always, &[], &["a", "b"]) });
-    // The hook is called as its container starts.
-    while world.observed.newest("a").is_none_or(|seen| seen.started_ms == 0) {
-        for action in world.decide().actions {
-            world.act(action);
-        }
-    }
-    let id = world.observed.newest("a").unwrap().id.clone();
-    world.progress.checks.post_start_called(&id);
+    let id = start_with_hook(&mut world);
     world.settle();
     assert_eq!(world.running(), ["a"]);
     world.progress.checks.post_start_ended(&id, true);
