@@ -14,6 +14,9 @@ use crate::process::{Process, binary, command, text};
 /// The releases that the hub is tested with, oldest first; `deploy/lib.sh` has the same list.
 pub const RELEASES: [&str; 8] = ["1.20", "1.27", "1.28", "1.29", "1.30", "1.31", "1.32", "1.33"];
 
+/// Seconds that a command may take before it is told to end; more than a whole tour takes on a busy machine.
+const PATIENCE: &str = "120";
+
 /// Does this with each release at the same time.
 ///
 /// # Panics
@@ -160,8 +163,15 @@ impl Kubectl {
     }
 
     fn run(&self, arguments: &[String], input: Option<&str>) -> Output {
-        let mut kubectl = command(None, &self.program);
-        self.configure(&mut kubectl)
+        // What Go prints at SIGQUIT, the stacks of all goroutines, says what a kubectl without end waits for.
+        let mut kubectl = command(None, "timeout");
+        kubectl.args(["--signal", "QUIT", "--kill-after", "5", PATIENCE]).args([
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "--",
+        ]);
+        self.configure(kubectl.arg(&self.program))
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

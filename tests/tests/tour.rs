@@ -202,6 +202,8 @@ const TOUR: &[Step] = &[
         &["The request is invalid: patch: Invalid value: \"map[data:map[a:1]]\""],
     ),
     fails("top nodes", &["Metrics API not available"]),
+    // Not under its Deployment: that makes the last one again, and kubectl may take the new one for what it waits for.
+    ok("delete deployment web --cascade=orphan", &["deployment.apps \"web\" deleted"]),
     ok("delete rs --all --cascade=foreground", &["deleted"]),
     ok("delete all --all --wait=false", &["service \"s1\" deleted"]),
     ok("delete namespace n --timeout=30s", &["namespace \"n\" deleted"]),
