@@ -6,22 +6,22 @@ use std::sync::{PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use super::{Event, Object, Revision, Snapshot, StoreError};
+use super::{Event, EventKind, Object, Revision, Snapshot, StoreError};
 
 /// Bounds of the log of events. The older events go first; a watch that needs them must list again.
 #[derive(Debug, Clone, Copy)]
 pub struct LogLimits {
     /// Most events.
     pub events: usize,
-    /// Most bytes of memory that the events' objects may take, estimated from above.
+    /// Most bytes of memory that the events may take beyond the current objects, which they share with the snapshot.
     pub bytes: usize,
 }
 
 impl Default for LogLimits {
-    /// 10,000 events: minutes of a busy cluster, longer than a client needs to reconnect. 16 MiB: so that a burst of
-    /// large objects cannot outgrow a small machine.
+    /// 10,000 events: minutes of a busy cluster, longer than a client needs to reconnect. 6 MiB: about three thousand
+    /// changes of pods, and no more than a small machine can spare.
     fn default() -> Self {
-        Self { events: 10_000, bytes: 16 << 20 }
+        Self { events: 10_000, bytes: 6 << 20 }
     }
 }
 
@@ -84,12 +84,15 @@ impl EventLog {
     }
 }
 
-/// Counted from above: the previous state is often the object of an event that is counted too.
+/// What an event keeps in memory that would be gone without it: a state that was replaced, which is the `previous` of
+/// the event that replaced it, and the last state of what was deleted. The object of any other event is the current
+/// one, or the `previous` of a later event, and each later event stays longer.
 fn weight(event: &Event) -> usize {
     /// Boxes of [`super::Meta`], allocator overhead, reference counts.
     const OVERHEAD: usize = 400;
-    let object = |object: &Object| object.json.len() + size_of::<Object>() + OVERHEAD;
-    object(&event.object) + event.previous.as_deref().map_or(0, object)
+    let state = |object: &Object| object.json.len() + size_of::<Object>() + OVERHEAD;
+    let deleted = if event.kind == EventKind::Deleted { state(&event.object) } else { 0 };
+    size_of::<Event>() + event.previous.as_deref().map_or(0, state) + deleted
 }
 
 /// What readers see: changed in one step per commit, never held over an await.
@@ -155,12 +158,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::store::{EventKind, Key};
+    use crate::store::Key;
 
-    fn event(revision: Revision) -> Event {
+    fn object(revision: Revision) -> Arc<Object> {
         let key = Key { resource: "pods".into(), namespace: "".into(), name: "a".into() };
-        let object = Arc::new(Object::encode(key, revision, json!({"metadata": {}})).unwrap());
-        Event { revision, kind: EventKind::Added, object, previous: None }
+        Arc::new(Object::encode(key, revision, json!({"metadata": {}})).unwrap())
+    }
+
+    /// A change of one object, whose state before it the event alone keeps.
+    fn event(revision: Revision) -> Event {
+        let [previous, object] = [revision - 1, revision].map(object);
+        Event { revision, kind: EventKind::Modified, object, previous: Some(previous) }
     }
 
     fn log(limits: LogLimits, newest: Revision) -> EventLog {
@@ -189,6 +197,17 @@ mod tests {
         let log = log(LogLimits { events: 100, bytes: one * 2 + one / 2 }, 50);
         assert_eq!(revisions(&log, 48, 9), [49, 50]);
         assert_eq!(log.floor(), 48);
+    }
+
+    #[test]
+    fn an_event_weighs_what_only_it_keeps() {
+        let changed = event(9);
+        let added = Event { kind: EventKind::Added, previous: None, ..changed.clone() };
+        let deleted = Event { kind: EventKind::Deleted, ..changed.clone() };
+        let state = weight(&changed) - weight(&added);
+        assert!(state > added.object.json.len());
+        assert_eq!(weight(&added), size_of::<Event>(), "its object is the current one");
+        assert_eq!(weight(&deleted), weight(&changed) + state);
     }
 
     #[test]
