@@ -1,7 +1,7 @@
 //! Commands in containers, and attaching to their main processes.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use skiff_shared::tls::io::{read_chunk, write_chunks};
 use skiff_shared::wire::stream::channel::{Channel, End, MAX_CHUNK, parse_size};
@@ -23,6 +23,9 @@ const RESIZE_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a command has after SIGHUP, once its client is gone.
 const HANG_UP_GRACE: Duration = Duration::from_secs(3);
+
+/// How much later than it happened Podman may date the end of a process, on a busy machine.
+const EXIT_SEEN_WITHIN: Duration = Duration::from_millis(500);
 
 /// Runs a command for the hub.
 ///
@@ -96,12 +99,27 @@ pub(super) async fn attach(
         Err(error) => return reply(send, &StreamReply::Failed(PodmanError::chain(&error))).await,
     };
     reply(send, &StreamReply::Ok).await?;
+    let attached = SystemTime::now();
     let relay = Relay { podman, terminal: Terminal::Container(&container.id), wanted: request.wanted, raw };
-    tokio::select! {
+    let said = tokio::select! {
         ended = relay.run(connection, send, recv) => ended?,
         () = gone => return Err(io::ErrorKind::BrokenPipe.into()),
-    }
-    send.write_all(&End::Exited(0).encode()).await
+    };
+    let late = !said && had_ended(podman, &container.id, attached).await;
+    let end = if late { End::Failed("the container has ended".into()) } else { End::Exited(0) };
+    send.write_all(&end.encode()).await
+}
+
+/// Whether a container's process had ended when it was attached to, which Podman does not refuse while conmon still
+/// has to tell it. A kubelet does, and `kubectl run -i` then shows the log, where all is that the process said.
+async fn had_ended(podman: &dyn Podman, id: &str, attached: SystemTime) -> bool {
+    let latest = (attached + EXIT_SEEN_WITHIN).duration_since(UNIX_EPOCH).unwrap_or_default();
+    let inspected = podman.inspect(id).await;
+    inspected.is_ok_and(|c| c.pid == 0 && c.finished_ms > 0 && c.finished_ms.unsigned_abs() <= millis(latest))
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 async fn prepare(podman: &dyn Podman, request: &ExecRequest) -> Result<String, StreamReply> {
@@ -150,19 +168,19 @@ struct Relay<'a> {
 }
 
 impl Relay<'_> {
-    /// Carries both ways until the process's output ends.
+    /// Carries both ways until the process's output ends; `true` when there was any.
     async fn run(
         &self,
         connection: Connection,
         send: &mut (impl AsyncWrite + Send + Unpin),
         recv: impl AsyncRead + Send + Unpin,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let (output, input) = tokio::io::split(connection);
         let (newest, sizes) = watch::channel(None);
         tokio::select! {
             ended = self.output(output, send) => ended,
             ended = self.input(recv, input, &newest) => ended.and(Err(io::ErrorKind::BrokenPipe.into())),
-            () = self.resize(sizes) => Ok(()),
+            () = self.resize(sizes) => Ok(false),
         }
     }
 
@@ -170,12 +188,14 @@ impl Relay<'_> {
         &self,
         mut from: impl AsyncRead + Unpin,
         to: &mut (impl AsyncWrite + Send + Unpin),
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let mut buffer = vec![0; MAX_CHUNK];
         let mut demux = Demux::default();
+        let mut said = false;
         loop {
             // A connection that breaks has ended; how the process ended is asked for separately.
-            let Ok(n @ 1..) = from.read(&mut buffer).await else { return Ok(()) };
+            let Ok(n @ 1..) = from.read(&mut buffer).await else { return Ok(said) };
+            said = true;
             let mut rest = &buffer[..n];
             if self.raw {
                 write_chunks(to, Channel::Stdout, rest).await?;

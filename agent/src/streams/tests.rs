@@ -138,6 +138,21 @@ async fn a_container_is_attached_to() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_container_that_ended_in_silence_before_it_was_attached_to_is_told() {
+    for (says, end) in [("", End::Failed("the container has ended".into())), ("hello", End::Exited(0))] {
+        let request = AttachRequest { pod: PodUid::parse("u-1").unwrap(), container: "c".into(), wanted: ALL };
+        let (mut hub, _) = Hub::open(StreamRequest::Attach(request)).await;
+        if !says.is_empty() {
+            hub.write(Channel::Stdin, says.as_bytes()).await;
+            assert_eq!(hub.read().await, (Channel::Stdout, says.into()));
+        }
+        hub.podman.exit("", "c", 0);
+        hub.write(Channel::Stdin, b"").await;
+        assert_eq!(End::decode(&hub.read().await.1), end, "{says:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_does_not_run_is_refused() {
     let port = PortForwardRequest { pod: PodUid::parse("u-1").unwrap(), port: 80 };
     for (request, text) in
