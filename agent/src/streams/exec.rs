@@ -27,6 +27,9 @@ const HANG_UP_GRACE: Duration = Duration::from_secs(3);
 /// How much later than it happened Podman may date the end of a process, on a busy machine.
 const EXIT_SEEN_WITHIN: Duration = Duration::from_millis(500);
 
+/// How Podman tells, as if the process had said it, that conmon ended while input waited for the process.
+const RESET: (&[u8], &[u8]) = (b"Error: read unixpacket ", b": connection reset by peer\n");
+
 /// Runs a command for the hub.
 ///
 /// # Errors
@@ -113,9 +116,22 @@ pub(super) async fn attach(
 /// Whether a container's process had ended when it was attached to, which Podman does not refuse while conmon still
 /// has to tell it. A kubelet does, and `kubectl run -i` then shows the log, where all is that the process said.
 async fn had_ended(podman: &dyn Podman, id: &str, attached: SystemTime) -> bool {
-    let latest = (attached + EXIT_SEEN_WITHIN).duration_since(UNIX_EPOCH).unwrap_or_default();
-    let inspected = podman.inspect(id).await;
-    inspected.is_ok_and(|c| c.pid == 0 && c.finished_ms > 0 && c.finished_ms.unsigned_abs() <= millis(latest))
+    let latest = millis((attached + EXIT_SEEN_WITHIN).duration_since(UNIX_EPOCH).unwrap_or_default());
+    let end = async {
+        loop {
+            let Ok(inspected) = podman.inspect(id).await else { return false };
+            // The process id stays for a while.
+            if inspected.finished_ms >= inspected.started_ms {
+                return inspected.finished_ms.unsigned_abs() <= latest;
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    };
+    tokio::time::timeout(EXIT_SEEN_WITHIN, end).await.unwrap_or(false)
+}
+
+fn is_reset(output: &[u8]) -> bool {
+    output.starts_with(RESET.0) && output.ends_with(RESET.1)
 }
 
 fn millis(time: Duration) -> u64 {
@@ -195,20 +211,28 @@ impl Relay<'_> {
         loop {
             // A connection that breaks has ended; how the process ended is asked for separately.
             let Ok(n @ 1..) = from.read(&mut buffer).await else { return Ok(said) };
-            said = true;
             let mut rest = &buffer[..n];
-            if self.raw {
-                write_chunks(to, Channel::Stdout, rest).await?;
-                continue;
-            }
-            while let Some((stream, piece)) = demux.piece(&mut rest).map_err(io::Error::other)? {
+            while let Some((stream, piece)) = self.piece(&mut demux, &mut rest)? {
+                if is_reset(piece) {
+                    continue;
+                }
+                said = true;
                 match stream {
                     2 | 3 if self.wanted.stderr => write_chunks(to, Channel::Stderr, piece).await?,
-                    1 if self.wanted.stdout => write_chunks(to, Channel::Stdout, piece).await?,
+                    1 if self.raw || self.wanted.stdout => write_chunks(to, Channel::Stdout, piece).await?,
                     _ => {}
                 }
             }
         }
+    }
+
+    /// The next piece of what came, and the number of its stream.
+    fn piece<'a>(&self, demux: &mut Demux, rest: &mut &'a [u8]) -> io::Result<Option<(u8, &'a [u8])>> {
+        if self.raw {
+            let all = std::mem::take(rest);
+            return Ok((!all.is_empty()).then_some((1, all)));
+        }
+        demux.piece(rest).map_err(io::Error::other)
     }
 
     /// Carries input until the hub ends its side.
