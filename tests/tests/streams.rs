@@ -135,6 +135,21 @@ fn ports_are_forwarded() {
     });
 }
 
+/// They end before or while kubectl attaches; Podman's own way to attach would make them ready for another start.
+#[test]
+fn short_runs_are_seen_to_their_end() {
+    let cluster = start();
+    each_release(&cluster, |version, k| {
+        for run in 0..4 {
+            let name = format!("short-{}-{run}", version.replace('.', "-"));
+            let line =
+                format!("run --rm -i {name} --image=localhost/test:1 --restart=Never -- sh -c 'echo said; exit 3'");
+            let (code, out, err) = split(&k.output(&line, ""));
+            assert!(code == 3 && out.contains("said"), "{version}: {code} {out}{err}");
+        }
+    });
+}
+
 #[test]
 fn a_command_ends_with_its_client() {
     let cluster = start();

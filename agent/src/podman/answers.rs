@@ -1,6 +1,7 @@
 //! Podman's answers: as much of them as is needed, in the forms of both Podman 4 and 5.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 use skiff_shared::ids::PodUid;
@@ -57,6 +58,8 @@ impl ListEntry {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct Inspection {
     pub(super) state: InspectedState,
+    #[serde(default, rename = "OCIConfigPath")]
+    pub(super) oci_config_path: String,
     pub(super) config: Option<InspectedConfig>,
     pub(super) host_config: Option<InspectedHostConfig>,
     pub(super) network_settings: Option<NetworkSettings>,
@@ -139,6 +142,7 @@ impl Inspection {
             error: self.state.error,
             pid: self.state.pid,
             tty: self.config.is_some_and(|c| c.tty),
+            bundle: Path::new(&self.oci_config_path).parent().map(Path::to_owned).unwrap_or_default(),
             log_path: self.host_config.and_then(|h| h.log_config).map(|l| l.path).unwrap_or_default(),
         }
     }

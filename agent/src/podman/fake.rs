@@ -1,6 +1,7 @@
 //! A Podman of memory only, with queued faults: tests run whole agents against it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -298,6 +299,7 @@ impl Podman for FakePodman {
             error: String::new(),
             pid: i64::from(running),
             tty: false,
+            bundle: PathBuf::new(),
             log_path: String::new(),
         })
     }
@@ -467,7 +469,7 @@ impl Podman for FakePodman {
         Ok(())
     }
 
-    async fn attach(&self, id: &str, _stdin: bool) -> Result<Connection> {
+    async fn attach(&self, id: &str, _container: &Inspected) -> Result<Connection> {
         let name = self.state().find(id)?.name.clone();
         self.state().calls.push(format!("attach {name}"));
         self.start_exec("", false).await

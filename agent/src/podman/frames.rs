@@ -7,7 +7,8 @@ use bytes::{Buf, Bytes, BytesMut};
 
 /// Longest frame that is believed; Podman sends one log line a frame.
 const MAX_FRAME: usize = 1024 * 1024;
-const HEADER: usize = 8;
+/// Bytes before the content of a frame.
+pub(super) const HEADER: usize = 8;
 
 /// Why a log stream cannot be read on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! What the agent needs of Podman: a narrow trait, owned by its consumers, with a real and a fake implementation.
 
 mod answers;
+mod conmon;
 pub mod fake;
 pub mod frames;
 mod http;
@@ -10,6 +11,7 @@ pub mod real;
 mod spec;
 
 use std::fmt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -165,7 +167,10 @@ pub trait Podman: Send + Sync + 'static {
     async fn kill_exec(&self, session: &str, force: bool) -> Result<()>;
 
     /// Connects to the streams of a running container's main process: raw with a terminal, else in Podman's framing.
-    async fn attach(&self, id: &str, stdin: bool) -> Result<Connection>;
+    ///
+    /// # Errors
+    /// [`PodmanError::NotFound`] when it has ended.
+    async fn attach(&self, id: &str, container: &Inspected) -> Result<Connection>;
 
     /// Sets the size of a terminal.
     async fn resize(&self, terminal: Terminal<'_>, columns: u16, rows: u16) -> Result<()>;
@@ -269,6 +274,8 @@ pub struct Inspected {
     pub pid: i64,
     /// Whether its main process has a terminal.
     pub tty: bool,
+    /// The directory of its OCI bundle, where conmon's socket is while it runs; may be empty.
+    pub bundle: PathBuf,
     /// The file that its log is written to; may be empty.
     pub log_path: String,
 }

@@ -4,6 +4,7 @@
 //! logs (its decoder panics on unknown bytes and trusts lengths), events (its attributes lose our labels).
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use skiff_shared::ids::PodUid;
 use super::answers::{
     Created, ExecInspection, ImageInspection, InfoAnswer, Inspection, ListEntry, NetworkAnswer, pod_of_event,
 };
+use super::conmon::Attached;
 use super::http::{Client, encode};
 use super::labels::NODE;
 use super::{
@@ -269,10 +271,14 @@ impl Podman for RealPodman {
         }
     }
 
-    async fn attach(&self, id: &str, stdin: bool) -> Result<Connection> {
-        // Empty detach keys: the client's own keys mean nothing to Podman.
-        let query = format!("stream=true&logs=false&stdin={stdin}&stdout=true&stderr=true&detachKeys=");
-        Ok(Box::new(self.client.hijack(&format!("/containers/{}/attach?{query}", encode(id)), None).await?))
+    async fn attach(&self, id: &str, container: &Inspected) -> Result<Connection> {
+        match Attached::open(&container.bundle, container.tty).await {
+            Ok(attached) => Ok(Box::new(attached)),
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                Err(PodmanError::NotFound { message: format!("container {id} has ended") })
+            }
+            Err(e) => Err(PodmanError::Failed { code: 0, message: format!("cannot attach to container {id}: {e}") }),
+        }
     }
 
     async fn resize(&self, terminal: Terminal<'_>, columns: u16, rows: u16) -> Result<()> {

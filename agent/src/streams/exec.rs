@@ -25,7 +25,7 @@ const RESIZE_PAUSE: Duration = Duration::from_millis(100);
 const HANG_UP_GRACE: Duration = Duration::from_secs(3);
 
 /// How much later than it happened Podman may date the end of a process, on a busy machine.
-const EXIT_SEEN_WITHIN: Duration = Duration::from_millis(500);
+const EXIT_SEEN_WITHIN: Duration = Duration::from_secs(1);
 
 /// How Podman tells, as if the process had said it, that conmon ended while input waited for the process.
 const RESET: (&[u8], &[u8]) = (b"Error: read unixpacket ", b": connection reset by peer\n");
@@ -95,7 +95,7 @@ pub(super) async fn attach(
     };
     let opened = async {
         let inspected = podman.inspect(&container.id).await?;
-        Ok((podman.attach(&container.id, request.wanted.stdin).await?, inspected.tty))
+        Ok((podman.attach(&container.id, &inspected).await?, inspected.tty))
     };
     let (connection, raw) = match opened.await {
         Ok(opened) => opened,
@@ -113,8 +113,8 @@ pub(super) async fn attach(
     send.write_all(&end.encode()).await
 }
 
-/// Whether a container's process had ended when it was attached to, which Podman does not refuse while conmon still
-/// has to tell it. A kubelet does, and `kubectl run -i` then shows the log, where all is that the process said.
+/// Whether a container's process had ended when it was attached to, which conmon does not refuse while it still has to
+/// tell Podman. A kubelet does, and `kubectl run -i` then shows the log, where all is that the process said.
 async fn had_ended(podman: &dyn Podman, id: &str, attached: SystemTime) -> bool {
     let latest = millis((attached + EXIT_SEEN_WITHIN).duration_since(UNIX_EPOCH).unwrap_or_default());
     let end = async {
