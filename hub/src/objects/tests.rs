@@ -126,6 +126,24 @@ async fn unknown_fields_are_dropped_warned_of_or_refused() {
 }
 
 #[tokio::test]
+async fn kinds_warn_of_what_they_accept() {
+    let objects = with_namespace().await;
+    let named = target(&objects, "apps/v1", "Deployment", "web");
+    let mut body = deployment();
+    body["spec"]["template"]["spec"]["nodeSelector"] = json!({"beta.kubernetes.io/os": "linux"});
+    let said = [
+        r#"spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead"#,
+    ];
+    let created = create(&objects, &named, body).await.expect("valid");
+    assert_eq!(created.warnings, said);
+    let mut body = json_of(&created);
+    let unchanged = update(&objects, &named, body.clone()).await.expect("valid");
+    assert_eq!(unchanged.warnings, [""; 0]);
+    body["spec"]["replicas"] = json!(3);
+    assert_eq!(update(&objects, &named, body).await.expect("valid").warnings, said);
+}
+
+#[tokio::test]
 async fn updates_compare_versions_and_count_generations() {
     let objects = with_namespace().await;
     let named = target(&objects, "apps/v1", "Deployment", "web");
