@@ -375,6 +375,7 @@ async fn nothing_is_created_in_a_namespace_that_is_being_deleted() {
     create(&objects, &namespace, json!({"metadata": {"name": "work"}})).await.expect("valid");
     let marked = delete(&objects, &namespace, None).await.expect("there");
     assert_eq!(json_of(&marked)["status"]["phase"], "Terminating");
+    assert!(json_of(&marked)["metadata"].get("deletionGracePeriodSeconds").is_none());
     let mut pods = target(&objects, "v1", "Pod", "");
     pods.namespace = "work".into();
     let refused = create(&objects, &pods, pod()).await;
