@@ -1,5 +1,6 @@
 //! Answers: their bodies and headers.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::io::{self, Write};
 
@@ -174,9 +175,14 @@ pub(crate) fn head_only(mut response: Response<Body>) -> Response<Body> {
     response.map(|_| full(Bytes::new()))
 }
 
-/// Adds `Warning` headers.
+/// Most characters that the warnings of an answer have together before each is cut: clients bound the head of an answer.
+const WARNED_CHARACTERS: usize = 4 * 1024;
+/// What a warning is cut to.
+const CUT_CHARACTERS: usize = 256;
+
+/// Adds `Warning` headers, each text once, and no more than clients take.
 pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
-    for text in warnings {
+    for text in bounded(warnings) {
         let escaped: String = text
             .chars()
             .filter(|c| !c.is_control())
@@ -188,9 +194,43 @@ pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
     }
 }
 
+/// The warnings that are told, as far as they are.
+fn bounded(warnings: &[String]) -> Vec<&str> {
+    let mut seen = BTreeSet::new();
+    let texts = warnings.iter().map(String::as_str).filter(|text| !text.is_empty() && seen.insert(*text));
+    let texts: Vec<&str> = texts.collect();
+    if texts.iter().map(|text| text.chars().count()).sum::<usize>() <= WARNED_CHARACTERS {
+        return texts;
+    }
+    let mut told = 0;
+    let fits = |text: &&str| {
+        let room = told < WARNED_CHARACTERS;
+        told += text.chars().count();
+        room
+    };
+    texts.into_iter().map(cut).take_while(fits).collect()
+}
+
+fn cut(text: &str) -> &str {
+    text.char_indices().nth(CUT_CHARACTERS).map_or(text, |(end, _)| &text[..end])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_told_once_and_bounded() {
+        let strings = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        assert_eq!(bounded(&strings(&["a", "", "b", "a"])), ["a", "b"]);
+        let (long, short) = ("é".repeat(4096), "x".repeat(300));
+        assert_eq!(bounded(&strings(&[&long])), [long.as_str()]);
+        assert_eq!(bounded(&strings(&[&long, "y", &short])), ["é".repeat(256).as_str(), "y", &short[..256]]);
+        let many: Vec<String> = (0..10_000).map(|n| format!("unknown field \"{n:0>300}\"")).collect();
+        let told = bounded(&many);
+        assert_eq!(told.len(), 16);
+        assert!(told.iter().all(|text| text.len() == 256));
+    }
 
     #[test]
     fn warnings_are_quoted() {

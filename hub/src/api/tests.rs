@@ -196,6 +196,7 @@ fn hooks() -> Hooks {
         prepare_create: |_| {},
         prepare_update: |_, _| {},
         validate: |_, _| Vec::new(),
+        warn: |_, _| Vec::new(),
         field: |_, _| None,
         has_generation: false,
         validate_status: None,

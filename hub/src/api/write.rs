@@ -16,8 +16,7 @@ use super::respond::{self, Body};
 use super::router::Call;
 use super::status::{Status, about, success};
 use super::virtuals;
-use super::{auth, body, eviction};
-use crate::auth::Attributes;
+use super::{body, eviction};
 use crate::objects::eviction::EVICTION;
 use crate::objects::{
     Applied, Configuration, Error, FieldValidation, Patch, Source, Target, WriteOptions, Written, created_by_update,
@@ -108,28 +107,12 @@ pub(crate) async fn update(
     options.source = source;
     let (objects, target) = (&call.state.objects, target(kind, path));
     if target.subresource.is_empty() && created_by_update(kind) && objects.get(&target).is_none() {
-        may_create(call, &target)?;
+        objects.may_create(&target, &call.user)?;
         let written = objects.create(&target, object, &options).await?;
         return Ok(done(call, kind, path, &form, 201, written));
     }
     let written = objects.update(&target, object, &options).await?;
     Ok(done(call, kind, path, &form, 200, written))
-}
-
-/// Whether the user may create what an update would create.
-fn may_create(call: &Call, target: &Target) -> Result<(), Status> {
-    if call.user.is_master() {
-        return Ok(());
-    }
-    let wanted = Attributes {
-        verb: "create",
-        group: target.kind.group,
-        resource: target.kind.plural,
-        namespace: &target.namespace,
-        name: &target.name,
-        ..Attributes::default()
-    };
-    auth::check(&call.user, &wanted, &call.state.objects)
 }
 
 /// Patches an object, or what a subresource is about.

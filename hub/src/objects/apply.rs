@@ -7,6 +7,7 @@ use super::error::MODIFIED;
 use super::ownership::{self, Claim};
 use super::write::{CONFLICT_ATTEMPTS, preconditions};
 use super::{Error, FieldValidation, Objects, Source, Target, WriteOptions, Written, decode, meta, subresource};
+use crate::auth::{Attributes, User};
 use crate::registry::apply::{self, ApplyError, Managers};
 use crate::registry::schema::Schema;
 
@@ -57,11 +58,26 @@ impl Objects {
                 Err(Error::AlreadyExists { .. }) if !there => {}
                 Err(Error::NotFound { .. }) if there && target.subresource.is_empty() => {}
                 done => {
-                    return done.map(|written| Applied { written: Written { warnings, ..written }, created: !there });
+                    return done.map(|w| Applied { written: w.with_warnings(warnings), created: !there });
                 }
             }
         }
         Err(target.conflict(MODIFIED))
+    }
+
+    /// Whether a user may create what a request of another verb would create: the right to that verb is not enough.
+    ///
+    /// # Errors
+    /// [`Error::Forbidden`].
+    pub fn may_create(&self, target: &Target, user: &User) -> Result<(), Error> {
+        let Target { kind, namespace, name, .. } = target;
+        let (group, resource) = (kind.group, kind.plural);
+        let wanted = Attributes { verb: "create", group, resource, namespace, name, ..Attributes::default() };
+        let decision = self.authorizer.authorize(user, &wanted, &self.snapshot());
+        if decision.allowed {
+            return Ok(());
+        }
+        Err(Error::Forbidden { resource: kind.group_resource(), name: name.clone(), detail: decision.reason })
     }
 
     async fn apply_new(&self, target: &Target, config: &Value, options: &WriteOptions) -> Result<Written, Error> {
@@ -71,6 +87,7 @@ impl Objects {
                 "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             )));
         }
+        self.may_create(target, &options.user)?;
         let (manager, now) = (ownership::manager(target, options, true), meta::timestamp(Timestamp::now()));
         let managers = apply::create(&ownership::subject(target, &manager, &now), config);
         let mut object = config.clone();

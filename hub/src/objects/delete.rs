@@ -154,6 +154,8 @@ fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp)
         meta::bump_generation(&mut object);
     }
     if is_namespace(kind) {
+        // Kubernetes gives namespaces no grace period, not even one of 0.
+        meta::metadata(&mut object).remove("deletionGracePeriodSeconds");
         object["status"]["phase"] = "Terminating".into();
     }
     Step::Save(object)

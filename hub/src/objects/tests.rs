@@ -126,6 +126,24 @@ async fn unknown_fields_are_dropped_warned_of_or_refused() {
 }
 
 #[tokio::test]
+async fn kinds_warn_of_what_they_accept() {
+    let objects = with_namespace().await;
+    let named = target(&objects, "apps/v1", "Deployment", "web");
+    let mut body = deployment();
+    body["spec"]["template"]["spec"]["nodeSelector"] = json!({"beta.kubernetes.io/os": "linux"});
+    let said = [
+        r#"spec.template.spec.nodeSelector[beta.kubernetes.io/os]: deprecated since v1.14; use "kubernetes.io/os" instead"#,
+    ];
+    let created = create(&objects, &named, body).await.expect("valid");
+    assert_eq!(created.warnings, said);
+    let mut body = json_of(&created);
+    let unchanged = update(&objects, &named, body.clone()).await.expect("valid");
+    assert_eq!(unchanged.warnings, [""; 0]);
+    body["spec"]["replicas"] = json!(3);
+    assert_eq!(update(&objects, &named, body).await.expect("valid").warnings, said);
+}
+
+#[tokio::test]
 async fn updates_compare_versions_and_count_generations() {
     let objects = with_namespace().await;
     let named = target(&objects, "apps/v1", "Deployment", "web");
@@ -357,6 +375,7 @@ async fn nothing_is_created_in_a_namespace_that_is_being_deleted() {
     create(&objects, &namespace, json!({"metadata": {"name": "work"}})).await.expect("valid");
     let marked = delete(&objects, &namespace, None).await.expect("there");
     assert_eq!(json_of(&marked)["status"]["phase"], "Terminating");
+    assert!(json_of(&marked)["metadata"].get("deletionGracePeriodSeconds").is_none());
     let mut pods = target(&objects, "v1", "Pod", "");
     pods.namespace = "work".into();
     let refused = create(&objects, &pods, pod()).await;

@@ -127,9 +127,10 @@ impl Objects {
         admission::service_account::wait(self, target, &body).await;
         let mut turn = self.quotas.enter(target, &self.snapshot()).await;
         let snapshot = self.snapshot();
-        let warnings = self.admit(target, None, &snapshot, options, &mut body)?;
+        let admitted = self.admit(target, None, &snapshot, options, &mut body)?;
         let _addresses = self.networks.allocate(target, self, &mut body, None).await?;
         target.invalid(&body, (target.kind.hooks.validate)(&body, None))?;
+        let warnings = [(target.kind.hooks.warn)(&body, None), admitted].concat();
         if let Some(counted) = &mut turn {
             quota::check(target, &snapshot, &body, None, counted, Timestamp::now())?;
         }
@@ -255,6 +256,9 @@ impl Objects {
             self.admit(target, Some(&old), &snapshot, options, &mut new)?;
         }
         target.invalid(&new, complaints(target, &new, &old))?;
+        if target.subresource.is_empty() {
+            warnings.splice(0..0, (target.kind.hooks.warn)(&new, Some(&old)));
+        }
         if let Some(counted) = &mut turn {
             quota::check(target, &snapshot, &new, Some(&old), counted, Timestamp::now())?;
         }

@@ -11,6 +11,7 @@ pub(crate) const PLAIN: Hooks = Hooks {
     prepare_update: |_, _| {},
     validate: |_, _| Vec::new(),
     validate_status: None,
+    warn: |_, _| Vec::new(),
     field: |_, _| None,
     has_generation: false,
     next_generation: |_, _| false,

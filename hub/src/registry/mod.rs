@@ -21,6 +21,7 @@ pub mod patch;
 mod podspec;
 pub mod printers;
 pub mod schema;
+mod warnings;
 
 use std::fmt;
 use std::sync::Arc;
@@ -105,6 +106,8 @@ pub struct Hooks {
     pub validate: fn(&Value, Option<&Value>) -> Vec<FieldError>,
     /// Validates a write of the `status` subresource (new, old), where that differs from [`Hooks::validate`].
     pub validate_status: Option<fn(&Value, &Value) -> Vec<FieldError>>,
+    /// What the client is warned of when its object is accepted: (new, old), which is `None` on create.
+    pub warn: fn(&Value, Option<&Value>) -> Vec<String>,
     /// Values of selectable fields beyond `metadata.name` and `metadata.namespace`; `None` for an unknown field.
     pub field: fn(&Value, &str) -> Option<String>,
     /// Whether a change of `spec` counts up `metadata.generation`.

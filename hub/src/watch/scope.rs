@@ -55,6 +55,7 @@ mod tests {
             prepare_create: |_| (),
             prepare_update: |_, _| (),
             validate: |_, _| Vec::new(),
+            warn: |_, _| Vec::new(),
             field: |_, _| None,
             has_generation: false,
             validate_status: None,

@@ -23,6 +23,40 @@ impl Api {
     }
 }
 
+#[tokio::test]
+async fn who_may_patch_only_creates_nothing() {
+    let roles = "clusterroles.rbac.authorization.k8s.io";
+    let rules = json!([{"verbs": ["patch", "update"], "apiGroups": ["", "coordination.k8s.io"], "resources": ["*"]}]);
+    let binding = json!({
+        "metadata": {"name": "change"},
+        "roleRef": {"kind": "ClusterRole", "name": "change"},
+        "subjects": [{"kind": "User", "name": "bob"}],
+    });
+    let api = Api::over(
+        Registry::builtin(),
+        &[
+            ("namespaces", json!({"metadata": {"name": "default"}, "status": {"phase": "Active"}})),
+            ("configmaps", json!({"metadata": {"namespace": "default", "name": "c"}})),
+            (roles, json!({"metadata": {"name": "change"}, "rules": rules})),
+            ("clusterrolebindings.rbac.authorization.k8s.io", binding),
+        ],
+    )
+    .await;
+    const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/default/leases/l";
+    let named = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+    let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}});
+    let fresh = format!("{}new", MAP.trim_end_matches('c'));
+    for (method, url, kind, body, code) in [
+        ("PATCH", MAP, APPLY, named("c"), 200),
+        ("PATCH", fresh.as_str(), APPLY, named("new"), 403),
+        ("PUT", LEASE, JSON, lease, 403),
+    ] {
+        let url = format!("{url}?fieldManager=m");
+        let answer = api.send(method, &url, &[kind, ("impersonate-user", "bob")], body.to_string()).await;
+        assert_eq!(answer.code, code, "{method} {url}: {}", answer.text);
+    }
+}
+
 fn map(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data})
 }

@@ -9,7 +9,7 @@ use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
 use crate::registry::json::{at, ensure, get, int, is_true, list_at, set_default, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, integer, or_none, since, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, cron, names, objectmeta};
+use crate::registry::{Column, FieldError, Hooks, Kind, cron, names, objectmeta, warnings};
 
 /// Its jobs' names are eleven characters longer.
 const NAME_MAX: usize = 52;
@@ -36,6 +36,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: empty_status,
             prepare_update: keep_status,
             validate,
+            warn: warnings::cron_job,
             validate_status: Some(|new, old| StatusRules { counts: &[], within: &[] }.validate(new, old)),
             has_generation: true,
             columns: COLUMNS,

@@ -9,7 +9,7 @@ use crate::registry::go_values::{shown_pointer, shown_struct};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, ensure, get, int, int_at, same, set, set_default, set_missing, text, text_at};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec, warnings};
 
 /// Counts the templates that there were: a field of the first versions of this API.
 const GENERATION: &str = "deprecated.daemonset.template.generation";
@@ -50,6 +50,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create,
             prepare_update,
             validate,
+            warn: warnings::template,
             validate_status: Some(|new, old| STATUS.validate(new, old)),
             has_generation: true,
             columns: COLUMNS,

@@ -9,7 +9,7 @@ use crate::registry::go_values::{shown_pointer, shown_struct};
 use crate::registry::hooks::{PLAIN, empty_status, keep_status};
 use crate::registry::json::{at, ensure, get, int, int_at, same, set_default, set_missing, text};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, warnings};
 
 /// What a status must fulfil.
 const STATUS: StatusRules = StatusRules {
@@ -51,6 +51,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: empty_status,
             prepare_update: keep_status,
             validate,
+            warn: warnings::named_template,
             validate_status: Some(|new, old| STATUS.validate(new, old)),
             has_generation: true,
             next_generation: |new, old| {

@@ -150,7 +150,10 @@ fn from_stored(mut autoscaler: Value) -> Value {
             annotations.push((BEHAVIOR_ANNOTATION, behavior.to_string()));
         }
     }
-    if let Some(status) = get_mut(&mut autoscaler, "status") {
+    if let Some(status) = ensure(&mut autoscaler, "status") {
+        // Always written in this version, while `v2` leaves out a count of 0.
+        set_missing(status, "currentReplicas", 0);
+        set_missing(status, "desiredReplicas", 0);
         let current = list(status, "currentMetrics")
             .iter()
             .filter(|m| text_at(m, &["resource", "name"]) == "cpu")
@@ -325,6 +328,9 @@ mod tests {
         let old = from_stored(measured.clone());
         assert_eq!(old["status"]["currentCPUUtilizationPercentage"], 20);
         assert_eq!(to_stored(old), measured);
+        measured["status"] = json!({"desiredReplicas": 2});
+        let counts = json!({"currentReplicas": 0, "desiredReplicas": 2});
+        assert_eq!(from_stored(measured)["status"], counts, "clients require both counts");
         let plain = created(&kind_v1(), spec(json!({})));
         assert_eq!(plain["spec"]["targetCPUUtilizationPercentage"], 80);
         assert_eq!(to_stored(plain)["spec"]["metrics"], json!([cpu_metric(80)]));

@@ -8,7 +8,7 @@ use crate::registry::go_values::shown_list;
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, get, int_at, list, list_at, set, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, warnings};
 
 /// The annotation that named a class before there was a field.
 const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
@@ -37,6 +37,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: |object| set(object, "status", json!({"loadBalancer": {}})),
             prepare_update: keep_status,
             validate,
+            warn: warnings::ingress,
             validate_status: Some(validate_status),
             has_generation: true,
             columns: COLUMNS,

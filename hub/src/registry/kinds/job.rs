@@ -11,7 +11,7 @@ use crate::registry::json::{
     set_missing, text, text_at,
 };
 use crate::registry::printers::{self, AGE, NAME, human_duration, seconds, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, warnings};
 
 /// The label by which a job selects its pods.
 const UID_LABEL: &str = "batch.kubernetes.io/controller-uid";
@@ -39,6 +39,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create,
             prepare_update: keep_status,
             validate,
+            warn: warnings::named_template,
             validate_status: Some(job_status::validate),
             field: |job, path| {
                 (path == "status.successful").then(|| int_at(job, &["status", "succeeded"]).unwrap_or(0).to_string())

@@ -9,7 +9,7 @@ use crate::registry::fields::{Errors, Path, quoted, shown};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, entries, get, get_mut, is_true, list, list_at, set, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec, warnings};
 
 const ROLE_PREFIX: &str = "node-role.kubernetes.io/";
 const ROLE_LABEL: &str = "kubernetes.io/role";
@@ -35,6 +35,7 @@ pub(in crate::registry) fn kind() -> Kind {
             default,
             prepare_update: keep_status,
             validate,
+            warn: warnings::node,
             field,
             columns: COLUMNS,
             row,

@@ -7,12 +7,12 @@ use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, entries, get, get_mut, remove, same, set, set_default, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec, warnings};
 
 const ACCESS_MODES: [(&str, &str); 4] =
     [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
 /// The annotation that named a class before there was a field.
-pub(super) const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
+pub(in crate::registry) const CLASS_ANNOTATION: &str = "volume.beta.kubernetes.io/storage-class";
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -34,6 +34,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: |object| set(object, "status", json!({"phase": "Pending"})),
             prepare_update: keep_status,
             validate,
+            warn: warnings::volume,
             columns: COLUMNS,
             row,
             ..PLAIN

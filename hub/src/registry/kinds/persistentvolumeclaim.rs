@@ -7,7 +7,7 @@ use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, copy, get, get_mut, remove, same, set, set_default, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec, warnings};
 
 const IMMUTABLE: &str =
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
@@ -32,6 +32,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: |object| set(object, "status", json!({"phase": "Pending"})),
             prepare_update: keep_status,
             validate,
+            warn: warnings::claim,
             columns: COLUMNS,
             row,
             ..PLAIN

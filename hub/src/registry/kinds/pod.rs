@@ -6,7 +6,7 @@ use super::{pod_parts, pod_status, pod_table};
 use crate::registry::fields::Errors;
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, ensure, get_mut, is_true, list_at, set, text, text_at};
-use crate::registry::{FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{FieldError, Hooks, Kind, names, objectmeta, podspec, warnings};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -39,6 +39,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create,
             prepare_update: keep_status,
             validate,
+            warn: warnings::pod,
             field,
             // Kubernetes counts the generation of pods since 1.33.
             has_generation: true,

@@ -7,7 +7,7 @@ use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::PLAIN;
 use crate::registry::json::{at, list_at, text};
 use crate::registry::printers::{self, NAME, text as text_column};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec, warnings};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -27,6 +27,7 @@ pub(in crate::registry) fn kind() -> Kind {
         hooks: Hooks {
             default: workload::default_template,
             validate,
+            warn: warnings::pod_template,
             has_generation: true,
             columns: COLUMNS,
             row,

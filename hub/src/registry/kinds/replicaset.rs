@@ -8,7 +8,7 @@ use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, ensure, int, int_at, set};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, warnings};
 
 /// What a status must fulfil.
 const STATUS: StatusRules = StatusRules {
@@ -48,6 +48,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: |object| set(object, "status", json!({"replicas": 0})),
             prepare_update: keep_status,
             validate,
+            warn: warnings::named_template,
             validate_status: Some(|new, old| STATUS.validate(new, old)),
             field,
             has_generation: true,

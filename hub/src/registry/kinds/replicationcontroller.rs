@@ -7,7 +7,7 @@ use crate::registry::fields::{Errors, Path};
 use crate::registry::hooks::{PLAIN, keep_status};
 use crate::registry::json::{at, ensure, entries, get, int, int_at, set};
 use crate::registry::printers::{self, AGE, NAME, integer, text as text_column, wide};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec, warnings};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -29,6 +29,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: |object| set(object, "status", json!({"replicas": 0})),
             prepare_update: keep_status,
             validate,
+            warn: warnings::named_template,
             field: |object, path| {
                 (path == "status.replicas").then(|| int_at(object, &["status", "replicas"]).unwrap_or(0).to_string())
             },

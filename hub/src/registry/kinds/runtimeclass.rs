@@ -9,7 +9,7 @@ use crate::registry::go_values::{shown_pointer, shown_struct};
 use crate::registry::hooks::PLAIN;
 use crate::registry::json::{at, get, get_mut, list, text};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec, warnings};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -26,7 +26,7 @@ pub(in crate::registry) fn kind() -> Kind {
         subresources: &[],
         schema: "io.k8s.api.node.v1.RuntimeClass",
         storage: "runtimeclasses.node.k8s.io".into(),
-        hooks: Hooks { default, validate, columns: COLUMNS, row, ..PLAIN },
+        hooks: Hooks { default, validate, warn: warnings::runtime_class, columns: COLUMNS, row, ..PLAIN },
     }
 }
 

@@ -6,7 +6,7 @@ use super::service_rules::validate;
 use super::service_table;
 use crate::registry::hooks::PLAIN;
 use crate::registry::json::{at, copy, ensure, get, int, items_mut, list, remove, set, set_default, text, text_at};
-use crate::registry::{Hooks, Kind};
+use crate::registry::{Hooks, Kind, warnings};
 
 const AFFINITY_SECONDS: i64 = 10_800;
 
@@ -30,6 +30,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create,
             prepare_update,
             validate,
+            warn: warnings::service,
             field,
             columns: service_table::COLUMNS,
             row: service_table::row,

@@ -6,7 +6,7 @@ use crate::registry::fields::Errors;
 use crate::registry::hooks::PLAIN;
 use crate::registry::json::list;
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
-use crate::registry::{Column, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, Hooks, Kind, names, objectmeta, warnings};
 
 /// The row.
 pub(in crate::registry) fn kind() -> Kind {
@@ -29,6 +29,7 @@ pub(in crate::registry) fn kind() -> Kind {
                 objectmeta::validate(account, old, true, names::dns_subdomain, &mut errors);
                 errors.into_vec()
             },
+            warn: warnings::service_account,
             columns: &[NAME, SECRETS, AGE],
             row,
             ..PLAIN

@@ -12,7 +12,7 @@ use crate::registry::json::{
     copy, ensure, get, get_mut, int, int_at, items_mut, same, set, set_default, set_missing, text,
 };
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, podspec, warnings};
 
 /// What an update may change.
 const CHANGEABLE: [&str; 7] = [
@@ -66,6 +66,7 @@ pub(in crate::registry) fn kind() -> Kind {
             prepare_create: |object| set(object, "status", json!({"replicas": 0, "availableReplicas": 0})),
             prepare_update: keep_status,
             validate,
+            warn: warnings::stateful_set,
             validate_status: Some(|new, old| STATUS.validate(new, old)),
             has_generation: true,
             columns: COLUMNS,

@@ -8,7 +8,7 @@ use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::PLAIN;
 use crate::registry::json::{entries, is_true, list, same, set_missing, text, text_at, texts};
 use crate::registry::printers::{self, AGE, NAME, text as text_column};
-use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta};
+use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, warnings};
 
 const DEFAULT_ANNOTATIONS: [&str; 2] =
     ["storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class"];
@@ -32,7 +32,7 @@ pub(in crate::registry) fn kind() -> Kind {
         subresources: &[],
         schema: "io.k8s.api.storage.v1.StorageClass",
         storage: "storageclasses.storage.k8s.io".into(),
-        hooks: Hooks { default, validate, columns: COLUMNS, row, ..PLAIN },
+        hooks: Hooks { default, validate, warn: warnings::storage_class, columns: COLUMNS, row, ..PLAIN },
     }
 }
 

@@ -17,6 +17,7 @@ mod sources;
 mod update;
 mod validate;
 mod volumes;
+mod warnings;
 mod windows;
 
 pub(crate) use affinity::node_selector;
@@ -32,3 +33,4 @@ pub(crate) use scheduling::{taint_effect, tolerations};
 pub(crate) use sources::{csi_driver, iscsi, source};
 pub(crate) use update::{differences, pod_update};
 pub(crate) use validate::{pod, pod_create, template, template_metadata};
+pub(crate) use warnings::{OLD_VOLUMES, claim_warnings, node_terms, old_key, old_label, warnings};

@@ -100,7 +100,24 @@ pub(super) fn yaml_options() -> serde_saphyr::Options {
     }
 }
 
+/// The first document of a YAML stream: Kubernetes reads no further.
+pub(super) fn first_document(stream: &[u8]) -> &[u8] {
+    let (mut begun, mut end) = (false, 0);
+    for line in stream.split_inclusive(|byte| *byte == b'\n') {
+        let marks =
+            |mark: &[u8]| line.strip_prefix(mark).is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace));
+        if begun && (marks(b"---") || marks(b"...")) {
+            return &stream[..end];
+        }
+        let text = line.trim_ascii();
+        begun |= !(text.is_empty() || text.starts_with(b"#") || text.starts_with(b"%"));
+        end += line.len();
+    }
+    stream
+}
+
 fn parse_yaml(bytes: &[u8]) -> Result<Tracked, DecodeError> {
+    let bytes = first_document(bytes);
     let mut tracked: Tracked = serde_saphyr::from_slice_with_options(bytes, yaml_options()).map_err(|error| {
         let message = error.to_string();
         DecodeError::Yaml { message: message.split_whitespace().collect::<Vec<_>>().join(" ") }
@@ -309,6 +326,25 @@ mod tests {
     }
 
     #[test]
+    fn the_first_document_of_a_stream_counts() {
+        for stream in [
+            "a: 1\n---\n",
+            "a: 1\n--- # more\na: 2\n",
+            "%YAML 1.1\n# head\n\n---\na: 1\n---\nb: {\n",
+            "a: 1\n...\n",
+            "---\r\na: 1\r\n---\r\na: 2\r\n",
+            "a: 1\n--- [x",
+        ] {
+            assert_eq!(parse(stream, Yaml), Ok((json!({"a": 1}), vec![])), "{stream:?}");
+        }
+        for whole in ["a: |\n  ---\nb: ---x\n", "--- \nb: '---'\na: ----\n"] {
+            assert_eq!(first_document(whole.as_bytes()), whole.as_bytes());
+        }
+        let twice = parse("a: 1\na: 2\n---\na: 1\na: 2\n", Yaml).expect("parses");
+        assert_eq!(twice, (json!({"a": 2}), vec![r#"line 2: key "a" already set in map"#.to_owned()]));
+    }
+
+    #[test]
     fn yaml_means_what_it_means_to_kubernetes() {
         for (text, expected) in [
             ("defaultMode: 0644", json!({"defaultMode": 420})),
@@ -386,7 +422,6 @@ mod tests {
             (&laughs, Yaml),
             ("a: b: c", Yaml),
             ("a: [", Yaml),
-            ("a: 1\n---\nb: 2\n---\nc: 3", Yaml),
             ("\t\tx: 1\n y", Yaml),
         ] {
             assert!(parse(text, content_type).is_err(), "{}", &text[..text.len().min(40)]);

@@ -9,6 +9,7 @@ use serde_saphyr::Spanned;
 /// `line 5: key "name" already set in map` for each key that a map of the document has already. None where the document
 /// is not YAML.
 pub fn duplicate_keys(document: &[u8]) -> Vec<String> {
+    let document = super::body::first_document(document);
     let told: Result<Told, _> = serde_saphyr::from_slice_with_options(document, super::body::yaml_options());
     told.map(|told| told.0).unwrap_or_default()
 }
