@@ -260,8 +260,7 @@ mod tests {
         Ok(written.object.parse::<Value>().unwrap()["spec"].take())
     }
 
-    #[tokio::test]
-    async fn addresses_and_node_ports_are_given_once() {
+    async fn empty() -> Objects {
         let networks = Networks::new(Ipv4Addr::new(10, 43, 0, 0), 16);
         let objects = Objects::new(MemoryStore::new(), std::sync::Arc::new(Registry::builtin()), networks);
         let namespace = objects.registry().kind("v1", "Namespace").unwrap().clone();
@@ -269,10 +268,17 @@ mod tests {
             Target { kind: namespace, namespace: String::new(), name: "default".into(), subresource: String::new() };
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
         objects.create(&target, object, &WriteOptions::default()).await.unwrap();
-        let dns = json!([{"name": "tcp", "port": 53}, {"name": "udp", "port": 53, "protocol": "UDP"}, {"name": "web", "port": 80}]);
-        let numbers =
-            |spec: &Value| spec["ports"].as_array().unwrap().iter().map(|p| p["nodePort"].as_u64()).collect::<Vec<_>>();
+        objects
+    }
 
+    fn numbers(spec: &Value) -> Vec<Option<u64>> {
+        spec["ports"].as_array().unwrap().iter().map(|p| p["nodePort"].as_u64()).collect()
+    }
+
+    #[tokio::test]
+    async fn addresses_and_node_ports_are_given_once() {
+        let objects = empty().await;
+        let dns = json!([{"name": "tcp", "port": 53}, {"name": "udp", "port": 53, "protocol": "UDP"}, {"name": "web", "port": 80}]);
         let a = create(&objects, "a", json!({"type": "NodePort", "ports": dns})).await.unwrap();
         assert_eq!((&a["clusterIP"], numbers(&a)), (&json!("10.43.0.16"), vec![Some(30000), Some(30000), Some(30001)]));
         let b = create(
@@ -283,18 +289,6 @@ mod tests {
         .await
         .unwrap();
         assert_eq!((&b["clusterIPs"], numbers(&b)), (&json!(["10.43.0.17"]), vec![None]));
-        let local = |more: Value| {
-            let mut spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]});
-            json_patch::merge(&mut spec, &more);
-            spec
-        };
-        for (name, more, ports) in
-            [("given", json!({}), (30002, 30003)), ("asked", json!({"healthCheckNodePort": 30004}), (30005, 30004))]
-        {
-            let found = create(&objects, name, local(more)).await.unwrap();
-            let expected = (vec![Some(ports.0)], &json!(ports.1));
-            assert_eq!((numbers(&found), &found["healthCheckNodePort"]), expected, "{name}");
-        }
         let c = create(&objects, "c", json!({"clusterIP": "None"})).await.unwrap();
         assert_eq!(c["clusterIP"], "None");
         let d = create(&objects, "d", json!({"type": "ExternalName", "externalName": "example.com"})).await.unwrap();
@@ -324,13 +318,33 @@ mod tests {
                 json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}),
                 "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
             ),
+        ] {
+            assert_eq!(create(&objects, "x", spec).await.unwrap_err(), expected);
+        }
+    }
+    #[tokio::test]
+    async fn balancers_of_local_traffic_have_a_health_check_port() {
+        let objects = empty().await;
+        let local = |more: Value| {
+            let mut spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]});
+            json_patch::merge(&mut spec, &more);
+            spec
+        };
+        for (name, more, ports) in
+            [("given", json!({}), (30000, 30001)), ("asked", json!({"healthCheckNodePort": 30002}), (30003, 30002))]
+        {
+            let found = create(&objects, name, local(more)).await.unwrap();
+            let expected = (vec![Some(ports.0)], &json!(ports.1));
+            assert_eq!((numbers(&found), &found["healthCheckNodePort"]), expected, "{name}");
+        }
+        for (spec, expected) in [
             (
                 local(json!({"healthCheckNodePort": 80})),
                 "spec.healthCheckNodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
             ),
             (
-                local(json!({"healthCheckNodePort": 30003})),
-                "spec.healthCheckNodePort: Invalid value: 30003: provided port is already allocated",
+                local(json!({"healthCheckNodePort": 30001})),
+                "spec.healthCheckNodePort: Invalid value: 30001: provided port is already allocated",
             ),
             (
                 local(json!({"healthCheckNodePort": 31000, "ports": [{"port": 80, "nodePort": 31000}]})),

@@ -154,17 +154,15 @@ fn drop_with_type(spec: &mut Value, old: &Value) {
             }
         }
     }
-    let needs: [(fn(&Value) -> bool, &str); 4] = [
-        (needs_health_check, "healthCheckNodePort"),
-        (is_balancer, "loadBalancerClass"),
-        (is_balancer, "allocateLoadBalancerNodePorts"),
-        (externally_accessible, "externalTrafficPolicy"),
-    ];
-    for (needs, field) in needs {
+    let mut drop_field = |needs: fn(&Value) -> bool, field: &str| {
         if needs(old) && !needs(spec) && get(spec, field) == get(old, field) {
             remove(spec, field);
         }
-    }
+    };
+    drop_field(needs_health_check, "healthCheckNodePort");
+    drop_field(is_balancer, "loadBalancerClass");
+    drop_field(is_balancer, "allocateLoadBalancerNodePorts");
+    drop_field(externally_accessible, "externalTrafficPolicy");
 }
 
 fn field(service: &Value, path: &str) -> Option<String> {
