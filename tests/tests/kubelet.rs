@@ -153,3 +153,42 @@ fn pods_get_what_their_specs_say() {
     let end = "{.status.containerStatuses[0].state.terminated['exitCode','reason']}";
     cluster.wait_value(10, "pod/late", end, "137 ContainerStatusUnknown");
 }
+
+#[test]
+fn pods_share_the_nodes_namespaces_and_labels_select_their_logs() {
+    let cluster = Cluster::start(1);
+    let k = &cluster.kubectl;
+    let shown = "for kind in pid ipc; do readlink /proc/self/ns/$kind; done; exec sleep 10000";
+    let labelled = |name: &str, spec: &str| {
+        pod(name, spec, shown)
+            .replace(&format!("{{name: {name}}}"), &format!("{{name: {name}, labels: {{app: seen}}}}"))
+    };
+    let hook = r#"{postStart: {tcpSocket: {port: 80}}}"#;
+    let pods = [
+        labelled("shares", "  hostPID: true\n  hostIPC: true\n"),
+        labelled("alone", ""),
+        pod("hooked", "  restartPolicy: Never\n", "exec sleep 10000")
+            .replace("name: main,", &format!("name: main, lifecycle: {hook},")),
+    ];
+    k.with_input("apply -f -", &pods.concat());
+    for pod in ["shares", "alone"] {
+        cluster.wait_value(60, &format!("pod/{pod}"), "{.status.phase}", "Running");
+    }
+    let own = ["pid", "ipc"].map(|kind| std::fs::read_link(format!("/proc/self/ns/{kind}")).unwrap());
+    let own = own.map(|link| link.to_str().unwrap().to_owned());
+    let lines = wait_for(10, "the logs of both", || {
+        let said = k.attempt(&["logs", "-l", "app=seen", "--prefix"])?;
+        let lines: Vec<String> = said.lines().map(str::to_owned).collect();
+        ensure(lines.len() == 4, || format!("it is {said:?}")).map(|()| lines)
+    });
+    for (pod, same) in [("shares", true), ("alone", false)] {
+        let prefix = format!("[pod/{pod}/main] ");
+        let of_pod: Vec<&str> = lines.iter().filter_map(|line| line.strip_prefix(&prefix)).collect();
+        assert_eq!(of_pod.len(), 2, "{lines:?}");
+        assert!(of_pod.iter().zip(&own).all(|(found, own)| (found == own) == same), "{pod}: {of_pod:?}, {own:?}");
+    }
+    // Kubernetes takes such a hook, and fails to call it.
+    let failed = "events --field-selector involvedObject.name=hooked,reason=FailedPostStartHook";
+    cluster.wait_value(60, failed, "{.items[*].message}", "PostStartHook failed");
+    cluster.wait_value(30, "pod/hooked", "{.status.phase}", "Failed");
+}

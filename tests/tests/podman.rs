@@ -257,6 +257,57 @@ initContainers:
 }
 
 #[test]
+fn sidecars_start_first_are_restarted_and_end_last() {
+    let cluster = Cluster::start(1);
+    let k = &cluster.kubectl;
+    let sidecar = |name: &str, script: &str| {
+        format!(
+            r#"volumes: [{{name: v, emptyDir: {{}}}}]
+initContainers:
+  - name: {name}
+    image: localhost/test:1
+    restartPolicy: Always
+    command: [sh, -c, "{script}"]
+    volumeMounts: [{{name: v, mountPath: /v}}]
+    startupProbe: {{exec: {{command: [test, -f, /v/up]}}, periodSeconds: 1}}"#
+        )
+    };
+    let lasting = "trap 'cat /v/said; echo bye; exit 0' TERM; sleep 1; touch /v/up; while :; do sleep 0.1; done";
+    let setup = r#"
+  - {name: setup, image: "localhost/test:1", command: [sh, -c, "ls /v"], volumeMounts: [{name: v, mountPath: /v}]}"#;
+    let job = format!("restartPolicy: Never\n{}{setup}", sidecar("proxy", lasting));
+    let main = "command: [sh, -c, \"echo done >/v/said\"]\nvolumeMounts: [{name: v, mountPath: /v}]";
+    k.with_input("apply -f -", &pod("job", &job, main));
+    let failing = sidecar("flaky", "touch /v/up; sleep 1; exit 3");
+    k.with_input("apply -f -", &pod("service", &failing, "command: [sleep, \"10000\"]"));
+    let served = format!("terminationGracePeriodSeconds: 10\n{}", sidecar("proxy", lasting));
+    let main = r#"command: [sh, -c, "trap 'echo last >/v/said; exit 0' TERM; while :; do sleep 0.1; done"]
+volumeMounts: [{name: v, mountPath: /v}]"#;
+    k.with_input("apply -f -", &pod("served", &served, main));
+
+    // The job is over with its container, whatever its sidecar would do.
+    cluster.wait_value(60, "pod/job", "{.status.phase}", "Succeeded");
+    assert_eq!(k.ok("logs job -c setup"), "up\n", "the next begins once the sidecar has started");
+    cluster.wait_value(10, "pod/job", "{.status.initContainerStatuses[0].state.terminated.exitCode}", "0");
+    assert_eq!(k.ok("logs job -c proxy"), "done\nbye\n");
+
+    cluster.wait_value(60, "pod/service", "{.status.initContainerStatuses[0].restartCount}", "2");
+    cluster.wait_value(5, "pod/service", "{.status.initContainerStatuses[0].lastState.terminated.exitCode}", "3");
+    cluster.wait_value(5, "pod/service", &status("restartCount"), "0");
+
+    cluster.wait_value(60, "pod/served", "{.status.conditions[?(@.type=='Ready')].status}", "True");
+    let listed = k.ok("get pod served");
+    assert!(listed.contains("2/2"), "a sidecar counts: {listed}");
+    let follow = k.start("logs -f served -c proxy");
+    k.ok("delete pod served");
+    let said = wait_for(20, "the end of the log", || {
+        let said = follow.log();
+        ensure(said.ends_with("bye\n"), || format!("it is {said:?}")).map(|()| said)
+    });
+    assert_eq!(said, "last\nbye\n", "the sidecar ends after the container");
+}
+
+#[test]
 fn limits_reach_the_container_and_containers_share_the_network() {
     let cluster = Cluster::start(1);
     let k = &cluster.kubectl;

@@ -63,6 +63,8 @@ pub async fn run(target: Target<'_>, handler: &Handler, agent: Agent, within: Du
     match handler {
         Handler::Exec(command) => exec::run(target, command, within).await,
         Handler::Http(get) => http::run(target.address, get, agent, within).await,
+        // Kubernetes takes such hooks, but knows no way to call them.
+        Handler::Tcp { .. } if agent == Agent::Lifecycle => Answer::Bad("invalid handler: tcpSocket".to_owned()),
         Handler::Tcp { host, port } => {
             let host = if host.is_empty() { target.address } else { host };
             tcp(host, *port, within).await

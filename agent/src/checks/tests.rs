@@ -74,6 +74,8 @@ async fn what_does_not_listen_fails_in_gos_words() {
     let port = listener.local_addr().unwrap().port();
     let tcp = Handler::Tcp { host: String::new(), port };
     assert_eq!(check(tcp.clone(), Agent::Probe).await, Answer::Good);
+    // Hooks of this kind were never called.
+    assert_eq!(check(tcp.clone(), Agent::Lifecycle).await, Answer::Bad("invalid handler: tcpSocket".into()));
     drop(listener);
     let refused = format!("dial tcp 127.0.0.1:{port}: connect: connection refused");
     assert_eq!(check(tcp, Agent::Probe).await, Answer::Bad(refused.clone()));

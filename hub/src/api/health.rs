@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use bytes::Bytes;
-use hyper::Response;
 use hyper::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use hyper::{HeaderMap, Response};
 use serde_json::json;
 use skiff_shared::version::{GIT_VERSION, KUBERNETES};
 
@@ -13,7 +13,7 @@ use super::query::Query;
 use super::respond::{self, Body};
 use super::router::Call;
 use super::status::Status;
-use super::{ApiState, documents, metrics};
+use super::{ApiState, documents, metrics, routes};
 
 /// The commit that `deploy/up` built, and zeros in other builds: clients expect hexadecimal digits.
 const COMMIT: &str = match option_env!("SKIFF_COMMIT") {
@@ -38,12 +38,15 @@ impl fmt::Debug for Check {
 }
 
 /// The answer of a path that anyone may ask without being known; `None` for other paths.
-pub(crate) fn open(state: &ApiState, path: &str, query: &Query) -> Option<Response<Body>> {
+pub(crate) fn open(state: &ApiState, path: &str, query: &Query, headers: &HeaderMap) -> Option<Response<Body>> {
     let (endpoint, check) = path.trim_start_matches('/').split_once('/').unwrap_or((path.trim_start_matches('/'), ""));
     match endpoint {
         // `/healthz/` is no path.
         "livez" | "readyz" | "healthz" if check.is_empty() && path.ends_with('/') => None,
-        "version" if check.is_empty() => Some(respond::bytes(200, respond::JSON, version())),
+        "version" if check.is_empty() => Some(match routes::check_accept(headers, &[respond::JSON]) {
+            Ok(()) => respond::bytes(200, respond::JSON, version()),
+            Err(refused) => respond::refusal(&refused),
+        }),
         "livez" | "readyz" | "healthz" => Some(health(state, endpoint, check, query)),
         _ => None,
     }
@@ -124,7 +127,7 @@ pub(crate) async fn path(call: &Call, path: &str) -> Result<Response<Body>, Stat
             public(documents::plain(call, path).await)
         }
         "/openid/v1/jwks" | "/openid/v1/jwks/" => keys(state),
-        _ => match open(state, path, &call.query) {
+        _ => match open(state, path, &call.query, &call.headers) {
             Some(response) => response,
             None => return documents::answer(call, path).await,
         },

@@ -56,8 +56,10 @@ impl ListOptions {
             return Err(Status::invalid_options("ListOptions", &errors));
         }
         check_fields(kind, &fields)?;
-        let limit = limit.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0);
         let continue_at = query.get("continue").filter(|_| !watch).map(Continue::decode).transpose()?;
+        // As apiserver's cache: whoever is content with any state begins no list in pages.
+        let whole = continue_at.is_none() && query.get("resourceVersion") == Some("0");
+        let limit = limit.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0 && !whole);
         if continue_at.is_some() && query.get("resourceVersion").is_some_and(|rv| rv != "0") {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }

@@ -89,15 +89,8 @@ impl RequestInfo {
         let named = parsed.as_ref().is_none_or(|(r, _)| !r.name.is_empty());
         let legacy_watch = parsed.as_ref().is_some_and(|(_, watch)| *watch);
         let reads = method == Method::GET || method == Method::HEAD;
-        let connects = parsed.as_ref().is_some_and(|(r, _)| is_connect(r));
-        let verb = if connects && (reads || method == Method::POST) {
-            // A connection does things to a pod, whatever method opens it.
-            Verb::Create
-        } else if reads && (legacy_watch || (!named && query.flag("watch"))) {
-            Verb::Watch
-        } else {
-            verb(method, named)
-        };
+        let verb =
+            if reads && (legacy_watch || (!named && query.flag("watch"))) { Verb::Watch } else { verb(method, named) };
         Self { verb, path: path.to_owned(), resource: parsed.map(|(r, _)| r) }
     }
 
@@ -208,7 +201,8 @@ mod tests {
             (&get, "/api/v1/watch/namespaces/default/pods", "watch - v1 default pods - -"),
             (&get, "/api/v1/watch/namespaces/default/pods/web", "watch - v1 default pods web -"),
             (&get, "/api/v1/namespaces/default/pods/web/log?follow=true", "get - v1 default pods web log"),
-            (&get, "/api/v1/namespaces/default/pods/web/exec", "create - v1 default pods web exec"),
+            (&get, "/api/v1/namespaces/default/pods/web/exec", "get - v1 default pods web exec"),
+            (&post, "/api/v1/namespaces/default/pods/web/exec", "create - v1 default pods web exec"),
             (&post, "/api/v1/namespaces/default/pods/web/attach", "create - v1 default pods web attach"),
             (&delete, "/api/v1/namespaces/default/pods/web/exec", "delete - v1 default pods web exec"),
             (&get, "/api/v1/namespaces", "list - v1 - namespaces - -"),

@@ -130,10 +130,11 @@ where
 const AUDIT_ID: &str = "audit-id";
 
 /// The user that a request acts as; the audit log is told who is behind it.
-fn become_whom(user: User, headers: &HeaderMap, objects: &Objects, audit: Option<&Record>) -> Result<User, Status> {
-    let Some(record) = audit else { return impersonated(user, headers, objects) };
+fn become_whom(user: User, parts: &Parts, objects: &Objects, audit: Option<&Record>) -> Result<User, Status> {
+    let becomes = |user| impersonated(user, &parts.uri, &parts.headers, objects);
+    let Some(record) = audit else { return becomes(user) };
     record.identify(&user);
-    let becomes = impersonated(user.clone(), headers, objects)?;
+    let becomes = becomes(user.clone())?;
     if becomes != user {
         record.impersonates(&becomes);
     }
@@ -156,14 +157,16 @@ where
     check_head(&parts)?;
     let time = deadline(&query)?;
     let about_no_resource = info.verb == Verb::Get && info.resource.is_none();
-    if let Some(response) = about_no_resource.then(|| health::open(&state, &info.path, &query)).flatten() {
+    if let Some(response) =
+        about_no_resource.then(|| health::open(&state, &info.path, &query, &parts.headers)).flatten()
+    {
         return Ok(response);
     }
     let user = authenticate(peer.user.as_ref(), &parts.headers, &*state.authenticator)?;
     peer.known.store(true, Ordering::Relaxed);
     websocket_token::remove(&mut parts.headers);
     let audit = Record::of(&parts.extensions);
-    let user = become_whom(user, &parts.headers, &state.objects, audit.as_ref())?;
+    let user = become_whom(user, &parts, &state.objects, audit.as_ref())?;
     let place = state.fairness.admit(Holder::of(&user), Class::of(&info));
     let place = Arc::new(place.ok_or_else(Status::busy)?);
     authorize(&user, &info, &query, &state.objects, audit.as_ref())?;
@@ -273,7 +276,7 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     match info.verb {
-        Verb::Create if connect::is_connect(path) => connect::connect(call, kind, path).await,
+        Verb::Get | Verb::Create if connect::is_connect(path) => connect::connect(call, kind, path).await,
         Verb::Get if path.subresource == "log" => connect::bytes(call, logs::logs(call, kind, path).await?),
         Verb::Get if &*kind.storage == COMPONENTS => components::get(call, kind, path),
         Verb::List if &*kind.storage == COMPONENTS => components::list(call, kind, path).await,

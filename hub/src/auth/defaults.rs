@@ -3,27 +3,27 @@
 use serde_json::{Value, json};
 
 use super::rules::Rule;
-use super::{AUTHENTICATED, MASTERS};
+use super::{AUTHENTICATED, MASTERS, controllers};
 
 /// `apiVersion` of roles and bindings.
 pub const API_VERSION: &str = "rbac.authorization.k8s.io/v1";
 /// The annotation that lets an administrator keep a default role from being completed at each start.
 pub const AUTOUPDATE: &str = "rbac.authorization.kubernetes.io/autoupdate";
 
-const CERTIFICATES: &str = "certificates.k8s.io";
-const READ: &str = "get list watch";
+pub(super) const CERTIFICATES: &str = "certificates.k8s.io";
+pub(super) const READ: &str = "get list watch";
 const WRITE: &str = "create delete deletecollection patch update";
 const EVERYTHING: &str = "create delete deletecollection get list patch update watch";
 
 /// Verbs, API groups (empty for the core group) and resources of a rule, each parted by spaces; resources may end with
-/// `=NAME`, the one name that the rule is confined to.
-type Row = (&'static str, &'static str, &'static str);
+/// `=NAME NAME…`, the names that the rule is confined to.
+pub(super) type Row = (&'static str, &'static str, &'static str);
 
 /// A role: its name, which aggregated role it belongs to (`admin`, `edit`, `view` or none), its rules about resources.
 type Role = (&'static str, &'static str, &'static [Row]);
 
 /// Writing down what happens.
-const EVENTS: Row = ("create patch update", " events.k8s.io", "events");
+pub(super) const EVENTS: Row = ("create patch update", " events.k8s.io", "events");
 const REVIEW_TOKENS: Row = ("create", "authentication.k8s.io", "tokenreviews");
 const REVIEW_ACCESS: Row = ("create", "authorization.k8s.io", "subjectaccessreviews");
 
@@ -403,7 +403,11 @@ pub fn cluster_roles() -> Vec<Value> {
         let selectors = json!([{"matchLabels": {label: "true"}}]);
         object("ClusterRole", name, aggregate, json!({"aggregationRule": {"clusterRoleSelectors": selectors}}))
     });
-    plain.chain(aggregated).collect()
+    let of_controllers = controllers::ROLES.iter().map(|(name, rows)| {
+        let rules: Vec<Rule> = rows.iter().map(rule).collect();
+        object("ClusterRole", &of_controller(name), "", json!({ "rules": rules }))
+    });
+    plain.chain(aggregated).chain(of_controllers).collect()
 }
 
 /// All default ClusterRoleBindings.
@@ -411,7 +415,15 @@ pub fn cluster_role_bindings() -> Vec<Value> {
     let binding = |(name, subjects): &(&str, Subjects)| {
         object("ClusterRoleBinding", name, "", granting("ClusterRole", name, subjects))
     };
-    BINDINGS.iter().map(binding).collect()
+    let of_controllers = controllers::ROLES.iter().map(|(name, _)| {
+        let role = of_controller(name);
+        object("ClusterRoleBinding", &role, "", granting("ClusterRole", &role, &[("ServiceAccount", name)]))
+    });
+    BINDINGS.iter().map(binding).chain(of_controllers).collect()
+}
+
+fn of_controller(name: &str) -> String {
+    format!("system:controller:{name}")
 }
 
 /// All default Roles.
@@ -437,7 +449,7 @@ fn within(namespace: &str, mut object: Value) -> Value {
 }
 
 /// What a binding says beside its metadata. One for nobody has no subjects at all.
-fn granting(kind: &str, role: &str, subjects: Subjects) -> Value {
+fn granting(kind: &str, role: &str, subjects: &[(&str, &str)]) -> Value {
     let subject = |(kind, name): &(&str, &str)| match *kind {
         "ServiceAccount" => json!({"kind": kind, "name": name, "namespace": "kube-system"}),
         _ => json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}),
@@ -461,13 +473,13 @@ fn object(kind: &str, name: &str, aggregate: &str, fields: Value) -> Value {
 }
 
 fn rule((verbs, groups, resources): &Row) -> Rule {
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect();
-    let (resources, name) = resources.split_once('=').map_or((*resources, None), |(r, name)| (r, Some(name)));
+    let words = |text: &str| -> Vec<String> { text.split(' ').map(str::to_owned).collect() };
+    let (resources, names) = resources.split_once('=').map_or((*resources, None), |(r, names)| (r, Some(names)));
     Rule {
         verbs: words(verbs),
         api_groups: words(groups),
         resources: words(resources),
-        resource_names: name.map(str::to_owned).into_iter().collect(),
+        resource_names: names.map(words).unwrap_or_default(),
         ..Rule::default()
     }
 }

@@ -5,6 +5,7 @@
 //! of a snapshot, which are parsed once for as long as none of them changes.
 
 pub mod bootstrap_token;
+mod controllers;
 pub mod defaults;
 pub mod escalation;
 pub mod jwt;

@@ -279,6 +279,26 @@ fn default_roles_can_be_read_and_default_bindings_name_them() {
 }
 
 #[test]
+fn accounts_of_controllers_may_do_what_these_do() {
+    let roles = defaults::cluster_roles().into_iter().map(|role| (CLUSTER_ROLES, role));
+    let bindings = defaults::cluster_role_bindings().into_iter().map(|binding| (CLUSTER_ROLE_BINDINGS, binding));
+    let world = snapshot(&roles.chain(bindings).collect::<Vec<_>>());
+    for (account, request, allowed) in [
+        ("deployment-controller", "create apps/replicasets a -", true),
+        ("deployment-controller", "create /pods a -", false),
+        ("replicaset-controller", "create /pods a -", true),
+        ("generic-garbage-collector", "delete batch/jobs a x", true),
+        ("certificate-controller", "sign certificates.k8s.io/signers - kubernetes.io/kubelet-serving", true),
+        ("certificate-controller", "sign certificates.k8s.io/signers - example.com/own", false),
+        ("disruption-controller", "get apps/deployments/scale a x", true),
+    ] {
+        let account = user(&format!("system:serviceaccount:kube-system:{account}"), &[]);
+        let found = Authorizer::default().authorize(&account, &wanted(request), &world).allowed;
+        assert_eq!(found, allowed, "{account:?} {request}");
+    }
+}
+
+#[test]
 fn a_node_has_tokens_for_its_pods_alone() {
     let pod = |node: &str| {
         let sources = json!([{"serviceAccountToken": {"path": "t"}}, {"serviceAccountToken": {"path": "v", "audience": "vault"}}]);

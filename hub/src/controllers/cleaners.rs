@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 use x509_parser::pem::Pem;
 
-use crate::reconcile::view::later;
+use super::signing::REQUESTS;
+use crate::reconcile::view::{self, later};
 use crate::reconcile::{Controller, Plan, PlannedWrite};
 use crate::store::{Event, Key, Object, Snapshot};
 
-const REQUESTS: &str = "certificatesigningrequests.certificates.k8s.io";
 /// How long a request stays that has been signed, denied or given up, in seconds (Kubernetes' bounds).
 const DECIDED_SECONDS: i64 = 3600;
 /// How long a request stays that nobody has decided on.
@@ -26,12 +26,11 @@ impl Controller for OldRequests {
     }
 
     fn keys(&self, event: &Event, _snapshot: &Snapshot) -> Vec<Key> {
-        let key = &event.object.key;
-        if &*key.resource == REQUESTS { vec![key.clone()] } else { Vec::new() }
+        view::changed(event, REQUESTS)
     }
 
     fn all(&self, snapshot: &Snapshot) -> Vec<Key> {
-        snapshot.list(&REQUESTS.into(), None).map(|o| o.key.clone()).collect()
+        view::all(snapshot, REQUESTS)
     }
 
     fn reconcile(&self, key: &Key, snapshot: &Snapshot, now: Timestamp) -> Plan {

@@ -56,7 +56,7 @@ impl Controller for Disruption {
     }
 
     fn all(&self, snapshot: &Snapshot) -> Vec<Key> {
-        snapshot.list(&BUDGETS.into(), None).map(|b| b.key.clone()).collect()
+        view::all(snapshot, BUDGETS)
     }
 
     fn reconcile(&self, key: &Key, snapshot: &Snapshot, now: Timestamp) -> Plan {

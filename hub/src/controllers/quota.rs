@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::objects::quota::{QUOTAS, used};
-use crate::reconcile::{Controller, Plan, PlannedWrite};
+use crate::reconcile::{Controller, Plan, PlannedWrite, view};
 use crate::registry::Registry;
 use crate::store::{Event, Key, Resource, Snapshot};
 
@@ -41,7 +41,7 @@ impl Controller for Quotas {
     }
 
     fn all(&self, snapshot: &Snapshot) -> Vec<Key> {
-        snapshot.list(&QUOTAS.into(), None).map(|q| q.key.clone()).collect()
+        view::all(snapshot, QUOTAS)
     }
 
     fn reconcile(&self, key: &Key, snapshot: &Snapshot, now: Timestamp) -> Plan {

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::reconcile::events::seconds;
-use crate::reconcile::{Controller, Plan, PlannedWrite};
+use crate::reconcile::{Controller, Plan, PlannedWrite, view};
 use crate::store::{Event, Key, Snapshot};
 
-const REQUESTS: &str = "certificatesigningrequests.certificates.k8s.io";
+/// Storage name of certificate signing requests.
+pub(super) const REQUESTS: &str = "certificatesigningrequests.certificates.k8s.io";
 const SIGNER: &str = "kubernetes.io/kube-apiserver-client";
 const USAGES: [&str; 3] = ["client auth", "digital signature", "key encipherment"];
 const YEAR: i64 = 365 * 24 * 3600;
@@ -55,12 +56,11 @@ impl Controller for Signing {
     }
 
     fn keys(&self, event: &Event, _snapshot: &Snapshot) -> Vec<Key> {
-        let key = &event.object.key;
-        if &*key.resource == REQUESTS { vec![key.clone()] } else { Vec::new() }
+        view::changed(event, REQUESTS)
     }
 
     fn all(&self, snapshot: &Snapshot) -> Vec<Key> {
-        snapshot.list(&REQUESTS.into(), None).map(|o| o.key.clone()).collect()
+        view::all(snapshot, REQUESTS)
     }
 
     fn reconcile(&self, key: &Key, snapshot: &Snapshot, now: Timestamp) -> Plan {

@@ -113,7 +113,7 @@ impl World {
     /// Removes an object whatever holds it.
     pub(crate) fn remove(&mut self, key: &Key) {
         let revision = self.snapshot().get(key).expect("an object to remove").revision;
-        self.commit(Write { key: key.clone(), expected: Expected::At(revision), op: Op::Delete });
+        self.commit(Write { key: key.clone(), expected: Expected::At(revision), op: Op::Delete(None) });
     }
 
     fn commit(&self, write: Write) {

@@ -65,7 +65,7 @@ impl Controller for TokenSecrets {
     }
 
     fn all(&self, snapshot: &Snapshot) -> Vec<Key> {
-        snapshot.list(&"secrets".into(), None).map(|s| s.key.clone()).collect()
+        view::all(snapshot, "secrets")
     }
 
     fn reconcile(&self, key: &Key, snapshot: &Snapshot, _now: Timestamp) -> Plan {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+use super::write::unsaved;
 use super::{DeleteOptions, Error, Objects, Propagation, Target, Written, meta};
 use crate::registry::Kind;
-use crate::store::Object;
+use crate::store::{Expected, Object, Op, Write};
 
 /// Keeps an owner until its blocking dependents are gone.
 const FOREGROUND: &str = "foregroundDeletion";
@@ -44,7 +45,7 @@ fn is_namespace(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.kind == "Namespace"
 }
 
-fn is_pod(kind: &Kind) -> bool {
+pub(super) fn is_pod(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.kind == "Pod"
 }
 
@@ -81,15 +82,13 @@ impl Objects {
             preconditions(target, &current, options)?;
             let mut old = target.view(&current)?;
             change(&mut old);
-            let marked = match mark(&target.kind, old, options, Timestamp::now()) {
+            let saved = match mark(&target.kind, old, options, Timestamp::now()) {
                 Step::Nothing => return Ok(Written { object: current, warnings: Vec::new(), removed: false }),
-                Step::Save(marked) => marked,
+                Step::Save(marked) if is_released(&target.kind, &marked) => {
+                    self.remove(target, &current, marked, options.dry_run).await
+                }
+                Step::Save(marked) => self.save(target, &current, marked, options.dry_run).await,
             };
-            let saved = self.save(target, &current, marked, options.dry_run).await.map(|saved| Written {
-                // What never was to be deleted in time is answered as it was.
-                object: if saved.removed && !is_pod(&target.kind) { current.clone() } else { saved.object },
-                ..saved
-            });
             if matches!(saved, Err(Error::Conflict { .. }))
                 && options.resource_version.is_none()
                 && self.moved_on(&current)
@@ -98,6 +97,27 @@ impl Objects {
             }
             return saved;
         }
+    }
+
+    /// Removes an object that nothing holds. A pod, which is deleted in time, goes with the marks of that; what never was
+    /// to be is shown as it was.
+    async fn remove(
+        &self,
+        target: &Target,
+        current: &Arc<Object>,
+        marked: Value,
+        dry_run: bool,
+    ) -> Result<Written, Error> {
+        let last = is_pod(&target.kind).then_some(marked);
+        let object = match (dry_run, last) {
+            (true, None) => current.clone(),
+            (true, Some(last)) => unsaved(current.key.clone(), current.revision, &last),
+            (false, last) => {
+                let expected = Expected::At(current.revision);
+                self.commit_one(target, Write { key: current.key.clone(), expected, op: Op::Delete(last) }).await?
+            }
+        };
+        Ok(Written { object, warnings: Vec::new(), removed: true })
     }
 }
 
@@ -126,7 +146,6 @@ fn preconditions(target: &Target, current: &Arc<Object>, options: &DeleteOptions
 
 /// The object with the marks of its deletion.
 fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp) -> Step {
-    let grace = if is_pod(kind) { pod_grace(&object, options.grace_period_seconds) } else { 0 };
     let before = object.clone();
     // Nothing depends on events, so that nothing could wait for it.
     match options.propagation.filter(|_| kind.kind != "Event") {
@@ -140,15 +159,12 @@ fn mark(kind: &Kind, mut object: Value, options: &DeleteOptions, now: Timestamp)
         None => {}
     }
     if meta::is_deleting(&before) {
-        let remaining = before["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
-        let shorter = grace < remaining;
-        if shorter {
-            meta::mark_deleted(&mut object, later(now, grace), grace);
-        }
+        shorten(&mut object, options.grace_period_seconds);
         // A repeated deletion only acts if it shortens the grace or changes what holds the object.
-        let acts = shorter || object != before || is_released(kind, &object);
+        let acts = object != before || is_released(kind, &object);
         return if acts { Step::Save(object) } else { Step::Nothing };
     }
+    let grace = if is_pod(kind) { pod_grace(&object, options.grace_period_seconds) } else { 0 };
     meta::mark_deleted(&mut object, later(now, grace), grace);
     if object["metadata"]["generation"].as_i64().is_some_and(|generation| generation > 0) {
         meta::bump_generation(&mut object);
@@ -168,6 +184,20 @@ fn orphans_by_default(kind: &Kind, object: &Value) -> bool {
     old && !meta::finalizers(object).contains(&FOREGROUND)
 }
 
+/// Shortens the grace of an earlier deletion, counted from when that came, where this one says so.
+fn shorten(object: &mut Value, asked: Option<i64>) {
+    let remaining = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    let Some(grace) = asked.map(at_least_now).filter(|grace| *grace < remaining) else { return };
+    if let Ok(due) = meta::text(object, "deletionTimestamp").parse() {
+        meta::mark_deleted(object, later(due, grace - remaining), grace);
+    }
+}
+
+/// Kubernetes turns a negative grace into one second.
+fn at_least_now(grace: i64) -> i64 {
+    if grace < 0 { 1 } else { grace }
+}
+
 fn later(now: Timestamp, seconds: i64) -> Timestamp {
     now.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
@@ -181,6 +211,5 @@ fn pod_grace(pod: &Value, asked: Option<i64>) -> i64 {
     }
     let grace =
         asked.or_else(|| pod["spec"]["terminationGracePeriodSeconds"].as_i64()).unwrap_or(DEFAULT_GRACE_SECONDS);
-    // Kubernetes turns a negative grace into one second.
-    if grace < 0 { 1 } else { grace }
+    at_least_now(grace)
 }

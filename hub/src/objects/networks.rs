@@ -7,10 +7,12 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{Error, Objects, Target, meta};
-use crate::registry::{FieldError, FieldErrorKind};
+use crate::registry::{FieldError, FieldErrorKind, needs_health_check};
 
 /// Kubernetes' default `--service-node-port-range`.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30000..=32767;
+const OUT_OF_RANGE: &str = "provided port is not in the valid range. The range of valid ports is 30000-32767";
+const TAKEN: &str = "provided port is already allocated";
 /// The first addresses of the range are left to those that ask for one by number (`kubernetes`, the cluster DNS).
 const STATIC_ADDRESSES: u32 = 16;
 
@@ -61,7 +63,9 @@ impl Networks {
             .filter_map(|o| o.parse().ok())
             .collect();
         self.address(target, service, &others)?;
-        node_ports(target, service, &others)?;
+        let used: BTreeSet<u16> = others.iter().flat_map(ports_of_nodes).collect();
+        node_ports(target, service, &used)?;
+        health_port(target, service, old, &used)?;
         Ok(Some(guard))
     }
 
@@ -113,30 +117,49 @@ impl Networks {
     }
 }
 
-/// An update that leaves the address or a node port out means the one the Service has.
+/// An update that leaves the address out means the one the Service has.
 fn keep(service: &mut Value, old: &Value) {
     if service["spec"]["clusterIP"].as_str().is_none_or(str::is_empty) && old["spec"]["type"] != "ExternalName" {
         service["spec"]["clusterIP"] = old["spec"]["clusterIP"].clone();
     }
-    let before = old["spec"]["ports"].as_array().cloned().unwrap_or_default();
-    for port in service["spec"]["ports"].as_array_mut().into_iter().flatten() {
-        let same = before.iter().find(|p| p["port"] == port["port"] && p["protocol"] == port["protocol"]);
-        if let Some(number) =
-            same.and_then(|p| p.get("nodePort")).filter(|_| port["nodePort"].as_i64().unwrap_or(0) == 0)
-        {
-            port["nodePort"] = number.clone();
-        }
-    }
 }
 
-fn node_ports(target: &Target, service: &mut Value, others: &[Value]) -> Result<(), Error> {
+/// The ports that a Service has on every node.
+fn ports_of_nodes(service: &Value) -> Vec<u16> {
+    let ports = service["spec"]["ports"].as_array().into_iter().flatten().filter_map(node_port);
+    ports.chain(number(&service["spec"]["healthCheckNodePort"])).collect()
+}
+
+/// Gives a balanced Service the port on which nodes tell whether they have endpoints of it, where that matters.
+fn health_port(target: &Target, service: &mut Value, old: Option<&Value>, used: &BTreeSet<u16>) -> Result<(), Error> {
+    const FIELD: &str = "healthCheckNodePort";
+    let has_one = old.is_some_and(|old| needs_health_check(&old["spec"]) && number(&old["spec"][FIELD]).is_some());
+    if !needs_health_check(&service["spec"]) || has_one || service["spec"][FIELD].as_i64().is_some_and(|n| n < 0) {
+        return Ok(());
+    }
+    let asked = number(&service["spec"][FIELD]);
+    service["spec"][FIELD] = Value::Null;
+    let own = ports_of_nodes(service);
+    let taken = |n: &u16| used.contains(n) || own.contains(n);
+    let wrong =
+        |value: u16, detail: &str| refuse(target, service, &format!("spec.{FIELD}"), &value.to_string(), detail);
+    let chosen = match asked {
+        Some(n) if !NODE_PORTS.contains(&n) => return Err(wrong(n, OUT_OF_RANGE)),
+        Some(n) if taken(&n) => return Err(wrong(n, TAKEN)),
+        Some(n) => n,
+        None => NODE_PORTS.clone().find(|n| !taken(n)).ok_or_else(|| wrong(0, "range is full"))?,
+    };
+    service["spec"][FIELD] = chosen.into();
+    Ok(())
+}
+
+fn node_ports(target: &Target, service: &mut Value, used: &BTreeSet<u16>) -> Result<(), Error> {
     let kind = service["spec"]["type"].as_str().unwrap_or_default();
     // A load balancer may do without, but for those that are asked for by number.
     let allocated = kind == "NodePort"
         || (kind == "LoadBalancer" && service["spec"]["allocateLoadBalancerNodePorts"] != json!(false));
     let kept = allocated || kind == "LoadBalancer";
-    let used: BTreeSet<u16> =
-        others.iter().flat_map(|s| s["spec"]["ports"].as_array().into_iter().flatten()).filter_map(node_port).collect();
+    let health = number(&service["spec"]["healthCheckNodePort"]);
     let mut ports = service["spec"]["ports"].take();
     // One port of several protocols has one node port.
     let mut own: BTreeMap<u64, u16> =
@@ -147,24 +170,23 @@ fn node_ports(target: &Target, service: &mut Value, others: &[Value]) -> Result<
             continue;
         }
         let field = format!("spec.ports[{i}].nodePort");
-        let number = port["port"].as_u64().unwrap_or_default();
+        let in_cluster = port["port"].as_u64().unwrap_or_default();
         let chosen = match node_port(port) {
             Some(n) if !NODE_PORTS.contains(&n) => {
-                let detail = "provided port is not in the valid range. The range of valid ports is 30000-32767";
-                return Err(refuse(target, service, &field, &n.to_string(), detail));
+                return Err(refuse(target, service, &field, &n.to_string(), OUT_OF_RANGE));
             }
             Some(n) if used.contains(&n) => {
-                return Err(refuse(target, service, &field, &n.to_string(), "provided port is already allocated"));
+                return Err(refuse(target, service, &field, &n.to_string(), TAKEN));
             }
             Some(n) => n,
             None if !allocated => continue,
             None => {
-                let free = |n: &u16| !used.contains(n) && !own.values().any(|o| o == n);
-                let found = own.get(&number).copied().or_else(|| NODE_PORTS.clone().find(free));
+                let free = |n: &u16| !used.contains(n) && !own.values().chain(&health).any(|o| o == n);
+                let found = own.get(&in_cluster).copied().or_else(|| NODE_PORTS.clone().find(free));
                 found.ok_or_else(|| refuse(target, service, &field, "0", "range is full"))?
             }
         };
-        own.insert(number, chosen);
+        own.insert(in_cluster, chosen);
         port["nodePort"] = chosen.into();
     }
     service["spec"]["ports"] = ports;
@@ -172,7 +194,12 @@ fn node_ports(target: &Target, service: &mut Value, others: &[Value]) -> Result<
 }
 
 fn node_port(port: &Value) -> Option<u16> {
-    port["nodePort"].as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0)
+    number(&port["nodePort"])
+}
+
+/// A port; none for 0, which asks for any.
+fn number(port: &Value) -> Option<u16> {
+    port.as_u64().and_then(|n| u16::try_from(n).ok()).filter(|n| *n > 0)
 }
 
 /// What this cluster has no addresses of cannot be asked for. A headless Service without a selector may name any family.
@@ -233,8 +260,7 @@ mod tests {
         Ok(written.object.parse::<Value>().unwrap()["spec"].take())
     }
 
-    #[tokio::test]
-    async fn addresses_and_node_ports_are_given_once() {
+    async fn empty() -> Objects {
         let networks = Networks::new(Ipv4Addr::new(10, 43, 0, 0), 16);
         let objects = Objects::new(MemoryStore::new(), std::sync::Arc::new(Registry::builtin()), networks);
         let namespace = objects.registry().kind("v1", "Namespace").unwrap().clone();
@@ -242,10 +268,17 @@ mod tests {
             Target { kind: namespace, namespace: String::new(), name: "default".into(), subresource: String::new() };
         let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}});
         objects.create(&target, object, &WriteOptions::default()).await.unwrap();
-        let dns = json!([{"name": "tcp", "port": 53}, {"name": "udp", "port": 53, "protocol": "UDP"}, {"name": "web", "port": 80}]);
-        let numbers =
-            |spec: &Value| spec["ports"].as_array().unwrap().iter().map(|p| p["nodePort"].as_u64()).collect::<Vec<_>>();
+        objects
+    }
 
+    fn numbers(spec: &Value) -> Vec<Option<u64>> {
+        spec["ports"].as_array().unwrap().iter().map(|p| p["nodePort"].as_u64()).collect()
+    }
+
+    #[tokio::test]
+    async fn addresses_and_node_ports_are_given_once() {
+        let objects = empty().await;
+        let dns = json!([{"name": "tcp", "port": 53}, {"name": "udp", "port": 53, "protocol": "UDP"}, {"name": "web", "port": 80}]);
         let a = create(&objects, "a", json!({"type": "NodePort", "ports": dns})).await.unwrap();
         assert_eq!((&a["clusterIP"], numbers(&a)), (&json!("10.43.0.16"), vec![Some(30000), Some(30000), Some(30001)]));
         let b = create(
@@ -284,6 +317,42 @@ mod tests {
             (
                 json!({"type": "NodePort", "ports": [{"port": 80, "nodePort": 80}]}),
                 "spec.ports[0].nodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+            ),
+        ] {
+            assert_eq!(create(&objects, "x", spec).await.unwrap_err(), expected);
+        }
+    }
+    #[tokio::test]
+    async fn balancers_of_local_traffic_have_a_health_check_port() {
+        let objects = empty().await;
+        let local = |more: Value| {
+            let mut spec = json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"port": 80}]});
+            json_patch::merge(&mut spec, &more);
+            spec
+        };
+        for (name, more, ports) in
+            [("given", json!({}), (30000, 30001)), ("asked", json!({"healthCheckNodePort": 30002}), (30003, 30002))]
+        {
+            let found = create(&objects, name, local(more)).await.unwrap();
+            let expected = (vec![Some(ports.0)], &json!(ports.1));
+            assert_eq!((numbers(&found), &found["healthCheckNodePort"]), expected, "{name}");
+        }
+        for (spec, expected) in [
+            (
+                local(json!({"healthCheckNodePort": 80})),
+                "spec.healthCheckNodePort: Invalid value: 80: provided port is not in the valid range. The range of valid ports is 30000-32767",
+            ),
+            (
+                local(json!({"healthCheckNodePort": 30001})),
+                "spec.healthCheckNodePort: Invalid value: 30001: provided port is already allocated",
+            ),
+            (
+                local(json!({"healthCheckNodePort": 31000, "ports": [{"port": 80, "nodePort": 31000}]})),
+                "spec.healthCheckNodePort: Invalid value: 31000: provided port is already allocated",
+            ),
+            (
+                local(json!({"healthCheckNodePort": -1})),
+                "spec.healthCheckNodePort: Invalid value: -1: must be between 1 and 65535, inclusive",
             ),
         ] {
             assert_eq!(create(&objects, "x", spec).await.unwrap_err(), expected);

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use skiff_shared::selector::{LabelSelector, Operator, Requirement};
 
+use super::delete::is_pod;
 use super::{Error, Target, meta};
 use crate::registry::{Kind, printers};
 
@@ -99,6 +100,7 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
         STATUS => {
             let mut new = with_status(target, old, body);
             keep_decisions(target, &mut new, old);
+            keep_class(target, &mut new, old);
             stamp(target, &mut new, old);
             Ok(new)
         }
@@ -126,6 +128,14 @@ pub(super) fn merge(target: &Target, old: &Value, body: Value) -> Result<Value, 
             (part.put)(&mut new, &body);
             Ok(new)
         }
+    }
+}
+
+/// A pod's class is told once, at its creation; who leaves it out does not take it away.
+fn keep_class(target: &Target, new: &mut Value, old: &Value) {
+    let class = &old["status"]["qosClass"];
+    if is_pod(&target.kind) && !class.is_null() && new["status"]["qosClass"].as_str().is_none_or(str::is_empty) {
+        new["status"]["qosClass"] = class.clone();
     }
 }
 
@@ -196,8 +206,11 @@ fn take_metadata(new: &mut Value, body: &Value, fields: &[&str]) {
     }
 }
 
-/// The status of a new object, which one without any has.
+/// The status of a new object, which one without any has. A pod is Pending once only.
 fn first_status(target: &Target, object: &Value) -> Value {
+    if is_pod(&target.kind) {
+        return json!({});
+    }
     let mut fresh = object.clone();
     if let Some(map) = fresh.as_object_mut() {
         map.remove("status");

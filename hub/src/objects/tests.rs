@@ -11,6 +11,8 @@ use super::{
 use crate::registry::Registry;
 use crate::store::MemoryStore;
 
+mod deletion;
+
 fn objects() -> Objects {
     let networks = Networks::new(Ipv4Addr::new(10, 43, 0, 0), 16);
     Objects::new(MemoryStore::new(), Arc::new(Registry::builtin()), networks)
@@ -314,6 +316,37 @@ async fn pods_are_deleted_with_grace_once_they_are_bound() {
     assert!(delete(&objects, &named, Some(0)).await.expect("there").removed);
     let missing = delete(&objects, &named, Some(0)).await;
     assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
+}
+
+#[tokio::test]
+async fn a_status_that_is_taken_away_has_its_defaults() {
+    let objects = with_namespace().await;
+    let volume = json!({"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": "/x"}});
+    let claim = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+    let cases = [
+        ("Pod", pod()["spec"].clone(), json!({"qosClass": "BestEffort"})),
+        ("PersistentVolume", volume, json!({"phase": "Pending"})),
+        ("PersistentVolumeClaim", claim, json!({"phase": "Pending"})),
+        ("Service", json!({"ports": [{"port": 80}]}), json!({"loadBalancer": {}})),
+    ];
+    for (kind, spec, left) in cases {
+        let named = target(&objects, "v1", kind, "a");
+        create(&objects, &named, json!({"metadata": {"name": "a"}, "spec": spec})).await.expect(kind);
+        let none = Patch::Merge(json!({"status": null}));
+        let written = objects.patch(&sub(&named, "status"), &none, &WriteOptions::default()).await.expect(kind);
+        assert_eq!(json_of(&written)["status"], left, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_limit_range_needs_no_name() {
+    let objects = with_namespace().await;
+    let ranges = target(&objects, "v1", "LimitRange", "");
+    for (metadata, prefix, length) in [(json!({}), "", 36), (json!({"generateName": "limits-"}), "limits-", 12)] {
+        let written = create(&objects, &ranges, json!({"metadata": metadata, "spec": {"limits": []}})).await;
+        let name = json_of(&written.expect("valid"))["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        assert!(name.starts_with(prefix) && name.len() == length, "{name}");
+    }
 }
 
 #[tokio::test]

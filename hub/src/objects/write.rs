@@ -289,7 +289,7 @@ impl Objects {
         let object = if dry_run {
             unsaved(current.key.clone(), current.revision, &new)
         } else if removed {
-            let gone = self.commit_one(target, write(Op::Delete)).await?;
+            let gone = self.commit_one(target, write(Op::Delete(None))).await?;
             unsaved(current.key.clone(), gone.revision, &new)
         } else {
             self.commit_one(target, write(Op::Put(new))).await?

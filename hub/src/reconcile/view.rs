@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use skiff_shared::selector::{LabelSelector, Operator, Requirement};
 
 use super::events::seconds;
-use crate::store::{Key, Object};
+use crate::store::{Event, Key, Object, Snapshot};
 
 /// Deserializes a field for which `null` means its default.
 pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
@@ -304,6 +304,17 @@ pub fn label<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
 /// Whether a selector matches an object's labels.
 pub fn selects(selector: &LabelSelector, object: &Object) -> bool {
     selector.matches(|key| label(object, key))
+}
+
+/// The key of what an event is about, if that is of this resource.
+pub fn changed(event: &Event, resource: &str) -> Vec<Key> {
+    let key = &event.object.key;
+    if &*key.resource == resource { vec![key.clone()] } else { Vec::new() }
+}
+
+/// The keys of all objects of a resource.
+pub fn all(snapshot: &Snapshot, resource: &str) -> Vec<Key> {
+    snapshot.list(&resource.into(), None).map(|object| object.key.clone()).collect()
 }
 
 /// The key of an object by its parts.

@@ -31,6 +31,7 @@ use serde_json::Value;
 use crate::store::{Object, Resource};
 
 pub(crate) use fields::shown_map;
+pub(crate) use kinds::needs_health_check;
 #[cfg(test)]
 pub(crate) use kinds::testing::REQUEST;
 

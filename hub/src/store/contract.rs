@@ -52,7 +52,7 @@ pub(crate) fn update(key: &Key, at: Revision, payload: impl Into<Value>) -> Writ
 }
 
 pub(crate) fn delete(key: &Key, at: Revision) -> Write {
-    Write { key: key.clone(), expected: Expected::At(at), op: Op::Delete }
+    Write { key: key.clone(), expected: Expected::At(at), op: Op::Delete(None) }
 }
 
 async fn one(store: &Arc<dyn Store>, write: Write) -> Result<Arc<Object>, StoreError> {
@@ -82,7 +82,7 @@ pub(crate) async fn a_write_must_find_what_it_expects(store: Arc<dyn Store>) {
             "{refusal:?}"
         );
     }
-    let absent = Write { key: gone.clone(), expected: Expected::Absent, op: Op::Delete };
+    let absent = Write { key: gone.clone(), expected: Expected::Absent, op: Op::Delete(None) };
     assert!(matches!(one(&store, absent).await, Err(StoreError::Missing(k)) if k == gone));
     assert_eq!(store.snapshot().revision(), revision, "a refused write takes no revision");
 }
@@ -208,7 +208,7 @@ async fn history(store: &Arc<dyn Store>) -> Vec<Snapshot> {
             (Some(at), 1) => delete(&pod(name), *at),
             (Some(at), _) => update(&pod(name), *at, n),
         };
-        let removes = matches!(write.op, Op::Delete);
+        let removes = matches!(write.op, Op::Delete(_));
         let object = one(store, write).await.unwrap();
         if removes {
             at.remove(name)

@@ -131,8 +131,9 @@ pub struct Write {
 pub enum Op {
     /// Store this object. The store sets `metadata.resourceVersion` to the revision it assigns.
     Put(Value),
-    /// Remove the object. The deletion takes a revision of its own, and watchers see the last state at that revision.
-    Delete,
+    /// Remove the object. The deletion takes a revision of its own, and watchers see the last state at that revision: this
+    /// one, else the one that is stored.
+    Delete(Option<Value>),
 }
 
 /// One committed write, as watchers see it.

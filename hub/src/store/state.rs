@@ -50,8 +50,11 @@ fn apply_one(next: &mut Snapshot, names: &mut Names, write: Write) -> Result<Eve
         (Op::Put(value), Some(old)) => {
             (EventKind::Modified, Arc::new(Object::encode(old.key.clone(), revision, value)?))
         }
-        (Op::Delete, Some(old)) => (EventKind::Deleted, old.at_revision(revision)?),
-        (Op::Delete, None) => return Err(StoreError::Missing(key)),
+        (Op::Delete(None), Some(old)) => (EventKind::Deleted, old.at_revision(revision)?),
+        (Op::Delete(Some(last)), Some(old)) => {
+            (EventKind::Deleted, Arc::new(Object::encode(old.key.clone(), revision, last)?))
+        }
+        (Op::Delete(_), None) => return Err(StoreError::Missing(key)),
     };
     match kind {
         EventKind::Added | EventKind::Modified => next.objects.insert(object.key.clone(), object.clone()),

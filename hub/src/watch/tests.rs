@@ -22,7 +22,7 @@ async fn put(store: &MemoryStore, key: Key, app: &str) -> Revision {
 
 async fn delete(store: &MemoryStore, key: Key) -> Revision {
     let expected = Expected::At(store.snapshot().get(&key).unwrap().revision);
-    store.commit(vec![Write { key, expected, op: Op::Delete }]).await.unwrap()[0].revision
+    store.commit(vec![Write { key, expected, op: Op::Delete(None) }]).await.unwrap()[0].revision
 }
 
 fn app(object: &Object) -> String {

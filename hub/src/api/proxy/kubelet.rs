@@ -90,7 +90,7 @@ fn configuration(node: &Value) -> Value {
     let most_pods = node["status"]["capacity"]["pods"].as_str().and_then(|n| n.parse::<u32>().ok());
     let mut config = json!({
         "enableServer": true, "port": 10250, "nodeStatusReportFrequency": "5m0s", "serializeImagePulls": true,
-        "failSwapOn": false, "registerNode": true,
+        "failSwapOn": false, "registerNode": true, "seccompDefault": true,
     });
     if let Some(most_pods) = most_pods {
         config["maxPods"] = most_pods.into();

@@ -415,3 +415,21 @@ async fn an_idle_connection_of_nobody_is_closed_however_often_it_answers_pings()
     tokio::join!(serving, answering);
     assert_eq!(before.elapsed().as_secs(), 90);
 }
+
+#[tokio::test]
+async fn the_version_is_json_alone() {
+    let api = api().await;
+    for (accept, code) in [
+        ("", 200),
+        ("application/json;as=Table", 200),
+        ("text/html, */*", 200),
+        ("application/vnd.kubernetes.protobuf,application/json", 200),
+        ("application/*", 406),
+        ("application/yaml", 406),
+        ("text/plain", 406),
+    ] {
+        let answer = api.send("GET", "/version", &[("accept", accept)], "").await;
+        let kind = if code == 200 { Value::Null } else { json!("Status") };
+        assert_eq!((answer.code, &answer.json()["kind"]), (code, &kind), "{accept}");
+    }
+}

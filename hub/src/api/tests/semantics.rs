@@ -55,7 +55,8 @@ async fn lists_show_the_state_that_is_asked_for() {
         ("limit=1", "a1 @4 +3 ..."),
         ("limit=0", "a1 a2 a3 a4 @4"),
         ("limit=4", "a1 a2 a3 a4 @4"),
-        ("limit=1&resourceVersion=0", "a1 @4 +3 ..."),
+        ("limit=1&resourceVersion=0", "a1 a2 a3 a4 @4"),
+        ("limit=1&resourceVersion=0&resourceVersionMatch=NotOlderThan", "a1 a2 a3 a4 @4"),
         ("limit=1&resourceVersion=3", "a1 @3 +2 ..."),
         ("limit=1&resourceVersion=1", too_old),
         ("limit=1&resourceVersion=3&resourceVersionMatch=Exact", "a1 @3 +2 ..."),
@@ -282,7 +283,7 @@ async fn change(api: &Api, name: &str, delete: bool) {
     let found = api.store.snapshot().get(&key).map(|o| o.revision);
     match found {
         Some(revision) if delete => {
-            let write = Write { key, expected: Expected::At(revision), op: Op::Delete };
+            let write = Write { key, expected: Expected::At(revision), op: Op::Delete(None) };
             api.store.commit(vec![write]).await.unwrap();
         }
         Some(_) | None => api.put("pods", pod("a", name).1).await,

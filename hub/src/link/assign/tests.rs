@@ -22,7 +22,7 @@ fn map(value: &str) -> Value {
 async fn put(store: &MemoryStore, resource: &str, name: &str, object: Option<Value>) -> BTreeSet<Key> {
     let key = key(resource, "ns", name);
     let expected = store.snapshot().get(&key).map_or(Expected::Absent, |o| Expected::At(o.revision));
-    let op = object.map_or(Op::Delete, Op::Put);
+    let op = object.map_or(Op::Delete(None), Op::Put);
     store.commit(vec![Write { key: key.clone(), expected, op }]).await.unwrap();
     BTreeSet::from([key])
 }

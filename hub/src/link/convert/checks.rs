@@ -26,8 +26,8 @@ fn probe(c: &core::Container, kind: ProbeKind, p: &core::Probe) -> Option<Probe>
         Handler::Exec(exec.command.clone().unwrap_or_default())
     } else if let Some(get) = &p.http_get {
         Handler::Http(http(c, get))
-    } else if let Some(tcp) = &p.tcp_socket {
-        Handler::Tcp { host: tcp.host.clone().unwrap_or_default(), port: port(c, &tcp.port) }
+    } else if let Some(socket) = &p.tcp_socket {
+        tcp(c, socket)
     } else {
         let grpc = p.grpc.as_ref()?;
         let port = u16::try_from(grpc.port).unwrap_or_default();
@@ -61,7 +61,6 @@ fn hooks(c: &core::Container) -> Vec<Extra> {
     .collect()
 }
 
-/// `tcpSocket` hooks are of the past: no node calls them.
 fn handler(c: &core::Container, h: &core::LifecycleHandler) -> Option<Handler> {
     if let Some(exec) = &h.exec {
         return Some(Handler::Exec(exec.command.clone().unwrap_or_default()));
@@ -69,7 +68,14 @@ fn handler(c: &core::Container, h: &core::LifecycleHandler) -> Option<Handler> {
     if let Some(get) = &h.http_get {
         return Some(Handler::Http(http(c, get)));
     }
-    h.sleep.as_ref().map(|sleep| Handler::Sleep(u64::try_from(sleep.seconds).unwrap_or_default()))
+    if let Some(sleep) = &h.sleep {
+        return Some(Handler::Sleep(u64::try_from(sleep.seconds).unwrap_or_default()));
+    }
+    h.tcp_socket.as_ref().map(|socket| tcp(c, socket))
+}
+
+fn tcp(c: &core::Container, socket: &core::TCPSocketAction) -> Handler {
+    Handler::Tcp { host: socket.host.clone().unwrap_or_default(), port: port(c, &socket.port) }
 }
 
 fn http(c: &core::Container, get: &core::HTTPGetAction) -> HttpGet {
@@ -111,7 +117,7 @@ mod tests {
                 "initialDelaySeconds": 15, "timeoutSeconds": 3, "terminationGracePeriodSeconds": 4,
             },
             "lifecycle": {"postStart": {"exec": {"command": ["x"]}}, "preStop": {"sleep": {"seconds": 7}}},
-        }, {"name": "d"}]}));
+        }, {"name": "d", "lifecycle": {"preStop": {"tcpSocket": {"port": 8080}}}}]}));
         let probe = |kind, handler| Probe {
             container: "c".into(),
             kind,
@@ -130,7 +136,7 @@ mod tests {
         let get = Handler::Http(HttpGet { https: true, host: String::new(), port: 0, path: "/x".into(), headers });
         let expected = [
             Extra::Probe(Probe { failure_threshold: 30, ..probe(ProbeKind::Startup, grpc) }),
-            Extra::Probe(Probe { period_seconds: 5, success_threshold: 2, ..probe(ProbeKind::Readiness, tcp) }),
+            Extra::Probe(Probe { period_seconds: 5, success_threshold: 2, ..probe(ProbeKind::Readiness, tcp.clone()) }),
             Extra::Probe(Probe {
                 initial_delay_seconds: 15,
                 timeout_seconds: 3,
@@ -139,6 +145,7 @@ mod tests {
             }),
             hook(HookKind::PostStart, Handler::Exec(vec!["x".into()])),
             hook(HookKind::PreStop, Handler::Sleep(7)),
+            Extra::Hook(Hook { container: "d".into(), kind: HookKind::PreStop, handler: tcp }),
         ];
         assert_eq!(extras(&spec.unwrap()), expected);
     }

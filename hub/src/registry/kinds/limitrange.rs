@@ -7,7 +7,7 @@ use skiff_shared::quantity::Quantity;
 
 use crate::registry::fields::{Errors, Path, quoted};
 use crate::registry::hooks::PLAIN;
-use crate::registry::json::{at, ensure, entries, get, get_mut, items_mut, list_at, set_default, text};
+use crate::registry::json::{at, ensure, entries, get, get_mut, items_mut, list_at, set, set_default, text, text_at};
 use crate::registry::{FieldError, Hooks, Kind, names, objectmeta, podspec};
 
 const LISTS: [&str; 5] = ["max", "min", "default", "defaultRequest", "maxLimitRequestRatio"];
@@ -28,7 +28,7 @@ pub(in crate::registry) fn kind() -> Kind {
         subresources: &[],
         schema: "io.k8s.api.core.v1.LimitRange",
         storage: "limitranges".into(),
-        hooks: Hooks { default, validate, ..PLAIN },
+        hooks: Hooks { default, prepare_create, validate, ..PLAIN },
     }
 }
 
@@ -42,6 +42,16 @@ fn default(range: &mut Value) {
         }
         if text(item, "type") == "Container" {
             default_container(item);
+        }
+    }
+}
+
+/// The one kind that may come without a name: as in Kubernetes it gets a unique one.
+fn prepare_create(range: &mut Value) {
+    if text_at(range, &["metadata", "name"]).is_empty() {
+        let unique = text_at(range, &["metadata", "uid"]).to_owned();
+        if let Some(metadata) = get_mut(range, "metadata") {
+            set(metadata, "name", unique);
         }
     }
 }

@@ -55,3 +55,5 @@ pub(super) mod storageclass;
 #[cfg(test)]
 pub(super) mod testing;
 mod workload;
+
+pub(crate) use service_rules::needs_health_check;

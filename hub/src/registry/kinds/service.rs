@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::service_rules::validate;
+use super::service_rules::{needs_health_check, validate};
 use super::service_table;
 use crate::registry::hooks::PLAIN;
 use crate::registry::json::{at, copy, ensure, get, int, items_mut, list, remove, set, set_default, text, text_at};
@@ -105,6 +105,7 @@ fn prepare_update(service: &mut Value, old: &Value) {
         set(spec, "clusterIPs", json!([address]));
     }
     keep_node_ports(spec, old);
+    drop_with_type(spec, old);
 }
 
 /// Whether `clusterIPs` says no more than it did, so that `clusterIP` alone tells what is asked for.
@@ -118,37 +119,51 @@ fn has_node_ports(spec: &Value) -> bool {
     ["NodePort", "LoadBalancer"].contains(&text(spec, "type"))
 }
 
+fn is_balancer(spec: &Value) -> bool {
+    text(spec, "type") == "LoadBalancer"
+}
+
 /// Whether a service can be reached from outside, so that it has an `externalTrafficPolicy`.
 pub(super) fn externally_accessible(spec: &Value) -> bool {
     has_node_ports(spec) || (text(spec, "type") == "ClusterIP" && !list(spec, "externalIPs").is_empty())
 }
 
+/// The ports of nodes that a client leaves out stay, each by the name of its port.
 fn keep_node_ports(spec: &mut Value, old: &Value) {
-    match (has_node_ports(spec), has_node_ports(old)) {
-        (true, true) => {
-            for port in items_mut(spec, "ports") {
-                if int(port, "nodePort").unwrap_or(0) != 0 {
-                    continue;
-                }
-                let before = list(old, "ports")
-                    .iter()
-                    .find(|o| int(o, "port") == int(port, "port") && text(o, "protocol") == text(port, "protocol"));
-                if let Some(number) = before.and_then(|b| get(b, "nodePort")) {
-                    set(port, "nodePort", number.clone());
-                }
+    if has_node_ports(spec) && has_node_ports(old) {
+        let number = |port: &Value| int(port, "nodePort").filter(|n| *n != 0);
+        let asked: Vec<i64> = list(spec, "ports").iter().filter_map(number).collect();
+        for port in items_mut(spec, "ports").filter(|port| number(port).is_none()) {
+            let before = list(old, "ports").iter().find(|o| text(o, "name") == text(port, "name"));
+            if let Some(kept) = before.and_then(number).filter(|n| !asked.contains(n)) {
+                set(port, "nodePort", kept);
             }
         }
-        (false, true) => {
-            for (port, old) in items_mut(spec, "ports").zip(list(old, "ports")) {
-                if get(port, "nodePort") == get(old, "nodePort") {
-                    remove(port, "nodePort");
-                }
-            }
-            remove(spec, "externalTrafficPolicy");
-            remove(spec, "allocateLoadBalancerNodePorts");
-        }
-        (true | false, false) => {}
     }
+    let both = needs_health_check(spec) && needs_health_check(old);
+    if both && int(spec, "healthCheckNodePort").unwrap_or(0) == 0 {
+        copy(spec, old, "healthCheckNodePort");
+    }
+}
+
+/// What a client leaves as it was goes with the type that had it.
+fn drop_with_type(spec: &mut Value, old: &Value) {
+    if has_node_ports(old) && !has_node_ports(spec) {
+        for (port, old) in items_mut(spec, "ports").zip(list(old, "ports")) {
+            if get(port, "nodePort") == get(old, "nodePort") {
+                remove(port, "nodePort");
+            }
+        }
+    }
+    let mut drop_field = |needs: fn(&Value) -> bool, field: &str| {
+        if needs(old) && !needs(spec) && get(spec, field) == get(old, field) {
+            remove(spec, field);
+        }
+    };
+    drop_field(needs_health_check, "healthCheckNodePort");
+    drop_field(is_balancer, "loadBalancerClass");
+    drop_field(is_balancer, "allocateLoadBalancerNodePorts");
+    drop_field(externally_accessible, "externalTrafficPolicy");
 }
 
 fn field(service: &Value, path: &str) -> Option<String> {
@@ -200,5 +215,42 @@ mod tests {
         prepare_update(&mut other, &old);
         let texts: Vec<String> = validate(&other, Some(&old)).iter().map(ToString::to_string).collect();
         assert_eq!(texts, ["spec.clusterIPs[0]: Invalid value: []string{\"10.43.0.8\"}: may not change once set"]);
+    }
+
+    #[test]
+    fn what_was_allocated_stays_with_its_name_and_goes_with_its_type() {
+        let old = service(json!({
+            "type": "LoadBalancer", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30009, "loadBalancerClass": "a.b/c",
+            "ports": [{"name": "a", "port": 80, "nodePort": 30001}, {"name": "b", "port": 81, "nodePort": 30002}],
+        }));
+        for (new, kept) in [
+            (
+                json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local", "ports": [{"name": "b", "port": 82}, {"name": "c", "port": 81}]}),
+                json!([[30002, null], 30009, null, true, "Local"]),
+            ),
+            (
+                json!({"type": "LoadBalancer", "ports": [{"name": "a", "port": 80}, {"name": "x", "port": 81, "nodePort": 30001}]}),
+                json!([[null, 30001], null, null, true, "Cluster"]),
+            ),
+            (
+                json!({"type": "NodePort", "externalTrafficPolicy": "Local", "healthCheckNodePort": 30009, "loadBalancerClass": "a.b/c",
+                    "allocateLoadBalancerNodePorts": true, "ports": [{"name": "a", "port": 80}]}),
+                json!([[30001], null, null, null, "Local"]),
+            ),
+            (
+                json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": 30010, "ports": [{"name": "a", "port": 80, "nodePort": 30001}]}),
+                json!([[null], 30010, null, null, null]),
+            ),
+        ] {
+            let mut updated = service(new.clone());
+            prepare_update(&mut updated, &old);
+            let spec = &updated["spec"];
+            let ports: Vec<&Value> = spec["ports"].as_array().unwrap().iter().map(|p| &p["nodePort"]).collect();
+            let fields =
+                ["healthCheckNodePort", "loadBalancerClass", "allocateLoadBalancerNodePorts", "externalTrafficPolicy"];
+            let mut found = vec![json!(ports)];
+            found.extend(fields.map(|field| spec[field].clone()));
+            assert_eq!(json!(found), kept, "{new}");
+        }
     }
 }

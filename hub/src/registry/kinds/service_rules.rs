@@ -71,7 +71,8 @@ fn changes(spec: &Value, old: &Value, path: &Path, errors: &mut Errors) {
     }
 }
 
-fn needs_health_check(spec: &Value) -> bool {
+/// Whether a service's traffic stays on the node it came to, so that a balancer has to know which nodes have endpoints.
+pub(crate) fn needs_health_check(spec: &Value) -> bool {
     text(spec, "type") == "LoadBalancer" && text(spec, "externalTrafficPolicy") == "Local"
 }
 

@@ -6,6 +6,7 @@
 //! - A member that an object does not have equals `null` in a `test`.
 //! - `replace` sets a member that is not there.
 //! - Negative indices count from the end of a list.
+//! - The whole document can be tested, and replaced by what is no single value; all else needs something that contains it.
 
 use std::borrow::Cow;
 
@@ -41,6 +42,11 @@ pub fn apply_json(target: &mut Value, patch: &[PatchOperation]) -> Result<(), Pa
                 return Err(PatchError::TooLarge(format!("copied more than {MAX_REQUEST_BODY} bytes")));
             }
         }
+        if moves_all(operation) {
+            return Err(PatchError::Unprocessable {
+                detail: format!("operation {index}: nothing contains the document"),
+            });
+        }
         let Some(operation) = strictly(&patched, operation) else { continue };
         json_patch::patch_unsafe(&mut patched, &[operation])
             .map_err(|error| PatchError::Unprocessable { detail: format!("operation {index}: {error}") })?;
@@ -49,7 +55,20 @@ pub fn apply_json(target: &mut Value, patch: &[PatchOperation]) -> Result<(), Pa
     Ok(())
 }
 
-/// An operation in the terms of RFC 6902; `None` for a `test` that holds.
+/// Whether an operation puts something in the place of the whole document, or takes it elsewhere.
+fn moves_all(operation: &PatchOperation) -> bool {
+    match operation {
+        PatchOperation::Add(AddOperation { path, .. }) | PatchOperation::Remove(RemoveOperation { path }) => {
+            path.is_root()
+        }
+        PatchOperation::Move(MoveOperation { from, path }) | PatchOperation::Copy(CopyOperation { from, path }) => {
+            from.is_root() || path.is_root()
+        }
+        PatchOperation::Replace(_) | PatchOperation::Test(_) => false,
+    }
+}
+
+/// An operation in the terms of RFC 6902; `None` for one that changes nothing.
 fn strictly(target: &Value, operation: &PatchOperation) -> Option<PatchOperation> {
     let there = |path| counted(target, path, 0);
     let added = |path| counted(target, path, 1);
@@ -59,6 +78,10 @@ fn strictly(target: &Value, operation: &PatchOperation) -> Option<PatchOperation
         }
         PatchOperation::Remove(RemoveOperation { path }) => {
             PatchOperation::Remove(RemoveOperation { path: there(&path) })
+        }
+        PatchOperation::Replace(ReplaceOperation { path, value }) if path.is_root() => {
+            return (value.is_object() || value.is_array())
+                .then_some(PatchOperation::Replace(ReplaceOperation { path, value }));
         }
         PatchOperation::Replace(ReplaceOperation { path, value }) => {
             let path = there(&path);
@@ -139,6 +162,19 @@ mod tests {
                 json!([{"op": "add", "path": "/b/-1", "value": 3}]),
                 Some(json!({"a": [1, 2], "b": {"c/d": "x", "-1": 3}})),
             ),
+            (json!([{"op": "replace", "path": "", "value": {"e": 1}}]), Some(json!({"e": 1}))),
+            (json!([{"op": "replace", "path": "", "value": 1}]), Some(json!({"a": [1, 2], "b": {"c/d": "x"}}))),
+            (
+                json!([{"op": "test", "path": "", "value": {"a": [1, 2], "b": {"c/d": "x"}}}]),
+                Some(json!({"a": [1, 2], "b": {"c/d": "x"}})),
+            ),
+            (json!([{"op": "test", "path": "", "value": null}]), None),
+            (json!([{"op": "add", "path": "", "value": {"e": 1}}]), None),
+            (json!([{"op": "remove", "path": ""}]), None),
+            (json!([{"op": "copy", "from": "/b", "path": ""}]), None),
+            (json!([{"op": "copy", "from": "", "path": "/b/e"}]), None),
+            (json!([{"op": "move", "from": "/b", "path": ""}]), None),
+            (json!([{"op": "move", "from": "", "path": "/b/e"}]), None),
         ] {
             let mut target = json!({"a": [1, 2], "b": {"c/d": "x"}});
             let operations: json_patch::Patch = serde_json::from_value(patch.clone()).expect("a patch");
