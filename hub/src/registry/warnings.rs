@@ -256,6 +256,13 @@ mod tests {
     }
 
     #[test]
+    fn ports_without_end_are_compared_as_far_as_it_helps() {
+        let ports = vec![json!({"containerPort": 80, "protocol": "TCP"}); 50_000];
+        let said = pod(&json!({"metadata": {"name": "a"}, "spec": {"containers": [{"ports": ports}]}}), None);
+        assert_eq!(said.len(), 10_000);
+    }
+
+    #[test]
     fn templates_are_warned_of_when_they_change() {
         let set = |zone: &str| {
             json!({

@@ -43,6 +43,8 @@ pub(crate) const OLD_VOLUMES: [(&str, &str); 9] = [
     ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
 
+/// Pairs of ports that are compared: a body has room for ports that make thousands of millions.
+const COMPARED_PORTS: usize = 10_000;
 const NO_SELECTOR: &str = "a null labelSelector results in matching no pod";
 const PROFILE_FIELD: &str = "non-functional in v1.27+; use the \"seccompProfile\" field instead";
 
@@ -247,6 +249,7 @@ fn old_app_armor(container: &Value, annotated: &Annotated<'_>, said: &mut Vec<St
 
 fn ports(spec: &Value, path: &Path, said: &mut Vec<String>) {
     let mut seen: BTreeMap<(i64, &str), Vec<(Path, &Value)>> = BTreeMap::new();
+    let mut pairs = COMPARED_PORTS;
     for (container, path) in visit(spec, path) {
         for (i, port) in list(container, "ports").iter().enumerate() {
             let path = path.child("ports").index(i);
@@ -259,9 +262,10 @@ fn ports(spec: &Value, path: &Path, said: &mut Vec<String>) {
                 ));
             }
             let others = seen.entry((number, protocol)).or_default();
-            said.extend(
-                others.iter().filter_map(|(other, o)| Some(format!("{path}: {} with {other}", clash(port, o)?))),
-            );
+            for (other, o) in others.iter().take(pairs) {
+                said.extend(clash(port, o).map(|how| format!("{path}: {how} with {other}")));
+            }
+            pairs = pairs.saturating_sub(others.len());
             others.push((path, port));
         }
     }
@@ -269,9 +273,9 @@ fn ports(spec: &Value, path: &Path, said: &mut Vec<String>) {
 
 /// How two definitions of one port of a pod stand to each other.
 fn clash(port: &Value, other: &Value) -> Option<&'static str> {
-    let host = |p| (text(p, "hostIP").to_owned(), int(p, "hostPort").unwrap_or(0));
-    let ((address, number), (other_address, other_number)) = (host(port), host(other));
-    if (&address, number) == (&other_address, other_number) {
+    let (address, other_address) = (text(port, "hostIP"), text(other, "hostIP"));
+    let (number, other_number) = (int(port, "hostPort").unwrap_or(0), int(other, "hostPort").unwrap_or(0));
+    if (address, number) == (other_address, other_number) {
         Some("duplicate port definition")
     } else if number == 0 || other_number == 0 {
         Some("overlapping port definition")
