@@ -212,4 +212,19 @@ mod tests {
             assert_eq!(field(&pod, path).as_deref(), value, "{path}");
         }
     }
+    #[test]
+    fn the_address_is_the_first_of_the_addresses() {
+        let of = |ips: &[&str]| ips.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>();
+        for (written, ip, ips) in [
+            (json!({"podIP": "10.0.0.1"}), json!("10.0.0.1"), json!(of(&["10.0.0.1"]))),
+            (json!({"podIPs": of(&["10.0.0.1", "fd00::1"])}), json!("10.0.0.1"), json!(of(&["10.0.0.1", "fd00::1"]))),
+            (json!({"podIP": "10.0.0.2", "podIPs": of(&["10.0.0.1"])}), json!("10.0.0.2"), json!(of(&["10.0.0.2"]))),
+            (json!({"podIP": "10.0.0.2", "podIPs": []}), json!("10.0.0.2"), json!(of(&["10.0.0.2"]))),
+            (json!({"phase": "Running"}), Value::Null, Value::Null),
+        ] {
+            let mut pod = json!({"spec": {"containers": []}, "status": written.clone()});
+            default(&mut pod);
+            assert_eq!((&pod["status"]["podIP"], &pod["status"]["podIPs"]), (&ip, &ips), "{written}");
+        }
+    }
 }
