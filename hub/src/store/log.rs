@@ -18,10 +18,10 @@ pub struct LogLimits {
 }
 
 impl Default for LogLimits {
-    /// 10,000 events: minutes of a busy cluster, longer than a client needs to reconnect. 6 MiB: about three thousand
+    /// 10,000 events: minutes of a busy cluster, longer than a client needs to reconnect. 4 MiB: about two thousand
     /// changes of pods, and no more than a small machine can spare.
     fn default() -> Self {
-        Self { events: 10_000, bytes: 6 << 20 }
+        Self { events: 10_000, bytes: 4 << 20 }
     }
 }
 

@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::{Key, Meta, Object, Owner, Revision, StoreError};
 
+/// More than most objects take when they are encoded.
+const USUAL_BYTES: usize = 16 << 10;
+
 impl Object {
     /// Encodes a value as the state of an object at a revision: sets `metadata.resourceVersion` and takes [`Meta`] out.
     ///
@@ -22,9 +25,10 @@ impl Object {
         metadata.insert("resourceVersion".into(), revision.to_string().into());
         let failed = |e| StoreError::backend("encode an object", e);
         let meta = RawMeta::deserialize(&value["metadata"]).map_err(failed)?.into();
-        // Boxed: objects live long, and the buffer that grew while encoding is up to twice as large.
-        let json = Bytes::from(serde_json::to_vec(&value).map_err(failed)?.into_boxed_slice());
-        Ok(Self { key, revision, json, meta })
+        // Copied: objects live long, and a buffer that grows while encoding leaves holes in the heap around each.
+        let mut json = Vec::with_capacity(USUAL_BYTES);
+        serde_json::to_writer(&mut json, &value).map_err(failed)?;
+        Ok(Self { key, revision, json: Bytes::copy_from_slice(&json), meta })
     }
 
     /// Reads an encoded object whose revision is known.
