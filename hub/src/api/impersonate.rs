@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use hyper::{HeaderMap, Uri};
+use hyper::HeaderMap;
 
 use super::auth::{authenticated, check};
 use super::query::decode;
@@ -17,14 +17,14 @@ const UID: &str = "impersonate-uid";
 const EXTRA: &str = "impersonate-extra-";
 const AUTHENTICATION: &str = "authentication.k8s.io";
 
-/// Whom a request to `uri` acts as: the user itself without such headers.
+/// Whom a request acts as: the user itself without such headers.
 ///
 /// # Errors
-/// 403 when the user may not impersonate that user, one of the groups, the uid or an extra; 500 when no user is named.
-pub(crate) fn impersonated(user: User, uri: &Uri, headers: &HeaderMap, objects: &Objects) -> Result<User, Status> {
+/// 403 when the user may not impersonate that user, one of the groups, the uid or an extra; 400 when no user is named.
+pub(crate) fn impersonated(user: User, headers: &HeaderMap, objects: &Objects) -> Result<User, Status> {
     let Some(wanted) = asked(headers)? else { return Ok(user) };
     if wanted.name.is_empty() {
-        return Err(nobody(uri, &wanted));
+        return Err(nobody(&wanted));
     }
     let may = |group, resource, subresource, namespace, name| {
         let wanted =
@@ -75,8 +75,9 @@ fn asked(headers: &HeaderMap) -> Result<Option<User>, Status> {
     Ok(Some(user).filter(|user| *user != User::default()))
 }
 
-/// The refusal of groups, extras and a uid of nobody: the text is apiserver's, which shows references as Go prints them.
-fn nobody(uri: &Uri, wanted: &User) -> Status {
+/// The refusal of groups, extras and a uid of nobody: the text is apiserver's, which shows references as Go prints them
+/// and calls the mistake its own (500).
+fn nobody(wanted: &User) -> Status {
     const VERSION: &str = "authentication.k8s.io/v1";
     let groups = wanted.groups.iter().map(|group| format!("{{Group  {group}    }}"));
     let extra = wanted
@@ -85,11 +86,7 @@ fn nobody(uri: &Uri, wanted: &User) -> Status {
         .flat_map(|(key, values)| values.iter().map(move |value| format!("{{UserExtra  {value}  {VERSION}  {key}}}")));
     let uid = Some(&wanted.uid).filter(|uid| !uid.is_empty()).map(|uid| format!("{{UID  {uid}  {VERSION}  }}"));
     let requested = groups.chain(extra).chain(uid).collect::<Vec<_>>().join(" ");
-    let uri = uri.path_and_query().map_or("/", |uri| uri.as_str());
-    let text = format!("Internal Server Error: {uri:?}: requested [{requested}] without impersonating a user");
-    // Browsers are not to find markup in it.
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    Status::new(500, "InternalError", text)
+    Status::bad_request(format!("requested [{requested}] without impersonating a user"))
 }
 
 fn one(headers: &HeaderMap, name: &str) -> Result<String, Status> {

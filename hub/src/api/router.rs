@@ -131,7 +131,7 @@ const AUDIT_ID: &str = "audit-id";
 
 /// The user that a request acts as; the audit log is told who is behind it.
 fn become_whom(user: User, parts: &Parts, objects: &Objects, audit: Option<&Record>) -> Result<User, Status> {
-    let becomes = |user| impersonated(user, &parts.uri, &parts.headers, objects);
+    let becomes = |user| impersonated(user, &parts.headers, objects);
     let Some(record) = audit else { return becomes(user) };
     record.identify(&user);
     let becomes = becomes(user.clone())?;
