@@ -166,10 +166,8 @@ pub trait Podman: Send + Sync + 'static {
     /// Tells a command to end whose client is gone: SIGHUP, or SIGKILL by `force`. One that has ended is no error.
     async fn kill_exec(&self, session: &str, force: bool) -> Result<()>;
 
-    /// Connects to the streams of a running container's main process: raw with a terminal, else in Podman's framing.
-    ///
-    /// # Errors
-    /// [`PodmanError::NotFound`] when it has ended.
+    /// Connects to the streams of a container's main process: raw with a terminal, else in Podman's framing. Not found
+    /// once it has ended.
     async fn attach(&self, id: &str, container: &Inspected) -> Result<Connection>;
 
     /// Sets the size of a terminal.
