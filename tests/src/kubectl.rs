@@ -9,7 +9,7 @@ use std::thread;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Process, binary, command, text};
+use crate::process::{Process, TIED, binary, command, text};
 
 /// The releases that the hub is tested with, oldest first; `deploy/lib.sh` has the same list.
 pub const RELEASES: [&str; 8] = ["1.20", "1.27", "1.28", "1.29", "1.30", "1.31", "1.32", "1.33"];
@@ -165,12 +165,7 @@ impl Kubectl {
     fn run(&self, arguments: &[String], input: Option<&str>) -> Output {
         // What Go prints at SIGQUIT, the stacks of all goroutines, says what a kubectl without end waits for.
         let mut kubectl = command(None, "timeout");
-        kubectl.args(["--signal", "QUIT", "--kill-after", "5", PATIENCE]).args([
-            "setpriv",
-            "--pdeathsig",
-            "KILL",
-            "--",
-        ]);
+        kubectl.args(["--signal", "QUIT", "--kill-after", "5", PATIENCE]).args(TIED);
         self.configure(kubectl.arg(&self.program))
             .args(arguments)
             .stdin(Stdio::piped())

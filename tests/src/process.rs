@@ -31,17 +31,20 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// Makes the kernel kill a program when its parent dies.
+pub(crate) const TIED: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
+
 /// A command that the kernel kills when the test dies, however it dies, in a network namespace where one is given.
 pub fn command(netns: Option<&str>, program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = match netns {
         Some(name) => {
             let mut nsenter = Command::new("nsenter");
-            nsenter.arg(format!("--net=/run/netns/{name}")).arg("setpriv");
+            nsenter.arg(format!("--net=/run/netns/{name}")).arg(TIED[0]);
             nsenter
         }
-        None => Command::new("setpriv"),
+        None => Command::new(TIED[0]),
     };
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.args(&TIED[1..]).arg(program);
     command
 }
 

@@ -130,11 +130,10 @@ where
 const AUDIT_ID: &str = "audit-id";
 
 /// The user that a request acts as; the audit log is told who is behind it.
-fn become_whom(user: User, parts: &Parts, objects: &Objects, audit: Option<&Record>) -> Result<User, Status> {
-    let becomes = |user| impersonated(user, &parts.headers, objects);
-    let Some(record) = audit else { return becomes(user) };
+fn become_whom(user: User, headers: &HeaderMap, objects: &Objects, audit: Option<&Record>) -> Result<User, Status> {
+    let Some(record) = audit else { return impersonated(user, headers, objects) };
     record.identify(&user);
-    let becomes = becomes(user.clone())?;
+    let becomes = impersonated(user.clone(), headers, objects)?;
     if becomes != user {
         record.impersonates(&becomes);
     }
@@ -166,7 +165,7 @@ where
     peer.known.store(true, Ordering::Relaxed);
     websocket_token::remove(&mut parts.headers);
     let audit = Record::of(&parts.extensions);
-    let user = become_whom(user, &parts, &state.objects, audit.as_ref())?;
+    let user = become_whom(user, &parts.headers, &state.objects, audit.as_ref())?;
     let place = state.fairness.admit(Holder::of(&user), Class::of(&info));
     let place = Arc::new(place.ok_or_else(Status::busy)?);
     authorize(&user, &info, &query, &state.objects, audit.as_ref())?;

@@ -104,7 +104,7 @@ fn namespaces(event: &Event, resource: &str, name: &str) -> Vec<Key> {
 }
 
 fn all_namespaces(snapshot: &Snapshot) -> Vec<Key> {
-    snapshot.list(&"namespaces".into(), None).map(|n| n.key.clone()).collect()
+    view::all(snapshot, "namespaces")
 }
 
 fn is_active(namespace: &Key, snapshot: &Snapshot) -> bool {

@@ -322,6 +322,7 @@ mod tests {
             assert_eq!(create(&objects, "x", spec).await.unwrap_err(), expected);
         }
     }
+
     #[tokio::test]
     async fn balancers_of_local_traffic_have_a_health_check_port() {
         let objects = empty().await;

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::fields::Path;
 use super::json::{at, entries, list, list_at, text, text_at};
+use super::kinds::ingress::CLASS_ANNOTATION as INGRESS_CLASS;
 use super::kinds::persistentvolume::CLASS_ANNOTATION;
 use super::{names, podspec};
 
 const USED_IN_PODS: &str = "this is used in Pod names and hostnames";
 const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
 const ENFORCE_SECRETS: &str = "kubernetes.io/enforce-mountable-secrets";
-const INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
 const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 const TEMPLATE: &[&str] = &["spec", "template"];
 
@@ -38,7 +38,7 @@ pub(super) fn named_template(object: &Value, old: Option<&Value>) -> Vec<String>
 
 /// Whatever has a pod template in its spec.
 pub(super) fn template(object: &Value, old: Option<&Value>) -> Vec<String> {
-    if old.is_some_and(|old| old.get("spec") == object.get("spec")) { Vec::new() } else { at_path(object, TEMPLATE) }
+    if changes(object, old, "spec") { at_path(object, TEMPLATE) } else { Vec::new() }
 }
 
 /// A StatefulSet: also its claims.
@@ -57,7 +57,7 @@ pub(super) fn cron_job(job: &Value, old: Option<&Value>) -> Vec<String> {
     if old.is_none() {
         unfit_name(job, USED_IN_PODS, &mut said);
     }
-    if old.is_none_or(|old| old.get("spec") != job.get("spec")) {
+    if changes(job, old, "spec") {
         said.extend(at_path(job, &["spec", "jobTemplate", "spec", "template"]));
     }
     said
@@ -65,11 +65,7 @@ pub(super) fn cron_job(job: &Value, old: Option<&Value>) -> Vec<String> {
 
 /// A PodTemplate, whose template is no part of a spec.
 pub(super) fn pod_template(object: &Value, old: Option<&Value>) -> Vec<String> {
-    if old.is_some_and(|old| old.get("template") == object.get("template")) {
-        Vec::new()
-    } else {
-        at_path(object, &["template"])
-    }
+    if changes(object, old, "template") { at_path(object, &["template"]) } else { Vec::new() }
 }
 
 /// A Service.
@@ -176,6 +172,10 @@ pub(super) fn service_account(account: &Value, old: Option<&Value>) -> Vec<Strin
         "metadata.annotations[{ENFORCE_SECRETS}]: deprecated in v1.32+; prefer separate namespaces to isolate access to mounted secrets"
     );
     begins.then_some(message).into_iter().collect()
+}
+
+fn changes(object: &Value, old: Option<&Value>, field: &str) -> bool {
+    old.is_none_or(|old| old.get(field) != object.get(field))
 }
 
 fn at_path(object: &Value, path: &[&str]) -> Vec<String> {

@@ -11,7 +11,7 @@ use super::taints;
 use super::view::{Node, Taint};
 use crate::reconcile::events::seconds;
 use crate::reconcile::liveness::Session;
-use crate::reconcile::view::{NewCondition, Pod, later, with_condition};
+use crate::reconcile::view::{NewCondition, Pod, changed, later, with_condition};
 use crate::reconcile::{Controller, EventDraft, Liveness, Memo, Plan, PlannedWrite};
 use crate::store::{Event, Key, Object, Resource, Snapshot};
 
@@ -43,8 +43,7 @@ impl Controller for NodeLifecycle {
     }
 
     fn keys(&self, event: &Event, _snapshot: &Snapshot) -> Vec<Key> {
-        let key = &event.object.key;
-        if key.resource == self.resource { vec![key.clone()] } else { Vec::new() }
+        changed(event, &self.resource)
     }
 
     fn all(&self, snapshot: &Snapshot) -> Vec<Key> {

@@ -11,7 +11,7 @@ use crate::registry::printers::{self, AGE, NAME, or_none, text as text_column};
 use crate::registry::{Column, FieldError, Hooks, Kind, names, objectmeta, warnings};
 
 /// The annotation that named a class before there was a field.
-const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+pub(in crate::registry) const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 /// How many hosts a row shows.
 const SHOWN: usize = 3;
 const PATH_TYPES: [&str; 3] = ["Exact", "ImplementationSpecific", "Prefix"];

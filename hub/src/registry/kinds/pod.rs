@@ -212,6 +212,7 @@ mod tests {
             assert_eq!(field(&pod, path).as_deref(), value, "{path}");
         }
     }
+
     #[test]
     fn the_address_is_the_first_of_the_addresses() {
         let of = |ips: &[&str]| ips.iter().map(|ip| json!({"ip": ip})).collect::<Vec<_>>();

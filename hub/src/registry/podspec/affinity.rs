@@ -9,8 +9,8 @@ use crate::registry::json::{entries, get, int, list, list_at, same, text, texts}
 use crate::registry::names::{dns_label, dns_subdomain, label_value, qualified_name};
 use crate::registry::objectmeta::label_selector;
 
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+pub(super) const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+pub(super) const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
 /// Detail for keys of labels without a selector to complete.
 pub(super) const NO_SELECTOR: &str = "must not be specified when labelSelector is not set";
 

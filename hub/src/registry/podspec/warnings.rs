@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::affinity::{PREFERRED, REQUIRED};
 use super::annotations::{APP_ARMOR, SECCOMP_CONTAINER, SECCOMP_POD};
 use super::containers::visit;
 use super::resources::parse;
@@ -147,12 +148,10 @@ fn selectors(spec: &Value, path: &Path, said: &mut Vec<String>) {
         }
     }
     let node = path.child("affinity").child("nodeAffinity");
-    let required = "requiredDuringSchedulingIgnoredDuringExecution";
-    let terms = list_at(spec, &["affinity", "nodeAffinity", required, "nodeSelectorTerms"]);
-    node_terms(terms, &node.child(required).child("nodeSelectorTerms"), said);
-    let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
-    for (i, wish) in list_at(spec, &["affinity", "nodeAffinity", preferred]).iter().enumerate() {
-        let path = node.child(preferred).index(i).child("preference");
+    let terms = list_at(spec, &["affinity", "nodeAffinity", REQUIRED, "nodeSelectorTerms"]);
+    node_terms(terms, &node.child(REQUIRED).child("nodeSelectorTerms"), said);
+    for (i, wish) in list_at(spec, &["affinity", "nodeAffinity", PREFERRED]).iter().enumerate() {
+        let path = node.child(PREFERRED).index(i).child("preference");
         node_term(wish.get("preference").unwrap_or(&Value::Null), &path, said);
     }
     for (i, spread) in list(spec, "topologySpreadConstraints").iter().enumerate() {
@@ -171,13 +170,11 @@ fn without_selector(term: &Value, path: &Path, said: &mut Vec<String>) {
 fn pod_affinity(spec: &Value, path: &Path, said: &mut Vec<String>) {
     for kind in ["podAffinity", "podAntiAffinity"] {
         let path = path.child(kind);
-        let required = "requiredDuringSchedulingIgnoredDuringExecution";
-        for (i, term) in list_at(spec, &["affinity", kind, required]).iter().enumerate() {
-            without_selector(term, &path.child(required).index(i), said);
+        for (i, term) in list_at(spec, &["affinity", kind, REQUIRED]).iter().enumerate() {
+            without_selector(term, &path.child(REQUIRED).index(i), said);
         }
-        let preferred = "preferredDuringSchedulingIgnoredDuringExecution";
-        for (i, wish) in list_at(spec, &["affinity", kind, preferred]).iter().enumerate() {
-            let path = path.child(preferred).index(i).child("podAffinityTerm");
+        for (i, wish) in list_at(spec, &["affinity", kind, PREFERRED]).iter().enumerate() {
+            let path = path.child(PREFERRED).index(i).child("podAffinityTerm");
             without_selector(wish.get("podAffinityTerm").unwrap_or(&Value::Null), &path, said);
         }
     }
